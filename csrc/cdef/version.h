@@ -1,0 +1,1 @@
+const char *pt_version(void);

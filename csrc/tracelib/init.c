@@ -1,0 +1,5 @@
+#include "version.h"
+__attribute__((constructor)) static void tracelib_init(void)
+{
+	(void)pt_version();
+}
