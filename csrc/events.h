@@ -1,0 +1,53 @@
+/*
+ * What a session's processes tell it, in one sparse file that all of them map
+ * shared: no system call per event, no descriptor kept, nothing lost when a
+ * process is killed right after. The build user can write here, so the reader
+ * believes nothing: every offset and length is checked, what is unsound is
+ * dropped and counted.
+ */
+#ifndef PORTTRACE_EVENTS_H
+#define PORTTRACE_EVENTS_H
+
+#include "policy.h"
+
+enum pt_event_kind {
+	PT_EV_PROCESS = 1,  /* a process image has started with the library inside: pid, ppid, image, path = executable */
+	PT_EV_EXEC = 2,     /* written before an exec: pid, image = the executing image's index, path = target; answered by a PT_EV_PROCESS of the same pid */
+	PT_EV_FINDING = 3,  /* a refusal or remark; equal ones are counted, not repeated */
+	PT_EV_ACCESS = 4,   /* the full log: one for each access */
+	PT_EV_UNTRACED = 5, /* a process that the library cannot enter: path = executable, asked = reason */
+};
+
+/* The verdict words of the log. */
+enum pt_outcome { PT_OUT_ALLOW, PT_OUT_HIDE, PT_OUT_DENY, PT_OUT_REDIRECT, PT_OUT_UNOWNED, PT_OUT_ABSENT, PT_OUT_REDIRECTED_MISSING };
+
+struct pt_event {
+	uint8_t kind, access, outcome, tier;  /* tier: 1 tracelib, 2 supervisor */
+	uint16_t op;                          /* row number in csrc/calls.table */
+	int16_t error;                        /* errno the program got, 0 for success */
+	int32_t pid, ppid;
+	uint32_t image;                       /* index of the process image (its PT_EV_PROCESS), 0: unknown */
+	uint32_t rule, port;                  /* as in struct pt_verdict */
+	uint32_t count;                       /* reader: how often an equal finding came */
+	uint64_t time;                        /* a monotonic stamp, only for ordering */
+	const char *path; uint32_t path_len;  /* real path */
+	const char *asked; uint32_t asked_len;/* as the program gave it, where different */
+};
+
+struct pt_events;                /* first byte of the mapped file */
+
+/* Session side: size and format of a fresh file. 0 or -errno. */
+int pt_events_create(const char *path, uint64_t capacity);
+
+/* Writer side (tracelib, supervisor): never blocks, never fails; what does not fit is counted as lost. */
+uint32_t pt_events_image(struct pt_events *, const struct pt_event *process); /* announce; returns the image's index */
+void pt_events_put(struct pt_events *, const struct pt_event *);
+uint64_t pt_events_generation(const struct pt_events *);   /* topology: changes when cached real paths may be stale */
+void pt_events_bump(struct pt_events *);
+
+/* Reader side: iterate over what is published; *cursor starts at 0. false: nothing more (yet). */
+bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *cursor, struct pt_event *out);
+uint64_t pt_events_lost(const struct pt_events *);
+uint64_t pt_events_unsound(const struct pt_events *);      /* records that the reader had to drop so far */
+
+#endif

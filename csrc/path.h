@@ -1,0 +1,57 @@
+/*
+ * From the path that a program gave to the one that counts: "." and "..",
+ * doubled and trailing slashes, symlinks in every component, links of /proc
+ * that name files (root, cwd, fd/N, exe), redirects.
+ *
+ * All file system access goes through struct pt_fs, so that tests can run the
+ * resolver over a made-up tree and compare it with a slow oracle. No malloc:
+ * the caller lends the buffers.
+ */
+#ifndef PORTTRACE_PATH_H
+#define PORTTRACE_PATH_H
+
+#include <sys/types.h>
+
+#include "policy.h"
+
+struct pt_fs {
+	void *user;
+	/* readlink(2) semantics on a physical absolute path: length, or -errno (EINVAL: no link, ENOENT, ENOTDIR, …). */
+	ssize_t (*readlink)(void *user, const char *path, char *buf, size_t size);
+	/* 0 when something exists at the physical path (no link followed), else -errno. */
+	int (*exists)(void *user, const char *path);
+};
+
+enum pt_resolve_flag {
+	PT_RES_NOFOLLOW_LAST = 1u << 0, /* the last component's own link is meant (lstat, unlink, …) */
+	PT_RES_CREATE = 1u << 1,        /* the last component may be missing */
+};
+
+#define PT_PATH_CAP 16384        /* longest path handled; the kernel's own limit per call is 4096, dirfds reach further */
+
+struct pt_resolved {
+	int error;                 /* 0, or the errno with which the kernel (or the policy, ENOENT for a hidden link) stops the walk */
+	bool slash;                /* the path ended in '/': the last component must be a directory */
+	bool hidden;               /* error comes from the policy: the component in `real` is hidden */
+	char *real;                /* virtual real path: what rules and reports speak of */
+	size_t real_len;
+	char *physical;            /* what the kernel is to be given; == real where nothing redirects */
+	size_t physical_len;
+	struct pt_verdict read;    /* read-map verdict of the real path */
+};
+
+/*
+ * Lexical clean-up only: joins nothing, follows nothing. Returns true when
+ * `path` is absolute and already clean (no "//", "/./", "/../", no trailing slash).
+ */
+bool pt_path_is_clean(const char *path, size_t len);
+
+/*
+ * Resolve absolute `path` (joined with the working or dirfd's directory by the caller).
+ * `out->real` and `out->physical` must point to buffers of PT_PATH_CAP bytes; `scratch` likewise.
+ * A loop or more than 40 links is ELOOP, a longer path ENAMETOOLONG, as in the kernel.
+ */
+void pt_resolve(const struct pt_image *, const struct pt_fs *, const char *path, size_t len, unsigned flags,
+		char *scratch, struct pt_resolved *out);
+
+#endif

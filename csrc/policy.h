@@ -1,0 +1,101 @@
+/*
+ * The policy image: everything that a traced process needs to decide an
+ * access, compiled by trace_start into one file that every process maps
+ * read-only.  This header is the reader; csrc/builder.h makes images.
+ *
+ * Pure functions over a caller's bytes: no globals, no malloc, no system
+ * calls, async-signal-safe.  The injected library, the supervisor and Python
+ * (through cffi) use the same code, so that they answer alike.
+ */
+#ifndef PORTTRACE_POLICY_H
+#define PORTTRACE_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The action bytes of the 2007 filemap; 3 is MacPorts' later addition. */
+enum pt_action { PT_ALLOW = 0, PT_REDIRECT = 1, PT_ASK = 2, PT_DENY = 3 };
+
+/* Which of the two ordered filemaps a call is judged by. */
+enum pt_map { PT_READ = 0, PT_WRITE = 1 };
+
+/* What a call intends to do with a path: the `access` of reports and logs. */
+enum pt_access {
+	PT_ACC_READ, PT_ACC_STAT, PT_ACC_EXEC, PT_ACC_LIST, PT_ACC_READLINK,                 /* judged by PT_READ */
+	PT_ACC_WRITE, PT_ACC_CREATE, PT_ACC_DELETE, PT_ACC_RENAME, PT_ACC_LINK, PT_ACC_ATTRIBUTES, /* by PT_WRITE */
+	PT_ACC_COUNT
+};
+
+#define PT_NO_RULE UINT32_MAX
+#define PT_NO_PORT UINT32_MAX
+
+enum pt_image_flag {
+	PT_IMG_STRICT = 1u << 0,   /* unowned files in the ask area are denied */
+	PT_IMG_AUDIT = 1u << 1,    /* refuse nothing, record everything */
+	PT_IMG_LOG = 1u << 2,      /* record every access */
+	PT_IMG_FENCE = 1u << 3,    /* the library raises the kernel's fence in the first child */
+	PT_IMG_REDIRECTS = 1u << 4,/* some rule redirects: paths have two names */
+	PT_IMG_LIVE = 1u << 5,     /* some ask rule wants a live answer from the socket */
+	PT_IMG_DIRS_VISIBLE = 1u << 6, /* every existing directory may be stat'ed (later MacPorts) */
+};
+
+struct pt_image;               /* opaque: the first byte of a mapped image */
+
+/* Where a walk through one map stands after a directory's path. */
+struct pt_cursor {
+	uint32_t node;             /* trie position; 0: no rule lies at or below it */
+	uint32_t edge;             /* bytes of the node's edge already consumed */
+	uint32_t rule;             /* best (smallest) matching rule so far, or PT_NO_RULE */
+	uint8_t map;
+};
+
+enum pt_verdict_flag {
+	PT_V_UNOWNED = 1u << 0,    /* in the ask area, no port's */
+	PT_V_BELOW = 1u << 1,      /* denied, but something below may be visible: a directory here is */
+	PT_V_LIVE = 1u << 2,       /* the rule wants a live answer: ask the socket */
+	PT_V_SILENT = 1u << 3,     /* refuse without a finding ("predict") */
+	PT_V_FALLBACK = 1u << 4,   /* redirect: where the target lacks the file, use the original */
+	PT_V_ASKED = 1u << 5,      /* an ask rule decided: directories are never refused */
+};
+
+struct pt_verdict {
+	uint8_t action;            /* PT_ALLOW, PT_REDIRECT or PT_DENY: an ask is already answered */
+	uint8_t flags;
+	uint16_t reserved;
+	uint32_t rule;             /* index of the rule that won, or PT_NO_RULE: not listed */
+	uint32_t port;             /* owner of the file where the ownership table was asked, or PT_NO_PORT */
+};
+
+struct pt_rule_view {
+	const char *path, *target, *origin; /* NUL-terminated, inside the image; target NULL unless redirect */
+	uint32_t path_len, target_len;
+	uint8_t action, map;
+	bool literal, live, silent, fallback;
+};
+
+/* NULL when the bytes are not a sound image; *why then says what is wrong and *offset where. */
+const struct pt_image *pt_image_check(const void *bytes, size_t size, const char **why, size_t *offset);
+uint32_t pt_image_flags(const struct pt_image *);
+uint64_t pt_image_seed(const struct pt_image *);
+uint32_t pt_image_rules(const struct pt_image *);
+bool pt_image_rule(const struct pt_image *, uint32_t rule, struct pt_rule_view *out);
+const char *pt_image_port(const struct pt_image *, uint32_t port, bool *in_closure); /* NULL: no such port */
+const char *pt_image_label(const struct pt_image *, const char *key);                /* "port", "phase", "prefix", … or NULL */
+
+/* Seeded hashes; pt_hash_path(dir + "/" + name) == pt_hash_child(pt_hash_dir(dir), name). The root directory's path is "". */
+uint64_t pt_hash_dir(uint64_t seed, const char *dir, size_t len);
+uint64_t pt_hash_child(uint64_t dirhash, const char *name, size_t len);
+uint64_t pt_hash_path(uint64_t seed, const char *path, size_t len);
+
+/* Walk: start at the root directory, then one component at a time. */
+struct pt_cursor pt_cursor_root(const struct pt_image *, enum pt_map);
+struct pt_cursor pt_cursor_descend(const struct pt_image *, struct pt_cursor, const char *name, size_t len);
+/* True when no rule lies below, so that every child has the directory's own rule. */
+bool pt_cursor_uniform(const struct pt_image *, struct pt_cursor);
+/* The verdict of a directory's child (name without '/'), and of the directory itself. `dirhash` is pt_hash_dir of the directory. */
+struct pt_verdict pt_decide_child(const struct pt_image *, struct pt_cursor dir, uint64_t dirhash, const char *name, size_t len);
+/* The verdict of a whole absolute, normalized path. */
+struct pt_verdict pt_decide(const struct pt_image *, enum pt_map, const char *path, size_t len);
+
+#endif
