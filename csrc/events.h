@@ -36,18 +36,37 @@ struct pt_event {
 
 struct pt_events;                /* first byte of the mapped file */
 
-/* Session side: size and format of a fresh file. 0 or -errno. */
+#define PT_EVENTS_MIN (4u << 20)    /* smallest capacity: the tables and a little room */
+
+/*
+ * Session side: makes a fresh sparse file of `capacity` bytes (rounded up to PT_EVENTS_MIN), mode 0600; the caller
+ * gives it to the build user. Refuses an existing file. 0 or -errno.
+ */
 int pt_events_create(const char *path, uint64_t capacity);
+/* Does this mapping start like an event file of at most `mapped_size` bytes? Writers check it once. */
+bool pt_events_check(const struct pt_events *, size_t mapped_size);
 
 /* Writer side (tracelib, supervisor): never blocks, never fails; what does not fit is counted as lost. */
-uint32_t pt_events_image(struct pt_events *, const struct pt_event *process); /* announce; returns the image's index */
+/*
+ * Announce a process image; returns its index (0: no room). `process->image` 0 means "find the parent":
+ * the image that wrote the last PT_EV_EXEC of the same pid. The index is a multiple of nothing in
+ * particular, only unique; the reader gives it back as `image` of the PT_EV_PROCESS event.
+ */
+uint32_t pt_events_image(struct pt_events *, const struct pt_event *process);
 void pt_events_put(struct pt_events *, const struct pt_event *);
 uint64_t pt_events_generation(const struct pt_events *);   /* topology: changes when cached real paths may be stale */
 void pt_events_bump(struct pt_events *);
 
-/* Reader side: iterate over what is published; *cursor starts at 0. false: nothing more (yet). */
+/*
+ * Reader side: iterate over what is published; *cursor starts at 0. false: nothing more (yet).
+ * In a PT_EV_PROCESS event `image` is the image's own index and `rule` its parent image (0: started by the session).
+ * `count` of a finding is the count at the time of reading: read again from cursor 0 for the final ones.
+ * Strings point into the mapping and are not NUL-terminated. A record that its writer has reserved and not yet
+ * published is waited for up to 50 ms (not at all where that process is gone), then dropped and counted.
+ * `cursor` of a caller is opaque apart from 0.
+ */
 bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *cursor, struct pt_event *out);
 uint64_t pt_events_lost(const struct pt_events *);
-uint64_t pt_events_unsound(const struct pt_events *);      /* records that the reader had to drop so far */
+uint64_t pt_events_unsound(const struct pt_events *, uint64_t cursor); /* records that the reader had to drop up to here */
 
 #endif

@@ -1,0 +1,27 @@
+enum pt_event_kind { PT_EV_PROCESS = 1, PT_EV_EXEC = 2, PT_EV_FINDING = 3, PT_EV_ACCESS = 4, PT_EV_UNTRACED = 5 };
+enum pt_outcome {
+	PT_OUT_ALLOW, PT_OUT_HIDE, PT_OUT_DENY, PT_OUT_REDIRECT, PT_OUT_UNOWNED, PT_OUT_ABSENT, PT_OUT_REDIRECTED_MISSING
+};
+#define PT_EVENTS_MIN ...
+struct pt_event {
+	uint8_t kind, access, outcome, tier;
+	uint16_t op;
+	int16_t error;
+	int32_t pid, ppid;
+	uint32_t image;
+	uint32_t rule, port;
+	uint32_t count;
+	uint64_t time;
+	const char *path; uint32_t path_len;
+	const char *asked; uint32_t asked_len;
+};
+struct pt_events;
+int pt_events_create(const char *path, uint64_t capacity);
+bool pt_events_check(const struct pt_events *, size_t mapped_size);
+uint32_t pt_events_image(struct pt_events *, const struct pt_event *process);
+void pt_events_put(struct pt_events *, const struct pt_event *);
+uint64_t pt_events_generation(const struct pt_events *);
+void pt_events_bump(struct pt_events *);
+bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *cursor, struct pt_event *out);
+uint64_t pt_events_lost(const struct pt_events *);
+uint64_t pt_events_unsound(const struct pt_events *, uint64_t cursor);

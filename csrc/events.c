@@ -1,0 +1,413 @@
+/*
+ * The event file. Layout:
+ *
+ *	header      4096 bytes: magic, capacity, generation, head, lost
+ *	execs       65536 slots: pid -> image that executes another program
+ *	findings    65536 slots: key -> count
+ *	arena       records, each led by one 64-bit word
+ *
+ * A record's word says its size before the record is filled, so that a writer
+ * killed half way leaves a gap of known size and not a broken chain: a writer
+ * claims the word at the head with compare-and-swap, and whoever comes next
+ * moves the head past it. No locks, so nothing that fork or a signal could
+ * leave taken.
+ */
+#include "events.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAGIC 0x31767365636172ull      /* "racesv1" */
+#define EXEC_SLOTS 65536u
+#define FINDING_SLOTS 65536u
+#define PROBES 32u
+#define NO_SLOT UINT32_MAX
+
+struct finding_slot {
+	_Atomic uint64_t key;
+	_Atomic uint64_t count;
+};
+
+struct pt_events {
+	uint64_t magic;
+	uint64_t capacity;
+	_Alignas(64) _Atomic uint64_t generation;
+	_Alignas(64) _Atomic uint64_t head;    /* offset of the first byte of the file that no record has claimed */
+	_Alignas(64) _Atomic uint64_t lost;
+	_Alignas(4096) _Atomic uint64_t execs[EXEC_SLOTS];
+	struct finding_slot findings[FINDING_SLOTS];
+	_Alignas(4096) unsigned char arena[];
+};
+
+/*
+ * word: bits 0-1 state, 2-21 size in units of 16 bytes, 22-45 pid of the writer, 48-63 a mark by which a reader
+ * that has lost its way finds the next record.
+ */
+#define MARK (0xb7e5ull << 48)
+#define MARK_MASK (0xffffull << 48)
+enum { RESERVED = 1, PUBLISHED = 2, WITHDRAWN = 3 };
+#define WORD(state, size, pid) (MARK | ((uint64_t)((pid) & 0xffffff) << 22) | ((uint64_t)((size) >> 4) << 2) | (state))
+#define WORD_STATE(w) ((w) & 3)
+#define WORD_SIZE(w) ((((w) >> 2) & 0xfffff) << 4)
+#define WORD_PID(w) ((pid_t)(((w) >> 22) & 0xffffff))
+
+struct record {
+	_Atomic uint64_t word;
+	uint8_t kind, access, outcome, tier;
+	uint16_t op;
+	int16_t error;
+	int32_t pid, ppid;
+	uint32_t image, rule, port, slot;
+	uint64_t time;
+	uint64_t key;                          /* of a process: hash over its chain of executables; of a finding: its key */
+	uint32_t path_len, asked_len;
+	unsigned char bytes[];
+};
+_Static_assert(sizeof(struct record) == 64, "record header");
+
+#define STRING_MAX (64u << 10)                 /* longest string kept */
+#define RECORD_MIN ((sizeof(struct record) + 15) & ~(size_t)15)
+#define RECORD_MAX (RECORD_MIN + 2 * STRING_MAX + 16)
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+	h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+	return h ^ (h >> 29);
+}
+
+static uint64_t mix_bytes(uint64_t h, const char *bytes, size_t len)
+{
+	for (; len >= 8; len -= 8, bytes += 8) {
+		uint64_t v;
+		memcpy(&v, bytes, 8);
+		h = mix(h, v);
+	}
+	uint64_t v = len;
+	for (; len; len--)
+		v = v << 8 | (unsigned char)*bytes++;
+	return mix(h, v);
+}
+
+int pt_events_create(const char *path, uint64_t capacity)
+{
+	if (capacity < PT_EVENTS_MIN)
+		capacity = PT_EVENTS_MIN;
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	uint64_t first[2] = { MAGIC, capacity };
+	uint64_t head = sizeof(struct pt_events);
+	int error = 0;
+	if (ftruncate(fd, (off_t)capacity) < 0 ||
+	    pwrite(fd, first, sizeof first, 0) != (ssize_t)sizeof first ||
+	    pwrite(fd, &head, sizeof head, offsetof(struct pt_events, head)) != (ssize_t)sizeof head)
+		error = errno ? -errno : -EIO;
+	if (close(fd) < 0 && !error)
+		error = -errno;
+	if (error)
+		unlink(path);
+	return error;
+}
+
+bool pt_events_check(const struct pt_events *ev, size_t mapped_size)
+{
+	return mapped_size >= PT_EVENTS_MIN && ev->magic == MAGIC && ev->capacity <= mapped_size &&
+		ev->capacity >= PT_EVENTS_MIN;
+}
+
+/* ---- writer ---- */
+
+static struct record *at(const struct pt_events *ev, uint64_t offset)
+{
+	return (struct record *)((char *)(uintptr_t)ev + offset);
+}
+
+/* Claims room for a record; NULL when there is none. */
+static struct record *reserve(struct pt_events *ev, size_t size, int32_t pid)
+{
+	size = (size + 15) & ~(size_t)15;
+	uint64_t capacity = ev->capacity;
+	uint64_t head = atomic_load_explicit(&ev->head, memory_order_acquire);
+	/* Bounded, because another process may scribble over the head: better one event lost than a host that hangs. */
+	for (int tries = 0; tries < 100000; tries++) {
+		if (head < sizeof(struct pt_events) || (head & 15) || head > capacity || capacity - head < size + RECORD_MIN)
+			break;
+		struct record *r = at(ev, head);
+		uint64_t word = 0;
+		if (atomic_compare_exchange_strong(&r->word, &word, WORD(RESERVED, size, pid))) {
+			uint64_t expected = head;
+			atomic_compare_exchange_strong(&ev->head, &expected, head + size);
+			return r;
+		}
+		uint64_t other = WORD_SIZE(word);
+		if ((word & MARK_MASK) != MARK || other < RECORD_MIN)
+			break;
+		uint64_t expected = head;
+		if (atomic_compare_exchange_strong(&ev->head, &expected, head + other))
+			head += other;
+		else
+			head = expected;
+	}
+	atomic_fetch_add_explicit(&ev->lost, 1, memory_order_relaxed);
+	return NULL;
+}
+
+static uint64_t stamp(void)
+{
+	struct timespec ts;
+	if (clock_gettime(CLOCK_MONOTONIC, &ts) < 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static struct record *append(struct pt_events *ev, const struct pt_event *e, uint32_t slot, uint64_t key)
+{
+	uint32_t path_len = e->path_len < STRING_MAX ? e->path_len : STRING_MAX;
+	uint32_t asked_len = e->asked_len < STRING_MAX ? e->asked_len : STRING_MAX;
+	size_t size = sizeof(struct record) + path_len + asked_len;
+	struct record *r = reserve(ev, size, e->pid);
+	if (!r)
+		return NULL;
+	r->kind = e->kind;
+	r->access = e->access;
+	r->outcome = e->outcome;
+	r->tier = e->tier;
+	r->op = e->op;
+	r->error = e->error;
+	r->pid = e->pid;
+	r->ppid = e->ppid;
+	r->image = e->image;
+	r->rule = e->rule;
+	r->port = e->port;
+	r->slot = slot;
+	r->time = e->time ? e->time : stamp();
+	r->key = key;
+	r->path_len = path_len;
+	r->asked_len = asked_len;
+	if (path_len)
+		memcpy(r->bytes, e->path, path_len);
+	if (asked_len)
+		memcpy(r->bytes + path_len, e->asked, asked_len);
+	atomic_store_explicit(&r->word, WORD(PUBLISHED, (size + 15) & ~(size_t)15, e->pid), memory_order_release);
+	return r;
+}
+
+/* The record of an image index, where it is one. */
+static const struct record *image_record(const struct pt_events *ev, uint32_t image)
+{
+	uint64_t offset = (uint64_t)image << 4;
+	if (offset < sizeof(struct pt_events) || offset > ev->capacity - RECORD_MIN)
+		return NULL;
+	const struct record *r = at(ev, offset);
+	return r->kind == PT_EV_PROCESS ? r : NULL;
+}
+
+uint32_t pt_events_image(struct pt_events *ev, const struct pt_event *process)
+{
+	struct pt_event e = *process;
+	uint32_t parent = e.image;
+	if (!parent) {
+		uint64_t slot = atomic_load_explicit(&ev->execs[(uint32_t)e.pid % EXEC_SLOTS], memory_order_acquire);
+		if ((int32_t)(slot >> 32) == e.pid)
+			parent = (uint32_t)slot;
+	}
+	const struct record *above = image_record(ev, parent);
+	uint64_t chain = mix_bytes(above ? above->key : 1, e.path, e.path_len);
+	e.kind = PT_EV_PROCESS;
+	e.image = 0;
+	e.rule = parent;
+	struct record *r = append(ev, &e, NO_SLOT, chain);
+	return r ? (uint32_t)((uint64_t)((char *)r - (char *)ev) >> 4) : 0;
+}
+
+static void put_finding(struct pt_events *ev, const struct pt_event *e)
+{
+	const struct record *image = image_record(ev, e->image);
+	uint64_t key = mix(image ? image->key : (uint64_t)e->pid, (uint64_t)e->kind << 32 | (uint32_t)e->access << 16 | e->outcome);
+	key = mix_bytes(key, e->path, e->path_len);
+	if (!key)
+		key = 1;
+	uint32_t first = (uint32_t)(key % FINDING_SLOTS), empty = NO_SLOT;
+	for (uint32_t i = 0; i < PROBES; i++) {
+		uint32_t n = (first + i) % FINDING_SLOTS;
+		uint64_t have = atomic_load_explicit(&ev->findings[n].key, memory_order_acquire);
+		if (have == key) {
+			atomic_fetch_add_explicit(&ev->findings[n].count, 1, memory_order_relaxed);
+			return;
+		}
+		if (!have) {
+			empty = n;
+			break;
+		}
+	}
+	/* The record first: a process that is killed between the two steps leaves a finding twice, never none. */
+	struct record *r = append(ev, e, empty, key);
+	if (!r || empty == NO_SLOT)
+		return;
+	uint64_t have = 0;
+	if (atomic_compare_exchange_strong(&ev->findings[empty].key, &have, key)) {
+		atomic_fetch_add_explicit(&ev->findings[empty].count, 1, memory_order_relaxed);
+	} else if (have == key) {
+		uint64_t word = atomic_load_explicit(&r->word, memory_order_relaxed);
+		atomic_store_explicit(&r->word, (word & ~3ull) | WITHDRAWN, memory_order_release);
+		atomic_fetch_add_explicit(&ev->findings[empty].count, 1, memory_order_relaxed);
+	}
+	/* else: another finding took the slot; ours stands alone, and its slot's key does not match: the reader counts 1 */
+}
+
+void pt_events_put(struct pt_events *ev, const struct pt_event *e)
+{
+	switch (e->kind) {
+	case PT_EV_FINDING:
+	case PT_EV_UNTRACED:
+		put_finding(ev, e);
+		return;
+	case PT_EV_EXEC:
+		atomic_store_explicit(&ev->execs[(uint32_t)e->pid % EXEC_SLOTS], (uint64_t)(uint32_t)e->pid << 32 | e->image,
+				      memory_order_release);
+		break;
+	default:
+		break;
+	}
+	append(ev, e, NO_SLOT, 0);
+}
+
+uint64_t pt_events_generation(const struct pt_events *ev)
+{
+	return atomic_load_explicit(&ev->generation, memory_order_acquire);
+}
+
+void pt_events_bump(struct pt_events *ev)
+{
+	atomic_fetch_add_explicit(&ev->generation, 1, memory_order_acq_rel);
+}
+
+/* ---- reader: believes nothing ---- */
+
+/*
+ * The caller's cursor: bits 0-39 the offset in units of 16 bytes, 40-47 how many waits were in vain, 48-63 records
+ * dropped so far (saturating).
+ */
+#define CUR_OFFSET(c) (((c) & ((1ull << 40) - 1)) << 4)
+#define CUR_WAITS(c) (((c) >> 40) & 0xff)
+#define CUR_DROPS(c) ((c) >> 48)
+
+static uint64_t make_cursor(uint64_t offset, uint64_t waits, uint64_t drops)
+{
+	if (waits > 0xff)
+		waits = 0xff;
+	if (drops > 0xffff)
+		drops = 0xffff;
+	return (offset >> 4) | waits << 40 | drops << 48;
+}
+
+/* Waits for a writer between its two steps; false when it will not come back. */
+static bool await(const struct record *r, uint64_t word)
+{
+	for (int i = 0; i < 50; i++) {
+		if (kill(WORD_PID(word), 0) < 0 && errno == ESRCH) {
+			/* it may have published just before it ended */
+			return WORD_STATE(atomic_load_explicit(&r->word, memory_order_acquire)) != RESERVED;
+		}
+		const struct timespec pause = { 0, 1000000 };
+		nanosleep(&pause, NULL);
+		if (WORD_STATE(atomic_load_explicit(&r->word, memory_order_acquire)) != RESERVED)
+			return true;
+	}
+	return false;
+}
+
+bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cursor, struct pt_event *out)
+{
+	if (!pt_events_check(ev, mapped_size))
+		return false;
+	uint64_t offset = CUR_OFFSET(*cursor), waits = CUR_WAITS(*cursor), drops = CUR_DROPS(*cursor);
+	uint64_t end = mapped_size & ~15ull;
+	bool more = false;
+	if (!offset)
+		offset = sizeof(struct pt_events);
+	while (offset >= sizeof(struct pt_events) && offset + RECORD_MIN <= end) {
+		const struct record *r = at(ev, offset);
+		uint64_t word = atomic_load_explicit(&r->word, memory_order_acquire);
+		uint64_t head = atomic_load_explicit(&ev->head, memory_order_acquire);
+		if (!word && offset >= head)
+			break;
+		uint64_t size = WORD_SIZE(word);
+		if ((word & MARK_MASK) != MARK || size < RECORD_MIN || size > RECORD_MAX || size > end - offset) {
+			/* lost the way: the next mark below the head, if any */
+			uint64_t limit = head < end - RECORD_MIN ? head : end - RECORD_MIN;
+			drops++;
+			do
+				offset += 16;
+			while (offset < limit && (at(ev, offset)->word & MARK_MASK) != MARK);
+			if (offset >= limit)
+				break;
+			continue;
+		}
+		if (WORD_STATE(word) == RESERVED) {
+			if (waits < 20 && await(r, word))
+				continue;
+			if (waits < 20)
+				waits++;
+			drops++;
+			offset += size;
+			continue;
+		}
+		if (WORD_STATE(word) == WITHDRAWN) {
+			offset += size;
+			continue;
+		}
+		uint32_t path_len = *(volatile const uint32_t *)&r->path_len, asked_len = *(volatile const uint32_t *)&r->asked_len;
+		uint8_t kind = *(volatile const uint8_t *)&r->kind;
+		if ((uint64_t)path_len + asked_len > size - sizeof(struct record) || kind < PT_EV_PROCESS || kind > PT_EV_UNTRACED ||
+		    WORD_STATE(word) != PUBLISHED) {
+			drops++;
+			offset += size;
+			continue;
+		}
+		memset(out, 0, sizeof *out);
+		out->kind = kind;
+		out->access = r->access < PT_ACC_COUNT ? r->access : PT_ACC_READ;
+		out->outcome = r->outcome <= PT_OUT_REDIRECTED_MISSING ? r->outcome : PT_OUT_ALLOW;
+		out->tier = r->tier;
+		out->op = r->op;
+		out->error = r->error;
+		out->pid = r->pid;
+		out->ppid = r->ppid;
+		out->image = kind == PT_EV_PROCESS ? (uint32_t)(offset >> 4) : r->image;
+		out->rule = r->rule;
+		out->port = r->port;
+		out->time = r->time;
+		out->count = 1;
+		uint32_t slot = *(volatile const uint32_t *)&r->slot;
+		if (slot < FINDING_SLOTS && ev->findings[slot].key == r->key) {
+			uint64_t count = atomic_load_explicit(&ev->findings[slot].count, memory_order_relaxed);
+			out->count = !count ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+		}
+		out->path = (const char *)r->bytes;
+		out->path_len = path_len;
+		out->asked = (const char *)r->bytes + path_len;
+		out->asked_len = asked_len;
+		offset += size;
+		more = true;
+		break;
+	}
+	*cursor = make_cursor(offset, waits, drops);
+	return more;
+}
+
+uint64_t pt_events_lost(const struct pt_events *ev)
+{
+	return atomic_load_explicit(&ev->lost, memory_order_relaxed);
+}
+
+uint64_t pt_events_unsound(const struct pt_events *ev, uint64_t cursor)
+{
+	(void)ev;
+	return CUR_DROPS(cursor);
+}

@@ -1,0 +1,155 @@
+"""The event file: writers that are killed or scribble harm nothing but their own records."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from porttrace._core import ffi, lib
+
+
+class File:
+    """An event file mapped into this process."""
+
+    def __init__(self, path: Path, capacity: int = 0) -> None:
+        assert lib.pt_events_create(os.fsencode(path), capacity) == 0
+        fd = os.open(path, os.O_RDWR)
+        self.map = mmap.mmap(fd, 0)
+        os.close(fd)
+        self.buffer = ffi.from_buffer(self.map)
+        self.ev = ffi.cast("struct pt_events *", self.buffer)
+        self.cursor = ffi.new("uint64_t *", 0)
+
+    def event(self, kind: int, path: bytes, pid: int = 0, **fields: int) -> Any:
+        e = ffi.new("struct pt_event *", {"kind": kind, "pid": pid or os.getpid(), **fields})
+        self.keep = ffi.from_buffer(path)
+        e.path, e.path_len = self.keep, len(path)
+        return e
+
+    def put(self, kind: int, path: bytes, pid: int = 0, **fields: int) -> None:
+        lib.pt_events_put(self.ev, self.event(kind, path, pid, **fields))
+
+    def read(self, again: bool = False) -> Iterator[tuple[int, bytes, Any]]:
+        if again:
+            self.cursor[0] = 0
+        out = ffi.new("struct pt_event *")
+        while lib.pt_events_next(self.ev, len(self.map), self.cursor, out):
+            yield out.kind, bytes(ffi.buffer(out.path, out.path_len)), out
+
+    def unsound(self) -> int:
+        return int(lib.pt_events_unsound(self.ev, self.cursor[0]))
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> File:
+    return File(tmp_path / "events")
+
+
+def test_equal_findings_are_counted_not_repeated(events: File) -> None:
+    image = lib.pt_events_image(events.ev, events.event(lib.PT_EV_PROCESS, b"/bin/sh"))
+    for path in (b"/a", b"/b", b"/a", b"/a"):
+        events.put(lib.PT_EV_FINDING, path, image=image, outcome=lib.PT_OUT_HIDE)
+    found = {path: e.count for kind, path, e in events.read() if kind == lib.PT_EV_FINDING}
+    assert found == {b"/a": 3, b"/b": 1}
+
+
+def test_same_finding_of_another_program_stands_apart(events: File) -> None:
+    for exe in (b"/bin/sh", b"/bin/cc", b"/bin/sh"):
+        image = lib.pt_events_image(events.ev, events.event(lib.PT_EV_PROCESS, exe))
+        events.put(lib.PT_EV_FINDING, b"/a", image=image)
+    assert sorted(e.count for kind, _, e in events.read() if kind == lib.PT_EV_FINDING) == [1, 2]
+
+
+def test_exec_connects_an_image_with_its_parent(events: File) -> None:
+    shell = lib.pt_events_image(events.ev, events.event(lib.PT_EV_PROCESS, b"/bin/sh", 10))
+    events.put(lib.PT_EV_EXEC, b"/bin/cc", 11, image=shell)
+    cc = lib.pt_events_image(events.ev, events.event(lib.PT_EV_PROCESS, b"/bin/cc", 11))
+    seen = {path: (e.image, e.rule) for kind, path, e in events.read() if kind == lib.PT_EV_PROCESS}
+    assert seen == {b"/bin/sh": (shell, 0), b"/bin/cc": (cc, shell)}
+
+
+def test_events_written_by_many_processes_arrive_whole(events: File) -> None:
+    children = []
+    for n in range(4):
+        pid = os.fork()
+        if pid == 0:
+            for i in range(2000):
+                events.put(lib.PT_EV_ACCESS, b"/p/%d/%d" % (n, i) + b"x" * (i % 50))
+            os._exit(0)
+        children.append(pid)
+    for pid in children:
+        os.waitpid(pid, 0)
+    paths = [path.rstrip(b"x") for _, path, _ in events.read()]
+    assert len(paths) == 8000
+    assert set(paths) == {b"/p/%d/%d" % (n, i) for n in range(4) for i in range(2000)}
+    assert events.unsound() == 0
+
+
+def test_a_killed_writer_costs_one_record(events: File) -> None:
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            events.put(lib.PT_EV_ACCESS, b"/flood")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    events.put(lib.PT_EV_FINDING, b"/after")
+    assert [path for _, path, _ in events.read()][-1] == b"/after"
+    assert events.unsound() <= 1
+
+
+def test_a_reservation_of_a_process_that_is_gone_is_passed_over(events: File) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    events.put(lib.PT_EV_FINDING, b"/one", pid)
+    first = bytes(events.map).index(b"/one") - 64
+    word = struct.unpack_from("<Q", events.map, first)[0]
+    struct.pack_into("<Q", events.map, first, word & ~3 | 1)  # as if killed before it published
+    events.put(lib.PT_EV_FINDING, b"/two")
+    assert [path for _, path, _ in events.read()] == [b"/two"]
+    assert events.unsound() == 1
+
+
+def test_full_file_counts_what_it_lost(events: File) -> None:
+    for i in range(6000):
+        events.put(lib.PT_EV_ACCESS, b"/%d/" % i + b"y" * 1000)
+    kept = sum(1 for _ in events.read())
+    assert 0 < kept < 6000
+    assert kept + lib.pt_events_lost(events.ev) == 6000
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_reader_survives_scribbling(tmp_path: Path, seed: int) -> None:
+    import random
+
+    rng = random.Random(seed)
+    events = File(tmp_path / "events")
+    for i in range(200):
+        events.put(lib.PT_EV_FINDING if i % 3 else lib.PT_EV_EXEC, b"/dir/%d" % i)
+    start = bytes(events.map).index(b"/dir/0") - 64
+    for _ in range(rng.choice([1, 5, 50])):
+        where = start + rng.randrange(200 * 96)
+        events.map[where : where + 4] = rng.randbytes(4)
+    seen = 0
+    for _, path, e in events.read():
+        seen += 1
+        assert e.access < 11
+        assert len(path) < 1 << 17
+    assert seen <= 400
+    events.put(lib.PT_EV_FINDING, b"/still/alive")  # a writer does not hang either
+    events.map[16 : len(events.map)] = rng.randbytes(4096) + b"\xff" * (len(events.map) - 16 - 4096)
+    list(events.read(again=True))
+    events.put(lib.PT_EV_FINDING, b"/still/alive")
+
+
+def test_create_refuses_what_exists(tmp_path: Path) -> None:
+    (tmp_path / "e").symlink_to("/etc/passwd")
+    assert lib.pt_events_create(os.fsencode(tmp_path / "e"), 0) < 0
