@@ -1,20 +1,26 @@
 # Two commands matter:  make demo   and   make test
 
-VENV := .venv
-BIN := $(VENV)/bin
-PYTHON ?= python3
+BIN := .venv/bin
+PYTHON ?=
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint distfiles clean
 
 setup:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check '.[test]'
+	@PYTHON='$(PYTHON)' ./scripts/setup
 
-test: setup
+demo: setup
+	@$(BIN)/python scripts/demo.py
+
+test: setup lint
 	$(BIN)/pytest -n 2   # not "python -m": the source directory would hide the installed package
 
-lint:
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+distfiles: setup   # make the tree's own tarballs again from their sources
+	$(BIN)/python scripts/distfiles.py
 
 clean:
-	rm -rf $(VENV) build builddir*
+	rm -rf .venv build builddir* .mypy_cache .ruff_cache .pytest_cache .hypothesis
