@@ -1,9 +1,208 @@
+/*
+ * porttrace-launch: put a command inside a session.
+ *
+ *   porttrace-launch [--session DIR/N] [--uid U] [--gid G] [--groups A,B] [--fence | --fence=FILE]
+ *                    [--supervise] [--no-new-privs] [--chdir D] [--] COMMAND [ARG...]
+ *
+ * It runs between a fork and the exec of the real program, also where real and
+ * effective uid differ (the loader then ignores LD_PRELOAD, so it is set here,
+ * after the ids are equal). Exit status: 125 it could not start the command,
+ * 126 the command cannot be executed, 127 it was not found; else the command's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
+
+#include "ids.h"
+#ifdef __linux__
+#include "fence_linux.h"
+#include "supervise.h"
+#endif
+
+#define LIBRARY "tracelib.so"
+
+struct options {
+	const char *session, *fence, *chdir;
+	bool raise_fence, supervise, no_new_privs;
+	struct pt_ids ids;
+	char **command;
+};
+
+__attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
+{
+	char line[1024];
+	int n = snprintf(line, sizeof line, "porttrace-launch: ");
+	va_list args;
+	va_start(args, format);
+	int m = vsnprintf(line + n, sizeof line - (size_t)n - 1, format, args);
+	va_end(args);
+	n += m < (int)sizeof line - n - 1 ? m : (int)sizeof line - n - 2;
+	line[n++] = '\n';
+	(void)!write(2, line, (size_t)n);
+	_exit(125);
+}
+
+static unsigned number(const char *option, const char *text, const char **end)
+{
+	char *stop;
+	errno = 0;
+	unsigned long value = strtoul(text, &stop, 10);
+	if (errno || stop == text || *text == '-' || *text == '+' || value >= 0xffffffffUL || (*stop && !(end && *stop == ',')))
+		fail("%s wants a number, not '%s'", option, text);
+	if (end)
+		*end = stop;
+	return (unsigned)value;
+}
+
+static void groups(struct pt_ids *ids, const char *list)
+{
+	ids->have_groups = true;
+	while (*list) {
+		if (ids->ngroups == PT_MAX_GROUPS)
+			fail("--groups takes at most %d groups", PT_MAX_GROUPS);
+		ids->groups[ids->ngroups++] = number("--groups", list, &list);
+		if (*list)
+			list++;
+	}
+}
+
+/* The value of "--name VALUE" or "--name=VALUE"; NULL when `arg` is another option. */
+static const char *value(const char *name, char ***argv)
+{
+	const char *arg = **argv;
+	size_t len = strlen(name);
+	if (strncmp(arg, name, len))
+		return NULL;
+	if (arg[len] == '=')
+		return arg + len + 1;
+	if (arg[len])
+		return NULL;
+	if (!(*argv)[1])
+		fail("%s wants a value", name);
+	return *++*argv;
+}
+
+static void parse(struct options *o, char **argv)
+{
+	const char *text;
+	for (argv++; *argv && !strncmp(*argv, "--", 2); argv++) {
+		if (!strcmp(*argv, "--")) {
+			argv++;
+			break;
+		}
+		if (!strcmp(*argv, "--fence")) {
+			o->raise_fence = true;
+		} else if (!strncmp(*argv, "--fence=", 8)) {
+			o->raise_fence = true;
+			o->fence = *argv + 8;
+		} else if (!strcmp(*argv, "--supervise")) {
+			o->supervise = true;
+		} else if (!strcmp(*argv, "--no-new-privs")) {
+			o->no_new_privs = true;
+		} else if ((text = value("--session", &argv))) {
+			o->session = text;
+		} else if ((text = value("--chdir", &argv))) {
+			o->chdir = text;
+		} else if ((text = value("--uid", &argv))) {
+			o->ids.uid = number("--uid", text, NULL);
+			o->ids.have_uid = true;
+		} else if ((text = value("--gid", &argv))) {
+			o->ids.gid = number("--gid", text, NULL);
+			o->ids.have_gid = true;
+		} else if ((text = value("--groups", &argv))) {
+			groups(&o->ids, text);
+		} else {
+			fail("unknown option %s", *argv);
+		}
+	}
+	if (!*argv)
+		fail("no command given; usage: porttrace-launch [--session DIR/N] [--uid U] [--gid G] [--groups A,B] "
+		     "[--fence[=FILE]] [--supervise] [--no-new-privs] [--chdir D] [--] COMMAND [ARG...]");
+	o->command = argv;
+	if (o->session && o->session[0] != '/')
+		fail("--session wants an absolute path, not '%s'", o->session);
+	if (!o->session && ((o->raise_fence && !o->fence) || o->supervise))
+		fail("%s needs --session", o->supervise ? "--supervise" : "--fence without a file");
+}
+
+static const char *beside(const char *session, const char *name)
+{
+	char *path = malloc(strlen(session) + strlen(name) + 2);
+	if (!path)
+		fail("out of memory");
+	sprintf(path, "%s/%s", session, name);
+	return path;
+}
+
+static bool is_ours(const char *entry, size_t len)
+{
+	const size_t n = sizeof LIBRARY - 1;
+	return len > n && entry[len - n - 1] == '/' && !memcmp(entry + len - n, LIBRARY, n);
+}
+
+/* Our library first; what the caller preloads stays, except the library of another session: one decides, not two. */
+static void preload(const char *session)
+{
+	const char *library = beside(session, LIBRARY);
+	if (strpbrk(session, ": "))
+		fail("the session's path '%s' has a character that LD_PRELOAD cannot carry", session);
+	if (access(library, R_OK))
+		fail("%s: %s; the session is over or not yet started", library, strerror(errno));
+	const char *old = getenv("LD_PRELOAD");
+	char *list = malloc(strlen(library) + (old ? strlen(old) : 0) + 2);
+	if (!list)
+		fail("out of memory");
+	char *end = stpcpy(list, library);
+	for (const char *at = old ? old : ""; *at;) {
+		size_t len = strcspn(at, ": ");
+		if (len && !is_ours(at, len)) {
+			*end++ = ':';
+			end = mempcpy(end, at, len);
+			*end = 0;
+		}
+		at += len;
+		at += strspn(at, ": ");
+	}
+	if (setenv("LD_PRELOAD", list, 1))
+		fail("out of memory");
+}
+
+static void hold(const struct options *o)
+{
+	int err;
+	const char *fence = !o->raise_fence ? NULL : o->fence ? o->fence : beside(o->session, "fence");
+	if (fence && (err = pt_fence_raise_file(fence, true))) {
+		if (err == -EOPNOTSUPP || err == -ENOSYS)
+			fail("this kernel has no Landlock, so the fence cannot be raised; see porttrace doctor");
+		fail("cannot raise the fence of %s: %s", fence, err == -EINVAL ? "the list is malformed" : strerror(-err));
+	}
+	if ((o->no_new_privs || o->supervise) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		fail("cannot set no_new_privs: %s", strerror(errno));
+	const char *what = o->supervise ? pt_supervise(o->session) : NULL;
+	if (what)
+		fail("cannot be supervised: %s: %s", what, strerror(errno));
+}
 
 int main(int argc, char **argv)
 {
-	if (argc < 2)
-		return 125;
-	execvp(argv[1], argv + 1);
-	return 125;
+	struct options o = { 0 };
+	(void)argc;
+	parse(&o, argv);
+	const char *what = pt_ids_drop(&o.ids);
+	if (what)
+		fail("%s failed: %s", what, strerror(errno));
+	if (o.chdir && chdir(o.chdir))
+		fail("cannot change to %s: %s", o.chdir, strerror(errno));
+	if (o.session)
+		preload(o.session);
+	hold(&o);
+	execvp(o.command[0], o.command);
+	int err = errno;
+	dprintf(2, "porttrace-launch: %s: %s\n", o.command[0], strerror(err));
+	return err == ENOENT || err == ENOTDIR ? 127 : 126;
 }

@@ -1,0 +1,143 @@
+/*
+ * The system calls that the supervisor is asked about, one row each: the
+ * launcher makes the filter of it, the loop its decisions.
+ *
+ *   PT_SC(name, x86_64 number, i386 number, shape, access, dirfd argument, path argument, flags argument)
+ *
+ * -1 in a number: that machine has no such call. -1 in `dirfd`: the working directory.
+ * `flags`: the argument with AT_* flags, PT_SC_FOLLOW or PT_SC_NOFOLLOW where there is none.
+ * Machines other than x86_64 take their numbers from <sys/syscall.h> by the row's name.
+ */
+#ifndef PORTTRACE_SUPERVISOR_CALLS_H
+#define PORTTRACE_SUPERVISOR_CALLS_H
+
+enum pt_sc_shape {
+	PT_SH_PATH,     /* one existing path */
+	PT_SH_MAKE,     /* makes the last component, follows no link there */
+	PT_SH_OPEN,     /* open flags in `flags`, access follows from them */
+	PT_SH_OPENAT2,  /* struct open_how in `flags` */
+	PT_SH_CREAT,
+	PT_SH_RENAME,   /* two paths: `dirfd`, `path` and the pair after it */
+	PT_SH_LINK,     /* likewise; the first must be visible, the second is made */
+	PT_SH_EXEC,
+	PT_SH_CHROOT,
+	PT_SH_FD,       /* metadata of an open file: descriptor in `dirfd` */
+	PT_SH_LIST,     /* getdents: hidden entries are left out */
+	PT_SH_CONNECT,  /* sockaddr in `path`, its length in `flags` */
+	PT_SH_BIND,
+	PT_SH_SOCKETCALL,
+	PT_SH_REFUSE,   /* EPERM: changes what paths mean, or goes around them */
+	PT_SH_NOSYS,    /* ENOSYS, answered by the filter itself: programs fall back to calls that can be seen */
+};
+
+#define PT_SC_FOLLOW (-1)
+#define PT_SC_NOFOLLOW (-2)
+
+#define PT_SUPERVISED_CALLS \
+	PT_SC(open, 2, 5, PT_SH_OPEN, PT_ACC_READ, -1, 0, 1) \
+	PT_SC(openat, 257, 295, PT_SH_OPEN, PT_ACC_READ, 0, 1, 2) \
+	PT_SC(openat2, 437, 437, PT_SH_OPENAT2, PT_ACC_READ, 0, 1, 2) \
+	PT_SC(creat, 85, 8, PT_SH_CREAT, PT_ACC_WRITE, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(stat, 4, 106, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(lstat, 6, 107, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(newfstatat, 262, 300, PT_SH_PATH, PT_ACC_STAT, 0, 1, 3) \
+	PT_SC(stat64, -1, 195, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(lstat64, -1, 196, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(oldstat, -1, 18, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(oldlstat, -1, 84, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(statx, 332, 383, PT_SH_PATH, PT_ACC_STAT, 0, 1, 2) \
+	PT_SC(access, 21, 33, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(faccessat, 269, 307, PT_SH_PATH, PT_ACC_STAT, 0, 1, PT_SC_FOLLOW) \
+	PT_SC(faccessat2, 439, 439, PT_SH_PATH, PT_ACC_STAT, 0, 1, 3) \
+	PT_SC(readlink, 89, 85, PT_SH_PATH, PT_ACC_READLINK, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(readlinkat, 267, 305, PT_SH_PATH, PT_ACC_READLINK, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(execve, 59, 11, PT_SH_EXEC, PT_ACC_EXEC, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(execveat, 322, 358, PT_SH_EXEC, PT_ACC_EXEC, 0, 1, 4) \
+	PT_SC(chdir, 80, 12, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(chroot, 161, 61, PT_SH_CHROOT, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(mkdir, 83, 39, PT_SH_MAKE, PT_ACC_CREATE, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(mkdirat, 258, 296, PT_SH_MAKE, PT_ACC_CREATE, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(mknod, 133, 14, PT_SH_MAKE, PT_ACC_CREATE, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(mknodat, 259, 297, PT_SH_MAKE, PT_ACC_CREATE, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(symlink, 88, 83, PT_SH_MAKE, PT_ACC_CREATE, -1, 1, PT_SC_NOFOLLOW) \
+	PT_SC(symlinkat, 266, 304, PT_SH_MAKE, PT_ACC_CREATE, 1, 2, PT_SC_NOFOLLOW) \
+	PT_SC(rmdir, 84, 40, PT_SH_PATH, PT_ACC_DELETE, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(unlink, 87, 10, PT_SH_PATH, PT_ACC_DELETE, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(unlinkat, 263, 301, PT_SH_PATH, PT_ACC_DELETE, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(rename, 82, 38, PT_SH_RENAME, PT_ACC_RENAME, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(renameat, 264, 302, PT_SH_RENAME, PT_ACC_RENAME, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(renameat2, 316, 353, PT_SH_RENAME, PT_ACC_RENAME, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(link, 86, 9, PT_SH_LINK, PT_ACC_LINK, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(linkat, 265, 303, PT_SH_LINK, PT_ACC_LINK, 0, 1, 4) \
+	PT_SC(truncate, 76, 92, PT_SH_PATH, PT_ACC_WRITE, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(truncate64, -1, 193, PT_SH_PATH, PT_ACC_WRITE, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(chmod, 90, 15, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(fchmodat, 268, 306, PT_SH_PATH, PT_ACC_ATTRIBUTES, 0, 1, PT_SC_FOLLOW) \
+	PT_SC(fchmodat2, 452, 452, PT_SH_PATH, PT_ACC_ATTRIBUTES, 0, 1, 3) \
+	PT_SC(fchmod, 91, 94, PT_SH_FD, PT_ACC_ATTRIBUTES, 0, -1, PT_SC_FOLLOW) \
+	PT_SC(chown, 92, 182, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(lchown, 94, 16, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(chown32, -1, 212, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(lchown32, -1, 198, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(fchown, 93, 95, PT_SH_FD, PT_ACC_ATTRIBUTES, 0, -1, PT_SC_FOLLOW) \
+	PT_SC(fchown32, -1, 207, PT_SH_FD, PT_ACC_ATTRIBUTES, 0, -1, PT_SC_FOLLOW) \
+	PT_SC(fchownat, 260, 298, PT_SH_PATH, PT_ACC_ATTRIBUTES, 0, 1, 4) \
+	PT_SC(utime, 132, 30, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(utimes, 235, 271, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(futimesat, 261, 299, PT_SH_PATH, PT_ACC_ATTRIBUTES, 0, 1, PT_SC_FOLLOW) \
+	PT_SC(utimensat, 280, 320, PT_SH_PATH, PT_ACC_ATTRIBUTES, 0, 1, 3) \
+	PT_SC(utimensat_time64, -1, 412, PT_SH_PATH, PT_ACC_ATTRIBUTES, 0, 1, 3) \
+	PT_SC(setxattr, 188, 226, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(lsetxattr, 189, 227, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(fsetxattr, 190, 228, PT_SH_FD, PT_ACC_ATTRIBUTES, 0, -1, PT_SC_FOLLOW) \
+	PT_SC(removexattr, 197, 235, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(lremovexattr, 198, 236, PT_SH_PATH, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(fremovexattr, 199, 237, PT_SH_FD, PT_ACC_ATTRIBUTES, 0, -1, PT_SC_FOLLOW) \
+	PT_SC(getxattr, 191, 229, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(lgetxattr, 192, 230, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(listxattr, 194, 232, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(llistxattr, 195, 233, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(setxattrat, 463, 463, PT_SH_PATH, PT_ACC_ATTRIBUTES, 0, 1, 2) \
+	PT_SC(getxattrat, 464, 464, PT_SH_PATH, PT_ACC_STAT, 0, 1, 2) \
+	PT_SC(listxattrat, 465, 465, PT_SH_PATH, PT_ACC_STAT, 0, 1, 2) \
+	PT_SC(removexattrat, 466, 466, PT_SH_PATH, PT_ACC_ATTRIBUTES, 0, 1, 2) \
+	PT_SC(file_getattr, 468, 468, PT_SH_PATH, PT_ACC_STAT, 0, 1, 4) \
+	PT_SC(file_setattr, 469, 469, PT_SH_PATH, PT_ACC_ATTRIBUTES, 0, 1, 4) \
+	PT_SC(statfs, 137, 99, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(statfs64, -1, 268, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(getdents, 78, 141, PT_SH_LIST, PT_ACC_LIST, 0, -1, PT_SC_FOLLOW) \
+	PT_SC(getdents64, 217, 220, PT_SH_LIST, PT_ACC_LIST, 0, -1, PT_SC_FOLLOW) \
+	PT_SC(readdir, -1, 89, PT_SH_LIST, PT_ACC_LIST, 0, -1, PT_SC_FOLLOW) \
+	PT_SC(connect, 42, 362, PT_SH_CONNECT, PT_ACC_READ, -1, 1, 2) \
+	PT_SC(bind, 49, 361, PT_SH_BIND, PT_ACC_CREATE, -1, 1, 2) \
+	PT_SC(socketcall, -1, 102, PT_SH_SOCKETCALL, PT_ACC_READ, -1, 1, PT_SC_FOLLOW) \
+	PT_SC(inotify_add_watch, 254, 292, PT_SH_PATH, PT_ACC_STAT, -1, 1, PT_SC_FOLLOW) \
+	PT_SC(fanotify_mark, 301, 339, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(name_to_handle_at, 303, 341, PT_SH_PATH, PT_ACC_STAT, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(open_by_handle_at, 304, 342, PT_SH_REFUSE, PT_ACC_READ, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(uselib, 134, 86, PT_SH_PATH, PT_ACC_EXEC, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(mount, 165, 21, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(umount, -1, 22, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(umount2, 166, 52, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(pivot_root, 155, 217, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(open_tree, 428, 428, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(open_tree_attr, 467, 467, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(move_mount, 429, 429, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(fsopen, 430, 430, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(fspick, 433, 433, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(mount_setattr, 442, 442, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setns, 308, 346, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(acct, 163, 51, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(swapon, 167, 87, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(io_uring_setup, 425, 425, PT_SH_NOSYS, PT_ACC_READ, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(io_uring_enter, 426, 426, PT_SH_NOSYS, PT_ACC_READ, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(io_uring_register, 427, 427, PT_SH_NOSYS, PT_ACC_READ, -1, -1, PT_SC_FOLLOW)
+
+/* What the launcher sends with the listener over DIR/N/supervise, and the one byte that answers it. */
+#define PT_SUPERVISE_SOCKET "supervise"
+#define PT_SUPERVISE_HELLO "porttrace-supervise 1"
+#define PT_SUPERVISE_ACK 'k'
+/* Asked (by access) whether the caller is supervised: EUCLEAN from a supervisor, else ENOENT. */
+#define PT_SUPERVISE_PROBE "/proc/porttrace-is-supervised"
+
+#endif
