@@ -1,0 +1,194 @@
+"""What a session's processes told it: a safe copy of the event file, its records, and the full log as JSON Lines.
+
+The build user can write to the event file, shrink it included, so it is never mapped here: readers work on a private
+copy, and the C code checks every record in it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+
+from porttrace._core import ffi, lib
+from porttrace.errors import PorttraceError
+
+__all__ = ["ACCESSES", "Event", "Kind", "Outcome", "Snapshot", "create"]
+
+# enum pt_access of csrc/policy.h
+ACCESSES = ("read", "stat", "exec", "list", "readlink", "write", "create", "delete", "rename", "link", "attributes")
+NONE = 0xFFFFFFFF  # PT_NO_RULE, PT_NO_PORT
+
+
+class Kind(IntEnum):
+    """enum pt_event_kind of csrc/events.h."""
+
+    PROCESS = 1
+    EXEC = 2
+    FINDING = 3
+    ACCESS = 4
+    UNTRACED = 5
+
+
+class Outcome(IntEnum):
+    """enum pt_outcome of csrc/events.h."""
+
+    ALLOW = 0
+    HIDE = 1
+    DENY = 2
+    REDIRECT = 3
+    UNOWNED = 4
+    ABSENT = 5
+    REDIRECTED_MISSING = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record of csrc/events.h; `image`, `parent` and `op` are numbers of that file, `time` is in ns (monotonic)."""
+
+    kind: Kind
+    access: str
+    outcome: Outcome
+    op: int
+    error: int
+    pid: int
+    ppid: int
+    image: int
+    parent: int
+    rule: int | None
+    port: int | None
+    count: int
+    time: int
+    path: bytes
+    asked: bytes
+
+
+def create(path: Path, capacity: int) -> None:
+    """Make a fresh sparse event file of `capacity` bytes. Raises PorttraceError."""
+    error = int(lib.pt_events_create(os.fsencode(path), capacity))
+    if error:
+        raise PorttraceError(f"cannot make {path}: {os.strerror(-error)}")
+
+
+def _copy(source: int, target: int, size: int) -> None:
+    """Copy the parts of a sparse file that hold something."""
+    os.ftruncate(target, size)
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+            end = min(os.lseek(source, at, os.SEEK_HOLE), size)
+        except OSError:  # ENXIO: nothing more
+            return
+        while at < end:
+            chunk = os.pread(source, min(end - at, 1 << 22), at)
+            if not chunk:
+                return
+            os.pwrite(target, chunk, at)
+            at += len(chunk)
+
+
+class Snapshot:
+    """A private copy of an event file, taken now from the open `fd`; `size` is the capacity it was made with, in bytes."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        if hasattr(os, "memfd_create"):
+            copy = os.memfd_create("porttrace-events", os.MFD_CLOEXEC)
+        else:
+            copy, name = tempfile.mkstemp()
+            Path(name).unlink()
+        try:
+            _copy(fd, copy, size)
+            self._map = mmap.mmap(copy, size, prot=mmap.PROT_READ)
+        finally:
+            os.close(copy)
+        self._size = size
+        self._buffer = ffi.from_buffer(self._map)
+        self._events = ffi.cast("struct pt_events *", self._buffer)
+        self.sound = bool(lib.pt_events_check(self._events, size))
+        self._dropped = 0
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the memory back; the snapshot cannot be used after it."""
+        self._events = None
+        ffi.release(self._buffer)
+        self._map.close()
+
+    @property
+    def lost(self) -> int:
+        """Events that the processes could not write because the file was full."""
+        return int(lib.pt_events_lost(self._events)) if self.sound else 0
+
+    @property
+    def unsound(self) -> int:
+        """Records that had to be dropped in the last iteration because they were not sound."""
+        return self._dropped if self.sound else 1
+
+    def events(self, kinds: Sequence[Kind]) -> Iterator[Event]:
+        """The records of these kinds, in the order in which they were written."""
+        if not self.sound:
+            return
+        room = 256
+        batch = ffi.new("struct pt_event[]", room)
+        cursor = ffi.new("uint64_t *", 0)
+        mask = sum(1 << kind for kind in set(kinds))
+        count = room
+        while count == room:
+            count = lib.pt_eventlog_collect(self._events, self._size, cursor, mask, batch, room)
+            for at in range(count):
+                e = batch[at]
+                process = e.kind == Kind.PROCESS
+                yield Event(
+                    Kind(e.kind),
+                    ACCESSES[e.access],
+                    Outcome(e.outcome),
+                    e.op,
+                    e.error,
+                    e.pid,
+                    e.ppid,
+                    e.image,
+                    e.rule if process else 0,
+                    None if process or e.rule == NONE else e.rule,
+                    None if e.port == NONE else e.port,
+                    e.count,
+                    e.time,
+                    bytes(ffi.buffer(e.path, e.path_len)),
+                    bytes(ffi.buffer(e.asked, e.asked_len)),
+                )
+        self._dropped = int(lib.pt_events_unsound(self._events, cursor[0]))
+
+    def write_log(self, fd: int, ops: Sequence[str], ports: Sequence[str]) -> int:
+        """Write the full log as JSON Lines to `fd`; returns the number of lines.
+
+        `ops` names the rows of csrc/calls.table, `ports` the image's ports. Raises OSError as write(2) does.
+        """
+        if not self.sound:
+            return 0
+        keep = []
+
+        def names(strings: Sequence[str]) -> object:
+            array = [ffi.new("char[]", os.fsencode(string)) for string in strings]
+            pointers = ffi.new("char *[]", array)
+            keep.extend([*array, pointers])
+            names = ffi.new("struct pt_names *")
+            names.names = pointers
+            names.count = len(array)
+            return names
+
+        lines = int(lib.pt_eventlog_json(self._events, self._size, fd, names(ops), names(ports)))
+        if lines < 0:
+            raise OSError(-lines, os.strerror(-lines))
+        return lines

@@ -1,0 +1,259 @@
+"""The processes of a build: who started whom, and who still runs when nobody should."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import stat
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from porttrace.eventlog import Event, Kind
+
+__all__ = ["Image", "Leftover", "ProcessTree", "become_subreaper", "end_processes", "members", "untraced_reason"]
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+@dataclass(slots=True)
+class Image:
+    """A program that ran in a process: its executable, the name it was started by, and the image that started it."""
+
+    index: int
+    pid: int
+    ppid: int
+    exe: bytes
+    name: str
+    parent: Image | None = None
+
+    def chain(self) -> list[Image]:
+        """This image's ancestors up to the phase, outermost first, and itself."""
+        images: list[Image] = []
+        image: Image | None = self
+        while image is not None and len(images) < 1000 and image not in images[-50:]:
+            images.append(image)
+            image = image.parent
+        return images[::-1]
+
+
+def _name(exe: bytes, target: bytes) -> str:
+    # A script is told by its own name, and "cc" by the name that was called, not by where its link leads.
+    return os.fsdecode((target or exe).rpartition(b"/")[2] or exe)
+
+
+@dataclass
+class ProcessTree:
+    """All images that announced themselves, and the exec calls that nothing answered."""
+
+    images: dict[int, Image] = field(default_factory=dict)
+    unanswered: list[tuple[Event, Image | None]] = field(default_factory=list)
+
+    @classmethod
+    def build(cls, events: Iterable[Event]) -> ProcessTree:
+        """From the PROCESS and EXEC records, in any order."""
+        tree = cls()
+        latest: dict[int, Image] = {}
+        pending: dict[int, Event] = {}
+        for event in sorted(events, key=lambda e: e.time):
+            if event.kind is Kind.EXEC:
+                # A second record with an errno says that the call came back: nothing was started.
+                if event.error:
+                    pending.pop(event.pid, None)
+                else:
+                    pending[event.pid] = event
+            elif event.kind is Kind.PROCESS:
+                target = pending.pop(event.pid, None)
+                image = Image(
+                    event.image,
+                    event.pid,
+                    event.ppid,
+                    event.path,
+                    _name(event.path, (target.asked or target.path) if target else b""),
+                )
+                # Without an exec record (posix_spawn does not know the pid yet) the parent process's image did it.
+                parent = event.parent or (target.image if target else 0)
+                image.parent = tree.images.get(parent) or latest.get(event.pid) or latest.get(event.ppid)
+                tree.images[event.image] = image
+                latest[event.pid] = image
+        tree.unanswered = [(event, tree.images.get(event.image)) for event in pending.values() if event.pid > 0]
+        return tree
+
+
+def untraced_reason(executable: bytes) -> str | None:
+    """Why the injected library would not be in a process of this program; None where it cannot have been started.
+
+    ELF layout: elf(5); secure execution: ld.so(8).
+    """
+    try:
+        path = Path(os.fsdecode(executable))
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode) or not info.st_mode & 0o111:
+            return None
+        with path.open("rb") as file:
+            head = file.read(64)
+            if head[:2] == b"#!":
+                interpreter = head[2:].split(None, 1)[0] if head[2:].split(None, 1) else b""
+                return untraced_reason(interpreter) if interpreter[:1] == b"/" else None
+            if head[:4] != b"\x7fELF":
+                return None
+            if head[4] != (2 if sys.maxsize > 2**32 else 1) or head[18:20] != _own_machine():
+                return "built for another architecture"
+            (offset,) = struct.unpack_from("=Q", head, 32)
+            size, count = struct.unpack_from("=HH", head, 54)
+            file.seek(offset)
+            headers = file.read(size * count)
+    except (OSError, struct.error, IndexError):
+        return None
+    if not any(struct.unpack_from("=I", headers, at)[0] == 3 for at in range(0, len(headers) - 3, max(size, 4))):
+        return "statically linked"
+    if info.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        return "set-uid or set-gid: the loader ignores LD_PRELOAD"
+    with contextlib.suppress(OSError, AttributeError):
+        if os.getxattr(executable, "security.capability"):
+            return "has file capabilities: the loader ignores LD_PRELOAD"
+    return "did not announce itself: ended before it started, or its loader refused the library"
+
+
+def _own_machine() -> bytes:
+    try:
+        with Path(sys.executable).open("rb") as file:
+            return file.read(20)[18:20]
+    except OSError:
+        return b""
+
+
+def become_subreaper() -> bool:
+    """Have orphans below this process handed to it and not to init (Linux); False where that does not exist."""
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A process that had to be ended: its id, executable, and the signal that did it ("TERM" or "KILL")."""
+
+    pid: int
+    exe: str
+    signal: str
+
+
+@dataclass(frozen=True)
+class _Running:
+    pid: int
+    ppid: int
+    state: str
+    started: int
+
+
+def _running() -> dict[int, _Running]:
+    table = {}
+    for entry in Path("/proc").iterdir() if Path("/proc/self/stat").exists() else ():
+        if entry.name.isdecimal() and (process := _process(int(entry.name))):
+            table[process.pid] = process
+    return table
+
+
+def _process(pid: int) -> _Running | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # proc(5): pid (comm) state ppid … starttime is field 22; comm may hold anything, parentheses too
+    fields = text.rpartition(b")")[2].split()
+    return _Running(pid, int(fields[1]), fields[0].decode(), int(fields[19]))
+
+
+def _carries(pid: int, directory: bytes) -> bool:
+    """Whether the process has a file of the session directory mapped or names it in its environment."""
+    for name in ("environ", "maps"):
+        with contextlib.suppress(OSError):
+            if directory in Path(f"/proc/{pid}/{name}").read_bytes():
+                return True
+    return False
+
+
+def members(directory: Path, *, below: int | None = None, spare: Iterable[int] = ()) -> set[int]:
+    """Ids of the processes that belong to a session or policy directory, with all their descendants.
+
+    `below`: also every descendant of this process. Zombies, this process, its ancestors and `spare` are left out.
+    """
+    table = _running()
+    mark = os.fsencode(directory) + b"/"
+    spared = {*spare, os.getpid()}
+    ancestor = table.get(os.getpid())
+    while ancestor is not None and ancestor.ppid > 0 and ancestor.ppid not in spared:
+        spared.add(ancestor.ppid)
+        ancestor = table.get(ancestor.ppid)
+    found = {pid for pid in table if pid not in spared and _carries(pid, mark)}
+    if below is not None:
+        found |= {pid for pid, process in table.items() if process.ppid == below and pid not in spared}
+    grown = True
+    while grown:
+        more = {pid for pid, process in table.items() if process.ppid in found and pid not in spared} - found
+        grown = bool(more)
+        found |= more
+    return {pid for pid in found if table[pid].state not in "ZX"}
+
+
+def end_processes(find: Callable[[], set[int]], grace: float = 2.0) -> list[Leftover]:
+    """End the processes that `find` names, TERM first, KILL after `grace` seconds, until it names none.
+
+    Processes started meanwhile are ended as well. Returns what was ended; children of this process are reaped.
+    """
+    ended: dict[int, Leftover] = {}
+    deadline = time.monotonic() + grace
+    told: dict[int, int] = {}
+    for _ in range(200):
+        pids = find()
+        if not pids:
+            break
+        killing = time.monotonic() >= deadline
+        watched = select.poll()
+        descriptors = []
+        for pid in pids:
+            process = _process(pid)
+            if process is None:
+                continue
+            try:
+                descriptor = os.pidfd_open(pid)
+            except OSError:
+                continue
+            descriptors.append(descriptor)
+            watched.register(descriptor, select.POLLIN)
+            again = _process(pid)
+            if again is None or again.started != process.started:
+                continue
+            number = signal.SIGKILL if killing else signal.SIGTERM
+            if told.get(pid) != number:
+                ended[pid] = Leftover(pid, _exe(pid), "KILL" if killing else "TERM")
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(descriptor, number)
+                told[pid] = number
+        watched.poll(20 if not killing else 50)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _reap(told)
+    _reap(told)
+    return list(ended.values())
+
+
+def _reap(pids: Iterable[int]) -> None:
+    for pid in list(pids):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def _exe(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink()).removesuffix(" (deleted)")
+    except OSError:
+        return "?"
