@@ -1,0 +1,271 @@
+"""What the core keeps for one Tcl interpreter: its context, its changes to the filemaps, its trace."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from porttrace.tclbridge.tcllist import TclValue
+
+if TYPE_CHECKING:
+    from porttrace.findings import Finding
+    from porttrace.session import Trace
+    from porttrace.tclbridge.commands import Core
+
+__all__ = ["CONTEXT_KEYS", "Client", "Edit", "TclError"]
+
+#: What ``context`` may be told. Lists are Tcl lists; paths are absolute.
+CONTEXT_KEYS = {
+    "port": "name of the port that is being built",
+    "phase": "the phase, without org.macports.",
+    "prefix": "the MacPorts prefix",
+    "registry": "path of registry.db; empty: no ports are known",
+    "portpath": "directory of the Portfile",
+    "distpath": "where distfiles lie",
+    "extra": "list of further readable and writable places (ccache, an SDK, …)",
+    "readable": "list of further readable places",
+    "allowances": "list of {kind path origin} from the Portfile: kind is read, write or hide",
+    "user": "user that phases run as; default: the effective user of the calling process",
+    "sdk": "root directory that / is redirected into",
+    "strict": "boolean: files in the prefix that no port owns are refused",
+    "audit": "boolean: refuse nothing, record everything",
+    "log": "boolean: record every access",
+    "enforce": "boolean: the policy is in force from trace_start on, not only from trace_enable_fence (default 1)",
+}
+
+
+class TclError(Exception):
+    """An error to be raised in Tcl, with its errorCode."""
+
+    def __init__(self, message: str, *code: str) -> None:
+        super().__init__(message)
+        self.code: tuple[str, ...] = code or ("NONE",)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change to one or both filemaps, kept so that it can be made again for the next phase.
+
+    `phase` is empty where it holds for all.
+    """
+
+    verb: str
+    maps: tuple[str, ...]
+    phase: str = ""
+    path: bytes = b""
+    action: str = ""
+    target: bytes | None = None
+    data: bytes = b""
+
+
+@dataclass
+class Client:
+    """The state of one Tcl interpreter that loaded the package."""
+
+    name: str
+    core: Core
+    encoding: str = "utf-8"
+    context: dict[str, str] = field(default_factory=dict)
+    edits: list[Edit] = field(default_factory=list)
+    deps: list[str] = field(default_factory=list)
+    workpath: str = ""
+    fence: bool = False
+    trace: Trace | None = None
+    dirty: bool = False
+    past: list[Finding] = field(default_factory=list)
+    own: list[Finding] = field(default_factory=list)
+
+    # --- text and bytes ---
+
+    def set_encoding(self, tcl_name: str) -> None:
+        """The encoding that this interpreter turns file names into; Python's name for it is found here."""
+        import codecs
+
+        python_name = {"identity": "utf-8", "ascii": "latin-1"}.get(tcl_name, tcl_name.replace("iso8859", "iso-8859"))
+        try:
+            self.encoding = codecs.lookup(python_name).name
+        except LookupError:
+            raise TclError(f'unknown encoding "{tcl_name}"', "PORTTRACE", "USAGE") from None
+
+    def encode(self, path: str) -> bytes:
+        """A path's bytes as the interpreter would hand them to the kernel."""
+        return path.encode(self.encoding, "surrogateescape" if self.encoding == "utf-8" else "replace")
+
+    def decode(self, path: bytes) -> str:
+        """The reverse of :meth:`encode`."""
+        return path.decode(self.encoding, "surrogateescape")
+
+    # --- context ---
+
+    def set_context(self, key: str, value: str) -> None:
+        """Set one item of :data:`CONTEXT_KEYS`; a running trace follows with its next process."""
+        if key not in CONTEXT_KEYS:
+            message = f'unknown context "{key}": must be {", ".join(CONTEXT_KEYS)}'
+            raise TclError(message, "TCL", "LOOKUP", "INDEX", "context", key)
+        if self.context.get(key, "") != value:
+            self.context[key] = value
+            self.dirty = True
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """A boolean of the context, in any of Tcl's spellings."""
+        value = self.context.get(key, "").lower()
+        return default if not value else value in ("1", "yes", "true", "on", "y", "t")
+
+    # --- the trace ---
+
+    @property
+    def active(self) -> bool:
+        """Whether a trace is running."""
+        return self.workpath != ""
+
+    @property
+    def enforced(self) -> bool:
+        """Whether the policy is in force: from the start, or (as in MacPorts) only where the fence was asked for."""
+        return self.active and (self.fence or self.flag("enforce", True))
+
+    def start(self, workpath: str) -> None:
+        """Begin a trace; a former one that was never stopped is ended first."""
+        if not workpath.startswith("/"):
+            raise TclError(f'workpath "{workpath}" is not absolute', "PORTTRACE", "USAGE")
+        if self.active:
+            self.stop()
+        if not os.path.isdir(self.encode(workpath)):  # noqa: PTH112 - bytes
+            raise TclError(f'workpath "{workpath}" is not a directory', "PORTTRACE", "USAGE")
+        self.past, self.own, self.deps, self.fence = [], [], [], False
+        self.workpath, self.dirty = workpath, True
+        try:
+            self.refresh()
+        except BaseException:
+            self.workpath = ""
+            raise
+
+    def refresh(self) -> None:
+        """Make the running trace's policy that of the present context, edits and dependencies.
+
+        Processes that are running keep theirs. Nothing is done where nothing changed, or nothing is in force yet.
+        """
+        if not self.enforced or (self.trace is not None and not self.dirty):
+            return
+        fresh = self.core.backend.start(self)
+        old, self.trace, self.dirty = self.trace, fresh, False
+        if old is not None:
+            self.past.extend(old.stop().findings)
+
+    def enable_fence(self) -> None:
+        """Writes outside are stopped by the kernel too, from the next process on."""
+        self._require_trace("trace_enable_fence")
+        if not self.fence:
+            self.fence = self.dirty = True
+
+    def set_deps(self, names: list[str]) -> None:
+        """The ports whose files this phase may see; their own dependencies are added."""
+        if names != self.deps:
+            self.deps, self.dirty = names, True
+
+    def stop(self) -> None:
+        """End the trace. What it found stays. Nothing to do where none is running."""
+        trace, self.trace, self.workpath, self.fence = self.trace, None, "", False
+        if trace is not None:
+            self.past.extend(trace.stop().findings)
+
+    def abandon(self) -> None:
+        """End the trace without caring what it found."""
+        import contextlib
+
+        with contextlib.suppress(Exception):
+            self.stop()
+
+    def environment(self) -> dict[str, TclValue]:
+        """Variables that a process started now needs; empty where nothing is in force."""
+        self.refresh()
+        return dict(self.trace.env) if self.trace is not None else {}
+
+    def launcher(self) -> list[str]:
+        """The words to put before a command line; empty where nothing is in force."""
+        self.refresh()
+        return list(self.trace.launch_argv) if self.trace is not None else []
+
+    def _require_trace(self, what: str) -> None:
+        if not self.active:
+            raise TclError(f"{what}: no trace is running: call trace_start first", "PORTTRACE", "USAGE")
+
+    # --- findings ---
+
+    def findings(self) -> list[Finding]:
+        """All findings of the running or last trace: of its processes, and of the port process itself."""
+        from porttrace.tclbridge.backend import merge
+
+        live = self.trace.findings() if self.trace is not None else []
+        return merge([*self.past, *live, *self.own])
+
+    def messages(self, *, verbose: bool, color: bool) -> list[list[str]]:
+        """The findings as the texts that users know: [level, text] each."""
+        from porttrace.messages import render
+
+        return [list(pair) for pair in render(self.findings(), verbose, color)]
+
+    # --- filemaps ---
+
+    def rule_path(self, path: str) -> bytes:
+        """A path that a person gave for a rule: absolute, lexically clean. TclError where it is relative."""
+        if not path.startswith("/"):
+            raise TclError(f'path "{path}" is not absolute', "PORTTRACE", "USAGE")
+        return b"/" + os.path.normpath(self.encode(path)).lstrip(b"/")
+
+    def check_map_bytes(self, data: bytes) -> None:
+        """Raises TclError with the offset where the bytes are no filemap."""
+        from porttrace.filemap import Filemap, FilemapError
+
+        try:
+            Filemap.from_bytes(data)
+        except FilemapError as error:
+            raise TclError(f"filemap load: {error}", "PORTTRACE", "FILEMAP", str(error.offset)) from None
+
+    def edit(self, edit: Edit) -> None:
+        """Make one change; it takes effect for processes started after it."""
+        self.edits.append(edit)
+        self.dirty = True
+
+    def list_rules(self, which: str, phase: str) -> list[list[str]]:
+        """The rules of one map in order: [path, action] or [path, redirect, target]."""
+        out: list[list[str]] = []
+        for rule in self.core.backend.maps(self, phase)[which]:
+            words = [self.decode(rule.path), rule.action.name.lower()]
+            if rule.target is not None:
+                words.append(self.decode(rule.target))
+            out.append(words)
+        return out
+
+    def dump(self, which: str, phase: str) -> bytes:
+        """One map as the bytes of 2007. TclError where they cannot express a rule."""
+        from porttrace.filemap import FilemapError
+
+        try:
+            return self.core.backend.maps(self, phase)[which].to_bytes()
+        except FilemapError as error:
+            raise TclError(f"filemap dump: {error}", "PORTTRACE", "FILEMAP", str(error.offset)) from None
+
+    # --- the port process itself ---
+
+    def check(self, access: str, path: str) -> list[str]:
+        """The policy's verdict on what the port process wants to do itself: [verdict, path to use]."""
+        self.refresh()
+        if self.trace is None:
+            return ["ok", path]
+        verdict, physical = self.core.backend.check(self, access, self.encode(path))
+        return [verdict, path if physical is None else self.decode(physical)]
+
+    def program(self, name: str, search: str, cwd: str) -> list[str]:
+        """What execvp would find for `name` under the policy: [verdict, path]."""
+        places = [""] if "/" in name else [part or "." for part in search.split(":")]
+        worst: Literal["ENOENT", "EACCES"] = "ENOENT"
+        for place in places:
+            path = os.path.join(cwd, place, name)  # noqa: PTH118 - text of Tcl's, not of ours
+            verdict, physical = self.check("exec", path)
+            raw = self.encode(physical)
+            if verdict == "ok" and os.path.isfile(raw):  # noqa: PTH113 - bytes
+                if os.access(raw, os.X_OK):
+                    return ["ok", physical]
+                worst = "EACCES"
+        return [worst, name]

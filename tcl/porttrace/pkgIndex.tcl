@@ -1,0 +1,1 @@
+package ifneeded porttrace 1.1 [list source [file join $dir porttrace.tcl]]

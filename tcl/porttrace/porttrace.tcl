@@ -1,0 +1,245 @@
+package provide porttrace 1.1
+# porttrace.tcl: trace mode for Tcl programs.
+#
+# Pure Tcl, for 8.6 and 9. The work is done by a core in Python: inside this
+# process where Python is the host (the command ::porttrace::core::invoke is
+# there already), else in one co-process that is shared by all interpreters of
+# this process (transport.tcl).
+
+namespace eval porttrace {
+    # Where the siblings of this file lie: the interpreter's auto_path may not
+    # know, MacPorts' workers for instance are given the ifneeded script only.
+    variable directory [file dirname [file normalize [info script]]]
+
+    # MacPorts' portsandbox reads this to let traced programs reach a socket.
+    variable fifo_mktemp_template "/tmp/macports/sock-XXXXXX"
+
+    # This interpreter's name for the core: all state is kept by it.
+    variable client [format %x-%x-%x [pid] [clock microseconds] [expr {int(rand() * 0x7fffffff)}]]
+
+    # The environment as it was before trace_start: name -> {existed value}.
+    variable saved_env [dict create]
+
+    # Whether a trace that this interpreter started is running.
+    variable tracing 0
+
+    # What messages are shown at the least in a program that has no ui_*.
+    variable verbose 0
+
+    namespace eval core {}
+}
+
+foreach sibling {transport.tcl inport.tcl tracelib.tcl} {
+    source -encoding utf-8 [file join $porttrace::directory $sibling]
+}
+unset sibling
+
+##
+# Ask the core. The answer is the command's value; a refusal is a Tcl error
+# with the core's message and errorCode.
+#
+# @param command name in the command table
+# @param args    its words
+proc porttrace::call {command args} {
+    variable client
+    if {[llength [info commands ::porttrace::core::invoke]]} {
+        set answer [::porttrace::core::invoke $client $command {*}$args]
+    } else {
+        set answer [transport::request [list $client $command {*}$args]]
+    }
+    lassign $answer status value code
+    if {$status ne "ok"} {
+        return -level 1 -code error -errorcode $code $value
+    }
+    return $value
+}
+
+##
+# Tell the core what a phase's policy is made from, or show it.
+#
+# Keys: port phase prefix registry portpath distpath extra readable allowances
+# user sdk strict audit log enforce.
+proc porttrace::context {args} {
+    return [call context {*}$args]
+}
+
+##
+# Start to trace what this process starts from now on.
+#
+# What is not set with porttrace::context is taken from the caller's usual
+# variables where they exist: prefix, portpath, distpath, subport.
+#
+# @param workpath the directory that the build may write to
+proc porttrace::trace_start {workpath} {
+    variable tracing
+    variable client
+    if {$tracing} {
+        trace_stop
+    }
+    call hello [encoding system]
+    gather_context
+    set environment [call trace_start [file normalize $workpath]]
+    set tracing 1
+    apply_environment $environment
+    inport::install
+    return
+}
+
+##
+# End the trace and give this process back what it gave up. What was found
+# stays for `violations`. Nothing to do where no trace is running.
+proc porttrace::trace_stop {} {
+    variable tracing
+    # First what cannot fail: the process is itself again even where the core is gone.
+    inport::uninstall
+    restore_environment
+    if {!$tracing} {
+        return
+    }
+    set tracing 0
+    call trace_stop
+    return
+}
+
+##
+# From now on nothing may be written outside the policy, by the kernel's word too.
+proc porttrace::trace_enable_fence {} {
+    apply_environment [call trace_enable_fence]
+    inport::install
+    return
+}
+
+##
+# The ports that may be seen from now on, with all that they depend on.
+#
+# @param names list of port names; case does not matter
+proc porttrace::setdeps {names} {
+    apply_environment [call setdeps $names]
+    return
+}
+
+##
+# Edit or show the filemaps:
+#   append|prepend|replace ?-read|-write? ?-phase p? path action ?target?
+#   remove ?-read|-write? ?-phase p? path
+#   clear|list|dump ?-read|-write? ?-phase p?
+#   load ?-read|-write? ?-phase p? bytes
+# Actions are allow, ask, deny, redirect. A change takes effect for processes
+# that are started after it; first match wins.
+proc porttrace::filemap {subcommand args} {
+    variable tracing
+    set result [call filemap $subcommand {*}$args]
+    if {$tracing && $subcommand ni {list dump}} {
+        apply_environment [call environment]
+    }
+    if {$subcommand eq "dump"} {
+        # characters 0 to 255 stand for bytes
+        set result [binary format a* $result]
+    }
+    return $result
+}
+
+##
+# The findings of the running trace, or of the last: a list of dicts, or JSON.
+proc porttrace::violations {args} {
+    return [call violations {*}$args]
+}
+
+##
+# Say what the trace found, through ui_warn, ui_msg and ui_info where there are
+# such commands, else on standard error and output.
+proc porttrace::trace_check_violations {} {
+    set options [list]
+    if {[shows_info]} {
+        lappend options -verbose
+    }
+    foreach pair [call trace_check_violations {*}$options] {
+        lassign $pair level text
+        say $level $text
+    }
+    return
+}
+
+##
+# What the policy says to a path that this process itself wants to use.
+#
+# @param access read stat lstat exec list readlink write create delete rename link attributes
+# @return {verdict path}: ok, ENOENT or EACCES, and the path to use instead of the one given
+proc porttrace::check {access path} {
+    return [lindex [call check $access [inport::absolute $path]] 0]
+}
+
+# --- what is between the commands above and the core --------------------------
+
+proc porttrace::gather_context {} {
+    upvar #0 prefix prefix portpath portpath distpath distpath subport subport name name
+    set context [list]
+    foreach {key variable} {prefix prefix portpath portpath distpath distpath port subport} {
+        if {[info exists $variable] && [set $variable] ne ""} {
+            lappend context $key [set $variable]
+        }
+    }
+    if {[llength $context]} {
+        call context {*}$context
+    }
+}
+
+proc porttrace::apply_environment {environment} {
+    variable saved_env
+    dict for {name value} $environment {
+        if {![dict exists $saved_env $name]} {
+            if {[info exists ::env($name)]} {
+                dict set saved_env $name [list 1 $::env($name)]
+            } else {
+                dict set saved_env $name [list 0 {}]
+            }
+        }
+        lassign [dict get $saved_env $name] existed former
+        # What the user preloads stays, behind ours: ours has to see the program first.
+        if {$existed && $former ne "" && $name in {LD_PRELOAD DYLD_INSERT_LIBRARIES}} {
+            set value "$value:$former"
+        }
+        set ::env($name) $value
+    }
+}
+
+proc porttrace::restore_environment {} {
+    variable saved_env
+    dict for {name state} $saved_env {
+        lassign $state existed former
+        if {$existed} {
+            set ::env($name) $former
+        } else {
+            unset -nocomplain ::env($name)
+        }
+    }
+    set saved_env [dict create]
+}
+
+proc porttrace::shows_info {} {
+    variable verbose
+    if {$verbose || [llength [info commands ::ui_info]]} {
+        # ui_info knows by itself whether anybody wants it
+        return 1
+    }
+    return 0
+}
+
+proc porttrace::say {level text} {
+    set command ::ui_$level
+    if {[llength [info commands $command]]} {
+        $command $text
+        return
+    }
+    switch -- $level {
+        msg - notice { puts stderr $text }
+        warn { puts stderr "Warning: $text" }
+        error { puts stderr "Error: $text" }
+        default {
+            variable verbose
+            if {$verbose} {
+                puts stderr $text
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+# transport.tcl: the way to the core where it is a process of its own.
+#
+# One core per process: its pipe belongs to a helper thread that every
+# interpreter and thread can reach, because a channel cannot be shared between
+# interpreters that do not know each other. Where the Thread package is missing
+# each interpreter that loads the package has a core of its own.
+
+namespace eval porttrace::transport {
+    # The pipe, in the interpreter that owns it.
+    variable pipe ""
+
+    # The helper thread, in the interpreters that use it.
+    variable thread ""
+
+    # A core that has said nothing for so long is taken for dead.
+    variable patience_ms 4500
+
+    # Why a core was given up, for the message of the next request.
+    variable directory $::porttrace::directory
+}
+
+##
+# The Python that runs the core: PORTTRACE_PYTHON; what `porttrace integrate`
+# wrote beside this file; the one of the environment that this file lies in.
+proc porttrace::transport::interpreter {} {
+    variable directory
+    set tried [list]
+    if {[info exists ::env(PORTTRACE_PYTHON)] && $::env(PORTTRACE_PYTHON) ne ""} {
+        lappend tried $::env(PORTTRACE_PYTHON)
+    } else {
+        set record [file join $directory interpreter]
+        if {[file isfile $record]} {
+            set channel [open $record r]
+            fconfigure $channel -encoding utf-8
+            lappend tried [string trim [read $channel]]
+            close $channel
+        }
+        # …/bin/python3 of …/lib/python3.x/site-packages/porttrace/tcl/porttrace
+        lappend tried [file join {*}[lrange [file split $directory] 0 end-6] bin python3]
+    }
+    foreach candidate $tried {
+        if {[file pathtype $candidate] eq "absolute" && [file executable $candidate]} {
+            return $candidate
+        }
+    }
+    return -code error -errorcode {PORTTRACE CORE NOPYTHON} \
+        "porttrace: no Python to run the core with (tried [join $tried {, }]): set PORTTRACE_PYTHON to the absolute\
+        path of one that has porttrace installed"
+}
+
+##
+# Send one request and wait for its answer.
+#
+# @param words {client command arg ...}
+# @return {status value errorcode}
+proc porttrace::transport::request {words} {
+    variable thread
+    if {$thread eq ""} {
+        set thread [find_thread]
+    }
+    if {$thread eq "none"} {
+        return [direct $words]
+    }
+    if {[catch {thread::send $thread [list ::porttrace::transport::direct $words]} answer options]} {
+        return -code error -errorcode [dict get $options -errorcode] $answer
+    }
+    return $answer
+}
+
+##
+# The thread that owns this process's pipe; "none" where there are no threads.
+proc porttrace::transport::find_thread {} {
+    variable directory
+    if {[catch {package require Thread}]} {
+        return none
+    }
+    # The lock makes the first two interpreters agree on one thread.
+    return [tsv::lock porttrace {
+        if {![tsv::get porttrace thread found] || ![thread::exists $found]} {
+            set found [thread::create]
+            thread::send $found [list namespace eval ::porttrace [list variable directory $directory]]
+            thread::send $found [list source -encoding utf-8 [file join $directory transport.tcl]]
+            tsv::set porttrace thread $found
+        }
+        set found
+    }]
+}
+
+##
+# Talk to the core from the interpreter that owns the pipe.
+proc porttrace::transport::direct {words} {
+    variable pipe
+    if {$pipe eq ""} {
+        start
+    }
+    set body [encoding convertto utf-8 $words]
+    if {[catch {
+        puts -nonewline $pipe "[string length $body]\n$body"
+        flush $pipe
+        drain
+        set answer [receive]
+    } message options]} {
+        give_up
+        set code [dict get $options -errorcode]
+        if {[lrange $code 0 1] ne {PORTTRACE CORE}} {
+            set message "porttrace: the core cannot be reached any more ($message); its trace is lost"
+            set code {PORTTRACE CORE DIED}
+        }
+        return -code error -errorcode $code $message
+    }
+    return $answer
+}
+
+proc porttrace::transport::start {} {
+    variable pipe
+    set python [interpreter]
+    # -I: neither the build's PYTHON* variables nor its directories matter
+    if {[catch {open |[list $python -I -m porttrace.tclbridge.coprocess] r+} channel]} {
+        return -code error -errorcode {PORTTRACE CORE START} "porttrace: the core does not start: $channel"
+    }
+    fconfigure $channel -translation binary -buffering full -blocking 0
+    set pipe $channel
+}
+
+# A request that is longer than what a pipe holds goes in pieces.
+proc porttrace::transport::drain {} {
+    variable pipe
+    variable patience_ms
+    set deadline [expr {[clock milliseconds] + $patience_ms}]
+    while {[chan pending output $pipe] > 0} {
+        flush $pipe
+        if {[clock milliseconds] > $deadline} {
+            silent
+        }
+        if {[chan pending output $pipe] > 0} {
+            after 1
+        }
+    }
+}
+
+##
+# Read one answer. Polls, because waiting in the event loop would run foreign
+# events in the middle of a command, and a plain read could wait for ever: most
+# answers come within the first millisecond, during which nothing sleeps.
+proc porttrace::transport::receive {} {
+    variable pipe
+    variable patience_ms
+    set received ""
+    set wanted -1
+    set begun [clock microseconds]
+    while {1} {
+        if {$wanted < 0} {
+            if {[gets $pipe line] >= 0} {
+                if {![string is digit -strict $line]} {
+                    return -code error -errorcode {PORTTRACE CORE PROTOCOL} \
+                        "porttrace: the core said something that is not its protocol: [string range $line 0 60]"
+                }
+                set begun [clock microseconds]
+                if {$line > 0} {
+                    set wanted $line
+                }
+                continue
+            }
+        } else {
+            append received [read $pipe [expr {$wanted - [string length $received]}]]
+            if {[string length $received] == $wanted} {
+                return [encoding convertfrom utf-8 $received]
+            }
+        }
+        if {[eof $pipe]} {
+            return -code error -errorcode {PORTTRACE CORE DIED} \
+                "porttrace: the core has ended unexpectedly; its trace is lost"
+        }
+        set waited [expr {([clock microseconds] - $begun) / 1000}]
+        if {$waited > $patience_ms} {
+            silent
+        }
+        if {$waited >= 1} {
+            after 1
+        }
+    }
+}
+
+proc porttrace::transport::silent {} {
+    variable patience_ms
+    return -level 2 -code error -errorcode {PORTTRACE CORE HUNG} \
+        [format "porttrace: the core has not answered for %.1f seconds and was ended; its trace is lost" \
+            [expr {$patience_ms / 1000.0}]]
+}
+
+##
+# End a core that died or hangs; the next request starts another.
+proc porttrace::transport::give_up {} {
+    variable pipe
+    if {$pipe eq ""} {
+        return
+    }
+    set processes [pid $pipe]
+    catch {close $pipe}
+    set pipe ""
+    foreach process $processes {
+        catch {exec kill -KILL $process 2>/dev/null}
+    }
+}
+
+##
+# End the core in good order: the pipe's end is its end. For programs that want
+# to see everything gone before they go on; the end of the process does the same.
+proc porttrace::transport::stop {} {
+    variable thread
+    variable pipe
+    if {$thread ni {"" none}} {
+        thread::send $thread ::porttrace::transport::stop
+        return
+    }
+    if {$pipe ne ""} {
+        fconfigure $pipe -blocking 1
+        catch {close $pipe}
+        set pipe ""
+    }
+}
