@@ -74,7 +74,10 @@ struct pt_rule_view {
 	bool literal, live, silent, fallback;
 };
 
-/* NULL when the bytes are not a sound image; *why then says what is wrong and *offset where. */
+/*
+ * NULL when the bytes are not a sound image; *why then says what is wrong and *offset where. Looks at the header
+ * only: whatever the rest holds, no later call reads outside the image (builder.h has the check of everything).
+ */
 const struct pt_image *pt_image_check(const void *bytes, size_t size, const char **why, size_t *offset);
 uint32_t pt_image_flags(const struct pt_image *);
 uint64_t pt_image_seed(const struct pt_image *);
@@ -83,7 +86,7 @@ bool pt_image_rule(const struct pt_image *, uint32_t rule, struct pt_rule_view *
 const char *pt_image_port(const struct pt_image *, uint32_t port, bool *in_closure); /* NULL: no such port */
 const char *pt_image_label(const struct pt_image *, const char *key);                /* "port", "phase", "prefix", … or NULL */
 
-/* Seeded hashes; pt_hash_path(dir + "/" + name) == pt_hash_child(pt_hash_dir(dir), name). The root directory's path is "". */
+/* Seeded hashes; pt_hash_path(dir + "/" + name) == pt_hash_child(pt_hash_dir(dir), name). The root directory's path is "". A directory's hash and its path's hash are the same value. */
 uint64_t pt_hash_dir(uint64_t seed, const char *dir, size_t len);
 uint64_t pt_hash_child(uint64_t dirhash, const char *name, size_t len);
 uint64_t pt_hash_path(uint64_t seed, const char *path, size_t len);
@@ -93,9 +96,17 @@ struct pt_cursor pt_cursor_root(const struct pt_image *, enum pt_map);
 struct pt_cursor pt_cursor_descend(const struct pt_image *, struct pt_cursor, const char *name, size_t len);
 /* True when no rule lies below, so that every child has the directory's own rule. */
 bool pt_cursor_uniform(const struct pt_image *, struct pt_cursor);
-/* The verdict of a directory's child (name without '/'), and of the directory itself. `dirhash` is pt_hash_dir of the directory. */
+/* The verdict of a directory's child (name without '/'); an empty name means the directory itself. `dirhash` is pt_hash_dir of the directory. */
 struct pt_verdict pt_decide_child(const struct pt_image *, struct pt_cursor dir, uint64_t dirhash, const char *name, size_t len);
 /* The verdict of a whole absolute, normalized path. */
 struct pt_verdict pt_decide(const struct pt_image *, enum pt_map, const char *path, size_t len);
+
+/*
+ * Where a redirect rule sends `path`: the rule's prefix gives way to its target, a '/' at the end of either
+ * counts as belonging to the rest. Length of what was written to `out`, or 0 (no such rule, not below it, too long).
+ */
+size_t pt_redirect(const struct pt_image *, uint32_t rule, const char *path, size_t len, char *out, size_t cap);
+/* The reverse: the path by which a program knows a physical path (getcwd, /proc/self/cwd), or 0 where no redirect leads there. */
+size_t pt_unredirect(const struct pt_image *, const char *physical, size_t len, char *out, size_t cap);
 
 #endif

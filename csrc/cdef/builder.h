@@ -1,0 +1,26 @@
+struct pt_owners;
+struct pt_owners *pt_owners_new(const char *paths, size_t size, const uint32_t *ports, size_t count, uint64_t seed);
+void pt_owners_free(struct pt_owners *);
+size_t pt_owners_count(const struct pt_owners *);
+struct pt_build {
+	uint32_t flags;
+	uint32_t rules;
+	const uint8_t *actions;
+	const uint8_t *maps;
+	const uint8_t *rule_flags;
+	const char *rule_texts;
+	size_t rule_texts_size;
+	uint32_t ports;
+	const char *port_names;
+	size_t port_names_size;
+	const uint8_t *in_closure;
+	uint32_t labels;
+	const char *label_texts;
+	size_t label_texts_size;
+	const struct pt_owners *owners;
+	uint64_t seed;
+};
+enum pt_rule_flag { PT_RULE_LITERAL = 1, PT_RULE_LIVE = 2, PT_RULE_SILENT = 4, PT_RULE_FALLBACK = 8 };
+void *pt_build_image(const struct pt_build *, size_t *size, const char **why, uint32_t *rule);
+void pt_build_free(void *image);
+bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *offset);
