@@ -1,0 +1,217 @@
+"""The fence: what the kernel itself keeps a session from writing, derived from the policy's write map.
+
+Linux: a list of places for Landlock, written as ``fence`` into the session's directory; the launcher (or the
+injected library in the first child) raises it.  macOS: a Seatbelt profile of the same map.
+
+Landlock binds to what exists and unions rights.  Two things follow, and both are told, never silent:
+a place that does not exist yet is opened through its parent directory (``Fence.widened``), and something denied
+below an allowed directory is held by the other tiers only (``Fence.gaps``).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from porttrace.errors import PorttraceError
+
+HEADER = b"porttrace-fence 1\n"
+#: Name of the list in a session directory, and of the file whose refusal proves that the fence stands.
+LIST_NAME = "fence"
+PROBE_NAME = "unfenced"
+
+ALLOW, REDIRECT, ASK, DENY = range(4)
+
+
+class RuleLike(Protocol):
+    """What the fence reads of a filemap's rule."""
+
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def action(self) -> int: ...
+    @property
+    def target(self) -> bytes | None: ...
+    @property
+    def literal(self) -> bool: ...
+
+
+class FenceError(PorttraceError):
+    """The write map cannot be expressed as a fence."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place that may be written: a directory with all below it, or one file."""
+
+    path: bytes
+    directory: bool
+
+
+@dataclass
+class Fence:
+    """Writable places, and where the kernel's fence differs from the write map."""
+
+    places: list[Place] = field(default_factory=list)
+    #: (path of the rule, directory that was opened for it): the path does not exist yet.
+    widened: list[tuple[bytes, bytes]] = field(default_factory=list)
+    #: allowed paths that do not exist, nor their parents: the fence keeps them from being made.
+    missing: list[bytes] = field(default_factory=list)
+    #: (denied path, allowed directory above it): Landlock cannot refuse below what it allows.
+    gaps: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        """The list as ``csrc/fence_linux.h`` reads it."""
+        return HEADER + b"".join((b"d" if place.directory else b"f") + place.path + b"\0" for place in self.places)
+
+
+def _covers(rule: RuleLike, path: bytes) -> bool:
+    """Whether `rule` matches `path` (which is matched as a whole, not as a prefix)."""
+    base = rule.path.rstrip(b"/")
+    if rule.literal:
+        return path.startswith(rule.path)
+    return path == base or path.startswith(base + b"/")
+
+
+def _clean(path: bytes) -> bytes:
+    if not path.startswith(b"/") or b"\0" in path:
+        raise FenceError(f"a writable place must be an absolute path, not {os.fsdecode(path)!r}")
+    return os.path.normpath(path).replace(b"//", b"/", 1) if path.startswith(b"//") else os.path.normpath(path)
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.fence = Fence()
+        self._seen: set[bytes] = set()
+
+    def add(self, path: bytes, *, literal: bool) -> None:
+        path = _clean(path)
+        try:
+            mode = os.stat(path).st_mode  # noqa: PTH116 (bytes, not text)
+        except OSError:
+            self._missing(path)
+        else:
+            self._place(path, stat.S_ISDIR(mode))
+        if literal:
+            self._siblings(path)
+
+    def _place(self, path: bytes, directory: bool) -> None:
+        if path not in self._seen:
+            self._seen.add(path)
+            self.fence.places.append(Place(path, directory))
+
+    def _missing(self, path: bytes) -> None:
+        parent = os.path.dirname(path)
+        # The root is never opened for the sake of one missing name in it.
+        if parent != b"/" and os.path.isdir(parent):  # noqa: PTH112 (bytes)
+            self._place(parent, True)
+            self.fence.widened.append((path, parent))
+        else:
+            self.fence.missing.append(path)
+
+    def _siblings(self, path: bytes) -> None:
+        parent, name = os.path.split(path)
+        try:
+            entries = sorted(os.listdir(parent))  # noqa: PTH208 (bytes)
+        except OSError:
+            return
+        for entry in entries:
+            if entry != name and entry.startswith(name):
+                full = os.path.join(parent, entry)  # noqa: PTH118 (bytes)
+                self._place(full, os.path.isdir(full))  # noqa: PTH112 (bytes)
+
+
+def build(rules: Iterable[RuleLike], extra: Sequence[str | Path] = ()) -> Fence:
+    """The fence of an ordered write map (first match wins).
+
+    `extra` are places of the session's own (its ``events`` file).  Rules that ask count as writable: whether
+    they are is decided in the process, and the fence must never refuse what the map allows.
+    """
+    builder = _Builder()
+    ordered = list(rules)
+    for index, rule in enumerate(ordered):
+        if rule.action == DENY or any(_covers(earlier, rule.path) for earlier in ordered[:index]):
+            continue
+        builder.add(rule.path, literal=rule.literal)
+        if rule.action == REDIRECT and rule.target:
+            builder.add(rule.target, literal=False)
+    for path in extra:
+        builder.add(os.fsencode(path), literal=False)
+    fence = builder.fence
+    for rule in ordered:
+        if rule.action == DENY:
+            above = [place.path for place in fence.places if place.directory and _is_below(rule.path, place.path)]
+            if above:
+                fence.gaps.append((rule.path, max(above, key=len)))
+    return fence
+
+
+def _is_below(path: bytes, directory: bytes) -> bool:
+    return path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def write(directory: Path, rules: Iterable[RuleLike]) -> Fence:
+    """Write the fence of `rules` into the session directory `directory` (``N/``), with its probe file.
+
+    The session's ``events`` file, if it is there, is writable.  Raises `OSError` where the directory cannot be written.
+    """
+    events = directory / "events"
+    fence = build(rules, [events] if events.exists() else [])
+    probe = directory / PROBE_NAME
+    probe.touch()
+    probe.chmod(0o666)  # only the fence keeps it from being opened: that is what it is for
+    path = directory / LIST_NAME
+    path.unlink(missing_ok=True)
+    path.write_bytes(fence.to_bytes())
+    path.chmod(0o444)
+    return fence
+
+
+def _quoted(path: bytes) -> str:
+    text = path.decode("utf-8", "surrogateescape")
+    if any(ord(c) < 0x20 or ord(c) == 0x7F or 0xDC80 <= ord(c) <= 0xDCFF for c in text):
+        raise FenceError(f"the path {text!r} cannot be written in a Seatbelt profile")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _regex(path: bytes) -> str:
+    text = path.decode("utf-8", "surrogateescape")
+    quoted = "".join(f"\\{c}" if c in r"\.^$|?*+()[]{}" else c for c in text)
+    _quoted(path)
+    if '"' in text:
+        raise FenceError(f"the literal path {text!r} cannot be written in a Seatbelt profile")
+    return f'#"^{quoted}"'
+
+
+def _physical(path: bytes) -> list[bytes]:
+    """The path and, where links lead elsewhere (``/tmp`` is ``/private/tmp`` on macOS), the real one: Seatbelt sees that."""
+    real = os.path.realpath(path)
+    return [path] if real == path else [path, real]
+
+
+def _filters(path: bytes, *, literal: bool) -> list[str]:
+    if literal:
+        return [f"(regex {_regex(p)})" for p in _physical(path)]
+    return [f"(subpath {_quoted(p)})" for p in _physical(_clean(path))]
+
+
+def seatbelt_profile(rules: Iterable[RuleLike], extra: Sequence[str | Path] = ()) -> str:
+    """The Seatbelt profile of an ordered write map, for ``sandbox-exec -p`` and MacPorts' ``portsandbox_profile``.
+
+    The last matching rule of a profile wins and the first one of a filemap does, so the order is turned round; unlike
+    Landlock it refuses below an allowed directory.  Raises `FenceError` for a path that a profile cannot carry.
+    """
+    lines = ["(version 1)", "(allow default)", "(deny file-write*)"]
+    for rule in reversed(list(rules)):
+        verb = "deny" if rule.action == DENY else "allow"
+        filters = _filters(rule.path, literal=rule.literal)
+        if rule.action == REDIRECT and rule.target:
+            filters += _filters(rule.target, literal=False)
+        lines.append(f"({verb} file-write* {' '.join(filters)})")
+    for path in extra:
+        lines.append(f"(allow file-write* {' '.join(_filters(os.fsencode(path), literal=False))})")
+    return "\n".join(lines) + "\n"
