@@ -94,7 +94,7 @@ def _copy(source: int, target: int, size: int) -> None:
 
 
 class Snapshot:
-    """A private copy of an event file, taken now from the open `fd`; `size`: the capacity it was made with, in bytes."""
+    """A private copy of an event file, taken now from the open `fd`; `size`: its capacity in bytes."""
 
     def __init__(self, fd: int, size: int) -> None:
         if hasattr(os, "memfd_create"):

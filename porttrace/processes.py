@@ -181,27 +181,39 @@ def _carries(pid: int, directory: bytes) -> bool:
     return False
 
 
-def members(directory: Path, *, below: int | None = None, spare: Iterable[int] = ()) -> set[int]:
-    """Ids of the processes that belong to a session or policy directory, with all their descendants.
+def members(
+    directory: Path, *, below: int | None = None, uid: int | None = None, spare: Iterable[int] = ()
+) -> set[int]:
+    """Ids of the processes that belong to a session's or a policy's directory, with all their descendants.
 
-    `below`: also every descendant of this process. Zombies, this process, its ancestors and `spare` are left out.
+    `below`: also the children of this process (those of user `uid` only, where given) that belong to no other policy
+    of the same session. Zombies, this process, its ancestors and `spare` are left out.
     """
     table = _running()
     mark = os.fsencode(directory) + b"/"
+    others = os.fsencode(directory.parent) + b"/"
     spared = {*spare, os.getpid()}
     ancestor = table.get(os.getpid())
     while ancestor is not None and ancestor.ppid > 0 and ancestor.ppid not in spared:
         spared.add(ancestor.ppid)
         ancestor = table.get(ancestor.ppid)
     found = {pid for pid in table if pid not in spared and _carries(pid, mark)}
-    if below is not None:
-        found |= {pid for pid, process in table.items() if process.ppid == below and pid not in spared}
+    for pid, process in table.items() if below is not None else ():
+        if process.ppid == below and pid not in spared and uid in (None, _owner(pid)) and not _carries(pid, others):
+            found.add(pid)
     grown = True
     while grown:
         more = {pid for pid, process in table.items() if process.ppid in found and pid not in spared} - found
         grown = bool(more)
         found |= more
     return {pid for pid in found if table[pid].state not in "ZX"}
+
+
+def _owner(pid: int) -> int | None:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return None
 
 
 def end_processes(find: Callable[[], set[int]], grace: float = 2.0) -> list[Leftover]:

@@ -1,0 +1,427 @@
+"""Sessions: one call sets up the policy for what a build starts from now on, another ends it and says what was found.
+
+A process has one session at a time; a session has a policy (a trace) for each phase. Processes keep the policy with
+which they were started, for their lifetime.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from porttrace.askserver import Asked, AskServer
+from porttrace.calls import call_names
+from porttrace.errors import PorttraceError
+from porttrace.eventlog import Event, Kind, Snapshot, create
+from porttrace.fencelist import fence_list
+from porttrace.filemap import Action, Rule
+from porttrace.findings import Finding, collect, merge
+from porttrace.identity import Identity, privileged
+from porttrace.policy import Image, Policy, PolicyError
+from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members
+from porttrace.runtime_dir import RuntimeDir
+from porttrace.tiers import available_tiers
+
+__all__ = ["Session", "Trace", "TraceResult"]
+
+_CAPACITY = 256 << 20  # bytes of address space in each process; the file is sparse
+_LOG_CAPACITY = 16 << 30
+_PRELOAD = "DYLD_INSERT_LIBRARIES" if sys.platform == "darwin" else "LD_PRELOAD"
+_LIBRARY = "libtracelib.dylib" if sys.platform == "darwin" else "libtracelib.so"
+
+
+def _package_file(name: str) -> Path:
+    path = Path(str(resources.files("porttrace") / name))
+    if not path.is_file():
+        raise PorttraceError(f"this installation is incomplete: {path} is missing; install porttrace again")
+    return path
+
+
+class _ImageNames:
+    """What the numbers in the events of one policy mean."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self._rules: dict[int | None, tuple[str, bool]] = {None: ("not listed: no rule allows it", False)}
+
+    def _rule(self, number: int | None) -> tuple[str, bool]:
+        known = self._rules.get(number)
+        if known is None:
+            rule = self._image.rule(number) if number is not None else None
+            if rule is None:
+                known = ("unknown rule", False)
+            else:
+                known = (f"{rule} ({rule.origin})" if rule.origin else str(rule), rule.silent)
+            self._rules[number] = known
+        return known
+
+    def rule_text(self, rule: int | None) -> str:
+        return self._rule(rule)[0]
+
+    def rule_silent(self, rule: int | None) -> bool:
+        return self._rule(rule)[1]
+
+    def port_name(self, port: int | None) -> str:
+        return (self._image.port(port) or "") if port is not None else ""
+
+    def ports(self) -> list[str]:
+        """All names, by index."""
+        names: list[str] = []
+        while (name := self._image.port(len(names))) is not None:
+            names.append(name)
+        return names
+
+
+@dataclass(frozen=True)
+class TraceResult:
+    """What a trace found, the processes that had to be ended, figures for the report, and what went missing.
+
+    `lost` counts events for which the file had no room and records that were not sound: their findings are unknown.
+    """
+
+    findings: list[Finding]
+    processes: list[Leftover]
+    stats: dict[str, Any]
+    lost: int
+    notices: list[str] = field(default_factory=list)
+
+
+class Trace:
+    """One policy in force; made by `Session.start`. What is started with `env` or `launch_argv` is held by it."""
+
+    def __init__(self, session: Session, number: int, policy: Policy, workpath: Path, former: Trace | None) -> None:
+        self.session = session
+        self.number = number
+        self.policy = policy
+        self.workpath = workpath
+        self.directory = session.directory / str(number)
+        self._former = former
+        self._result: TraceResult | None = None
+        self._stopping = threading.RLock()
+        self._events = -1
+        self._capacity = _LOG_CAPACITY if policy.log else _CAPACITY
+        self._started = time.monotonic()
+        data = self._compile()
+        self.image = Image(data)
+        self._names = _ImageNames(self.image)
+        self._fenced = policy.fence and not policy.audit and "fence" in session.tiers
+        self._fill(data)
+
+    def _compile(self) -> bytes:
+        write = self.policy.write.copy()
+        own = Rule(os.fsencode(self.session.directory), Action.DENY, origin="the session's own files")
+        write.prepend(own)
+        fence = self.policy.fence and not self.policy.audit and "fence" in self.session.tiers
+        try:
+            return replace(self.policy, write=write, fence=fence).compile()
+        except PolicyError as error:
+            raise PorttraceError(str(error)) from None
+
+    def _fill(self, data: bytes) -> None:
+        directory, identity = self.directory, self.session.identity
+        try:
+            directory.mkdir()
+            directory.chmod(0o755)
+            os.link(self.session.directory / _LIBRARY, self.library)
+            image = directory / "policy"
+            image.write_bytes(data)
+            image.chmod(0o444)
+            events = directory / "events"
+            create(events, self._capacity)
+            # Opened before it is given away: what the build user does to the name or the mode no longer matters.
+            self._events = os.open(events, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if identity.uid != os.geteuid():
+                os.chown(events, identity.uid, identity.gid)
+            if self._fenced:
+                (directory / "fence").write_bytes(fence_list(self.policy.write, [os.fsencode(events)]))
+                (directory / "fence").chmod(0o444)
+                # Writable by its mode, listed nowhere: only a fence keeps a process from opening it.
+                (directory / "unfenced").touch()
+                (directory / "unfenced").chmod(0o666)
+        except OSError as error:
+            raise PorttraceError(f"cannot set up {directory}: {error.strerror}") from None
+
+    @property
+    def library(self) -> Path:
+        """The injected library, as the processes of this trace load it."""
+        return self.directory / ("tracelib.dylib" if sys.platform == "darwin" else "tracelib.so")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """All that a process's environment needs. Nothing in it can widen the policy."""
+        return {_PRELOAD: os.fspath(self.library)}
+
+    @property
+    def launch_argv(self) -> list[str]:
+        """Words to put before a command: they take the build user's ids for good, raise the fence, set the library."""
+        words = [os.fspath(self.session.directory / "launch"), "--session", os.fspath(self.directory)]
+        identity = self.session.identity
+        if not identity.is_current:
+            groups = ",".join(map(str, identity.groups or (identity.gid,)))
+            words += ["--uid", str(identity.uid), "--gid", str(identity.gid), "--groups", groups]
+        if self._fenced:
+            words.append("--fence")
+        return [*words, "--"]
+
+    @property
+    def running(self) -> bool:
+        """Whether `stop` was not called yet."""
+        return self._result is None
+
+    def _read(self) -> tuple[list[Finding], dict[str, Any], int]:
+        with Snapshot(self._events, self._capacity) as snapshot:
+            events: list[Event] = list(snapshot.events([Kind.PROCESS, Kind.EXEC, Kind.FINDING, Kind.UNTRACED]))
+            lost, unsound = snapshot.lost, snapshot.unsound
+        tree = ProcessTree.build(event for event in events if event.kind in (Kind.PROCESS, Kind.EXEC))
+        found = collect(
+            events, tree, self._names, phase=self.policy.phase, built=self.policy.port, audit=self.policy.audit
+        )
+        stats = {
+            "processes": len({image.pid for image in tree.images.values()}),
+            "programs": len(tree.images),
+            "events_lost": lost,
+            "events_unsound": unsound,
+        }
+        return found, stats, lost + unsound
+
+    def findings(self) -> list[Finding]:
+        """What was found so far, processes that still run included."""
+        former = self._former.findings() if self._former is not None else []
+        if self._result is not None:
+            return list(self._result.findings)
+        return merge([former, self._read()[0]])
+
+    def stop(self) -> TraceResult:
+        """End what still runs under this policy, and say what was found. A second call returns the same result.
+
+        `write_log` works until the session is closed.
+        """
+        with self._stopping:
+            if self._result is None:
+                self._result = self._stop()
+            return self._result
+
+    def _stop(self) -> TraceResult:
+        before = self._former.stop() if self._former is not None else None
+        with privileged():
+            ended = self._end_processes()
+        found, stats, lost = self._read()
+        stats["seconds"] = round(time.monotonic() - self._started, 3)
+        notices = []
+        if lost:
+            notices.append(
+                f"{stats['events_lost']} events found no room and {stats['events_unsound']} were not sound: "
+                "the report is not complete"
+            )
+        if before is not None:
+            found = merge([before.findings, found])
+            ended = [*before.processes, *ended]
+            lost += before.lost
+            notices = [*before.notices, *notices]
+            for key in ("processes", "programs", "events_lost", "events_unsound", "seconds"):
+                stats[key] += before.stats[key]
+        self.session.server.policies.pop(self.number, None)
+        return TraceResult(found, ended, stats, lost, notices)
+
+    def _end_processes(self) -> list[Leftover]:
+        session = self.session
+        uid = None if session.owns_children else session.identity.uid
+        # Orphans come to us (subreaper). Where the build user is ours too, a child of port's own looks the same.
+        below = os.getpid() if session.owns_children or session.identity.uid != os.getuid() else None
+        return end_processes(lambda: members(self.directory, below=below, uid=uid, spare=session.spared))
+
+    def write_log(self, fd: int) -> int:
+        """Write every access as a line of JSON to the open descriptor `fd`; returns their number.
+
+        Needs a policy with `log`. Raises OSError.
+        """
+        lines = self._former.write_log(fd) if self._former is not None else 0
+        with Snapshot(self._events, self._capacity) as snapshot:
+            return lines + snapshot.write_log(fd, call_names(), self._names.ports())
+
+    def _close(self) -> None:
+        if self._events >= 0:
+            os.close(self._events)
+            self._events = -1
+
+
+_current: Session | None = None
+
+
+class Session:
+    """The traces of one port process; a context manager. A process has at most one at a time.
+
+    `identity`: who the build runs as (default: the effective user). `tiers`: names of the tiers to use (default: all
+    that this machine has). `host_pid`: the process after which the directory is named (default: this one).
+    `owns_children`: whatever this process started belongs to the build and is ended with it.
+    `spared`: process ids that are never ended.
+
+    Raises PorttraceError where the session directory cannot be ours, or a tier that was named is missing.
+    """
+
+    def __init__(
+        self,
+        identity: Identity | None = None,
+        tiers: Iterable[str] | None = None,
+        *,
+        host_pid: int | None = None,
+        owns_children: bool = False,
+    ) -> None:
+        global _current
+        if _current is not None:
+            raise PorttraceError("this process has a session already: close it first")
+        self.identity = identity or Identity.current()
+        self.owns_children = owns_children
+        self.spared: set[int] = set()
+        self.traces: list[Trace] = []
+        self.closed = False
+        self._closing = False
+        self._pending_signal = 0
+        self._pid = os.getpid()
+        self._handlers: dict[int, Any] = {}
+        present = available_tiers()
+        wanted = list(present) if tiers is None else list(dict.fromkeys(tiers))
+        for tier in wanted:
+            if tier not in present:
+                raise PorttraceError(f"this machine does not have the tier {tier}: it has {', '.join(present)}")
+        self.tiers: tuple[str, ...] = tuple(wanted)
+        library, launcher = _package_file(_LIBRARY), _package_file("porttrace-launch")
+        with privileged():
+            become_subreaper()
+            self._runtime = RuntimeDir(on_stale=self._end_stale, pid=host_pid)
+            try:
+                self._fill(library, launcher)
+            except BaseException:
+                self._runtime.close()
+                raise
+        _current = self
+        atexit.register(self.close)
+        self._catch_signals()
+
+    def _fill(self, library: Path, launcher: Path) -> None:
+        try:
+            shutil.copyfile(library, self.directory / _LIBRARY)
+            (self.directory / _LIBRARY).chmod(0o755)
+            shutil.copyfile(launcher, self.directory / "launch")
+            (self.directory / "launch").chmod(0o755)
+            sock = self.directory / "socket"
+            self.server = AskServer(sock, frozenset({os.geteuid(), os.getuid(), self.identity.uid}))
+            sock.chmod(0o666)  # who connects is looked at instead
+        except OSError as error:
+            raise PorttraceError(f"cannot set up {self.directory}: {error.strerror}") from None
+
+    @staticmethod
+    def _end_stale(directory: Path) -> None:
+        end_processes(lambda: members(directory))
+
+    @property
+    def directory(self) -> Path:
+        """/tmp/macports/{pid}, or where it had to lie instead (see `notices`)."""
+        return self._runtime.path
+
+    @property
+    def notices(self) -> list[str]:
+        """What a user should be told about the set-up."""
+        return self._runtime.notices
+
+    def start(
+        self,
+        policy: Policy,
+        workpath: Path,
+        *,
+        owner: Callable[[bytes], str | None] | None = None,
+        replaces: Trace | None = None,
+    ) -> Trace:
+        """Put `policy` in force for processes that are started from now on with the trace's `env` or `launch_argv`.
+
+        `owner` answers live asks (path -> name of the port that it belongs to); without it the image does.
+        `replaces`: a running trace of the same phase whose policy changed: its processes run on under it, and its
+        findings become part of this one's.
+
+        Raises PorttraceError where the policy cannot be compiled or the directory cannot be filled.
+        """
+        if self.closed:
+            raise PorttraceError("the session is closed")
+        with privileged():
+            trace = Trace(self, len(self.traces) + 1, policy, workpath, replaces)
+        image = trace.image
+
+        def by_image(path: bytes) -> str | None:
+            return image.decide(path, "read").port
+
+        self.server.policies[trace.number] = Asked(image, owner or by_image, policy.strict, policy.audit)
+        self.traces.append(trace)
+        return trace
+
+    def close(self) -> None:
+        """Stop all traces and remove the directory. Can be called again; a forked child's call does nothing."""
+        global _current
+        if self.closed or self._closing or os.getpid() != self._pid:
+            return
+        self._closing = True
+        try:
+            for trace in reversed(self.traces):
+                with contextlib.suppress(PorttraceError, OSError):
+                    trace.stop()
+        finally:
+            with privileged():
+                self.server.close()
+                for trace in self.traces:
+                    trace._close()
+                self._runtime.close()
+            self.closed = True
+            _current = None
+            atexit.unregister(self.close)
+            self._restore_signals()
+        if self._pending_signal:
+            self._die(self._pending_signal)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Signals that end a process without a word: clean up, then die of them as one does without a handler.
+
+    def _catch_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            handler = signal.getsignal(number)
+            if handler is signal.SIG_DFL:
+                self._handlers[number] = handler
+                signal.signal(number, self._on_signal)
+
+    def _restore_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._handlers.items():
+                if signal.getsignal(number) == self._on_signal:
+                    signal.signal(number, handler)
+            self._handlers.clear()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._closing and not self.closed:
+            self._pending_signal = number
+            return
+        self.close()
+        self._die(number)
+
+    @staticmethod
+    def _die(number: int) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

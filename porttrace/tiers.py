@@ -1,0 +1,34 @@
+"""Which of the means to hold a build this machine has."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+__all__ = ["TIERS", "available_tiers", "landlock_abi"]
+
+TIERS = ("tracelib", "supervisor", "fence")
+_SYS_LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+
+
+def landlock_abi() -> int:
+    """The version of the kernel's Landlock interface, 0 where there is none (landlock_create_ruleset(2))."""
+    if sys.platform != "linux":
+        return 0
+    libc = ctypes.CDLL(None, use_errno=True)
+    abi = libc.syscall(
+        ctypes.c_long(_SYS_LANDLOCK_CREATE_RULESET),
+        None,
+        ctypes.c_size_t(0),
+        ctypes.c_uint(_LANDLOCK_CREATE_RULESET_VERSION),
+    )
+    return max(int(abi), 0)
+
+
+def available_tiers() -> tuple[str, ...]:
+    """The tiers that a run can use here."""
+    tiers = ["tracelib"]
+    if landlock_abi() > 0:
+        tiers.append("fence")
+    return tuple(tiers)
