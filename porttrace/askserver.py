@@ -75,10 +75,10 @@ class Asked:
 class AskServer:
     """Listens on `path` from construction to `close()`; only processes of the users `uids` (and root) are answered."""
 
-    def __init__(self, path: Path, uids: frozenset[int]) -> None:
+    def __init__(self, path: Path, uids: set[int]) -> None:
         self.policies: dict[int, Asked] = {}
         self.asked = 0
-        self._uids = uids | {0}
+        self.uids = uids | {0}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(os.fspath(path))
         self._listener.listen(_MOST_CLIENTS)
@@ -126,7 +126,7 @@ class AskServer:
             client.setblocking(False)
             if hasattr(socket, "SO_PEERCRED"):
                 _, uid, _ = struct.unpack("iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-                if uid not in self._uids:
+                if uid not in self.uids:
                     client.close()
                     return
             if len(self._clients) >= _MOST_CLIENTS:

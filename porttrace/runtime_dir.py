@@ -76,7 +76,7 @@ class RuntimeDir:
     """A session's own directory; exists from construction to `close()`, while its lock is held.
 
     `notices` says where it had to lie elsewhere than in /tmp/macports. `on_stale` is called with each directory that
-    a dead session left, before it is removed.
+    a dead session left, before it is removed. `pid`: the process after which it is named (default: this one).
 
     Raises PorttraceError where the place is taken by something that is not ours.
     """
@@ -85,7 +85,8 @@ class RuntimeDir:
         self, bases: list[Path] | None = None, on_stale: Callable[[Path], None] | None = None, pid: int | None = None
     ) -> None:
         self.notices: list[str] = []
-        self.pid = os.getpid() if pid is None else pid
+        self._maker = os.getpid()
+        self.pid = self._maker if pid is None else pid
         self._lock = -1
         candidates = bases if bases is not None else base_candidates()
         for base in candidates:
@@ -122,7 +123,7 @@ class RuntimeDir:
             what = "is a symbolic link" if stat.S_ISLNK(info.st_mode) else f"was made by {_user(info.st_uid)}"
             raise PorttraceError(f"{self.path} {what} and is not this session's: it is not used; remove it")
         # Locked before it gets its name, so that no other start can take it for a dead session's.
-        prepared = Path(tempfile.mkdtemp(prefix=f".new-{self.pid}-", dir=self.base))
+        prepared = Path(tempfile.mkdtemp(prefix=f".new-{self._maker}-", dir=self.base))
         try:
             prepared.chmod(0o755)
             self._lock = os.open(prepared / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -166,7 +167,7 @@ class RuntimeDir:
         """Remove the directory and all that is in it. Can be called again; a forked child's call does nothing."""
         if self._lock < 0:
             return
-        if os.getpid() == self.pid:
+        if os.getpid() == self._maker:
             shutil.rmtree(self.path, ignore_errors=True)
             if self.base.exists() and self.base.lstat().st_uid == os.geteuid() != 0:
                 # Another user's start refuses a base that is ours; root's may stay, it serves all.

@@ -21,11 +21,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from porttrace import fence
 from porttrace.askserver import Asked, AskServer
 from porttrace.calls import call_names
 from porttrace.errors import PorttraceError
 from porttrace.eventlog import Event, Kind, Snapshot, create
-from porttrace.fencelist import fence_list
 from porttrace.filemap import Action, Rule
 from porttrace.findings import Finding, collect, merge
 from porttrace.identity import Identity, privileged
@@ -101,11 +101,20 @@ class TraceResult:
 class Trace:
     """One policy in force; made by `Session.start`. What is started with `env` or `launch_argv` is held by it."""
 
-    def __init__(self, session: Session, number: int, policy: Policy, workpath: Path, former: Trace | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        number: int,
+        policy: Policy,
+        workpath: Path,
+        identity: Identity,
+        former: Trace | None,
+    ) -> None:
         self.session = session
         self.number = number
         self.policy = policy
         self.workpath = workpath
+        self.identity = identity
         self.directory = session.directory / str(number)
         self._former = former
         self._result: TraceResult | None = None
@@ -113,24 +122,23 @@ class Trace:
         self._events = -1
         self._capacity = _LOG_CAPACITY if policy.log else _CAPACITY
         self._started = time.monotonic()
+        self._fenced = policy.fence and not policy.audit and "fence" in session.tiers
         data = self._compile()
         self.image = Image(data)
         self._names = _ImageNames(self.image)
-        self._fenced = policy.fence and not policy.audit and "fence" in session.tiers
         self._fill(data)
 
     def _compile(self) -> bytes:
         write = self.policy.write.copy()
         own = Rule(os.fsencode(self.session.directory), Action.DENY, origin="the session's own files")
         write.prepend(own)
-        fence = self.policy.fence and not self.policy.audit and "fence" in self.session.tiers
         try:
-            return replace(self.policy, write=write, fence=fence).compile()
+            return replace(self.policy, write=write, fence=self._fenced).compile()
         except PolicyError as error:
             raise PorttraceError(str(error)) from None
 
     def _fill(self, data: bytes) -> None:
-        directory, identity = self.directory, self.session.identity
+        directory, identity = self.directory, self.identity
         try:
             directory.mkdir()
             directory.chmod(0o755)
@@ -145,11 +153,7 @@ class Trace:
             if identity.uid != os.geteuid():
                 os.chown(events, identity.uid, identity.gid)
             if self._fenced:
-                (directory / "fence").write_bytes(fence_list(self.policy.write, [os.fsencode(events)]))
-                (directory / "fence").chmod(0o444)
-                # Writable by its mode, listed nowhere: only a fence keeps a process from opening it.
-                (directory / "unfenced").touch()
-                (directory / "unfenced").chmod(0o666)
+                fence.write(directory, self.policy.write)
         except OSError as error:
             raise PorttraceError(f"cannot set up {directory}: {error.strerror}") from None
 
@@ -161,19 +165,30 @@ class Trace:
     @property
     def env(self) -> dict[str, str]:
         """All that a process's environment needs. Nothing in it can widen the policy."""
-        return {_PRELOAD: os.fspath(self.library)}
+        return {_PRELOAD: os.fspath(self.library)} if "tracelib" in self.session.tiers else {}
 
     @property
     def launch_argv(self) -> list[str]:
         """Words to put before a command: they take the build user's ids for good, raise the fence, set the library."""
-        words = [os.fspath(self.session.directory / "launch"), "--session", os.fspath(self.directory)]
-        identity = self.session.identity
+        words = [os.fspath(self.session.directory / "launch")]
+        if "tracelib" in self.session.tiers:
+            words += ["--session", os.fspath(self.directory)]
+        identity = self.identity
         if not identity.is_current:
             groups = ",".join(map(str, identity.groups or (identity.gid,)))
             words += ["--uid", str(identity.uid), "--gid", str(identity.gid), "--groups", groups]
         if self._fenced:
-            words.append("--fence")
+            words.append(f"--fence={self.directory / fence.LIST_NAME}")
         return [*words, "--"]
+
+    def answer_with(self, owner: Callable[[bytes], str | None] | None) -> None:
+        """Answer live asks by `owner` (path -> name of the port that it belongs to), or by the image (None)."""
+        image, policy = self.image, self.policy
+
+        def by_image(path: bytes) -> str | None:
+            return image.decide(path, "read").port
+
+        self.session.server.policies[self.number] = Asked(image, owner or by_image, policy.strict, policy.audit)
 
     @property
     def running(self) -> bool:
@@ -237,9 +252,9 @@ class Trace:
 
     def _end_processes(self) -> list[Leftover]:
         session = self.session
-        uid = None if session.owns_children else session.identity.uid
+        uid = None if session.owns_children else self.identity.uid
         # Orphans come to us (subreaper). Where the build user is ours too, a child of port's own looks the same.
-        below = os.getpid() if session.owns_children or session.identity.uid != os.getuid() else None
+        below = os.getpid() if session.owns_children or self.identity.uid != os.getuid() else None
         return end_processes(lambda: members(self.directory, below=below, uid=uid, spare=session.spared))
 
     def write_log(self, fd: int) -> int:
@@ -264,7 +279,7 @@ class Session:
     """The traces of one port process; a context manager. A process has at most one at a time.
 
     `identity`: who the build runs as (default: the effective user). `tiers`: names of the tiers to use (default: all
-    that this machine has). `host_pid`: the process after which the directory is named (default: this one).
+    that this machine has). `pid`: the process after which the directory is named (default: this one).
     `owns_children`: whatever this process started belongs to the build and is ended with it.
     `spared`: process ids that are never ended.
 
@@ -276,7 +291,7 @@ class Session:
         identity: Identity | None = None,
         tiers: Iterable[str] | None = None,
         *,
-        host_pid: int | None = None,
+        pid: int | None = None,
         owns_children: bool = False,
     ) -> None:
         global _current
@@ -300,7 +315,7 @@ class Session:
         library, launcher = _package_file(_LIBRARY), _package_file("porttrace-launch")
         with privileged():
             become_subreaper()
-            self._runtime = RuntimeDir(on_stale=self._end_stale, pid=host_pid)
+            self._runtime = RuntimeDir(on_stale=self._end_stale, pid=pid)
             try:
                 self._fill(library, launcher)
             except BaseException:
@@ -317,7 +332,7 @@ class Session:
             shutil.copyfile(launcher, self.directory / "launch")
             (self.directory / "launch").chmod(0o755)
             sock = self.directory / "socket"
-            self.server = AskServer(sock, frozenset({os.geteuid(), os.getuid(), self.identity.uid}))
+            self.server = AskServer(sock, {os.geteuid(), os.getuid(), self.identity.uid})
             sock.chmod(0o666)  # who connects is looked at instead
         except OSError as error:
             raise PorttraceError(f"cannot set up {self.directory}: {error.strerror}") from None
@@ -343,25 +358,22 @@ class Session:
         *,
         owner: Callable[[bytes], str | None] | None = None,
         replaces: Trace | None = None,
+        identity: Identity | None = None,
     ) -> Trace:
         """Put `policy` in force for processes that are started from now on with the trace's `env` or `launch_argv`.
 
         `owner` answers live asks (path -> name of the port that it belongs to); without it the image does.
         `replaces`: a running trace of the same phase whose policy changed: its processes run on under it, and its
-        findings become part of this one's.
+        findings become part of this one's. `identity`: who this phase runs as, where it is not the session's.
 
         Raises PorttraceError where the policy cannot be compiled or the directory cannot be filled.
         """
         if self.closed:
             raise PorttraceError("the session is closed")
         with privileged():
-            trace = Trace(self, len(self.traces) + 1, policy, workpath, replaces)
-        image = trace.image
-
-        def by_image(path: bytes) -> str | None:
-            return image.decide(path, "read").port
-
-        self.server.policies[trace.number] = Asked(image, owner or by_image, policy.strict, policy.audit)
+            trace = Trace(self, len(self.traces) + 1, policy, workpath, identity or self.identity, replaces)
+        self.server.uids.add(trace.identity.uid)
+        trace.answer_with(owner)
         self.traces.append(trace)
         return trace
 

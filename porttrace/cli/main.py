@@ -1,0 +1,61 @@
+"""Entry point of `porttrace`: finds the subcommand and turns what went wrong into one line.
+
+A subcommand is a module with a function `main(argv: list[str]) -> int`, imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from porttrace.errors import PorttraceError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("porttrace.cli.run", "run a command inside a fence, and tell what it touched"),
+    "filemap": ("porttrace.cli.filemap_cmd", "read and check filemaps (the bytes of 2007)"),
+}
+"""Name of a subcommand: module, and what it does in a few words."""
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: porttrace COMMAND [ARG...]", "", "commands:", *lines, "", "porttrace COMMAND --help tells more."]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status (2 for a usage error, 1 or the subcommand's for a failure)."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_usage(), file=sys.stdout if args else sys.stderr)
+        return 0 if args else 2
+    if args[0] in ("-V", "--version"):
+        from porttrace._version import version
+
+        print(f"porttrace {version()}")
+        return 0
+    if args[0] not in COMMANDS:
+        print(f"porttrace: there is no command {args[0]!r}; porttrace --help lists them", file=sys.stderr)
+        return 2
+    try:
+        status: int = importlib.import_module(COMMANDS[args[0]][0]).main(args[1:])
+        sys.stdout.flush()
+        return status
+    except PorttraceError as error:
+        print(f"porttrace: {error}", file=sys.stderr)
+        return 125 if args[0] == "run" else 1
+    except BrokenPipeError:
+        # The reader has seen enough; without this Python complains once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"porttrace: {f'{error.filename}: ' if error.filename else ''}{error.strerror}", file=sys.stderr)
+        return 125 if args[0] == "run" else 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,81 @@
+r"""Rules as people write them on a command line.
+
+`PATH=+` allow, `PATH=-` hide, `PATH=?` ask the registry, `PATH=>TARGET` redirect. A `=` or `:` that belongs to the
+path or the target is written `\=` or `\:`, a backslash `\\`. A path stands for itself and all below it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from porttrace.errors import PorttraceError
+from porttrace.filemap import Action, Rule
+
+__all__ = ["parse_rule"]
+
+_SIGNS = {"+": Action.ALLOW, "-": Action.DENY, "?": Action.ASK}
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """Path and what follows the first `=` that is not escaped (None: there is none), escapes resolved in the path."""
+    path = []
+    at = 0
+    while at < len(text):
+        if text[at] == "\\" and at + 1 < len(text) and text[at + 1] in "\\:=":
+            path.append(text[at + 1])
+            at += 2
+        elif text[at] == "=":
+            return "".join(path), text[at + 1 :]
+        else:
+            path.append(text[at])
+            at += 1
+    return "".join(path), None
+
+
+def _absolute(path: str, option: str) -> bytes:
+    if not path:
+        raise PorttraceError(f"{option}: the path is empty")
+    if "\0" in path:
+        raise PorttraceError(f"{option}: a path cannot hold a NUL byte")
+    # Lexically: what lies behind links is added by parse_rule.
+    return os.fsencode(os.path.normpath(Path.cwd() / path)).replace(b"//", b"/")
+
+
+def parse_rule(text: str, option: str, *, default: Action | None = None) -> list[Rule]:
+    """The rules that `text` (the value of `option`) stands for; `default` is the action where it names none.
+
+    Verdicts are made on real paths: a path that leads through symlinks gives two rules, as written and the real one.
+    Raises PorttraceError where the text is no rule.
+    """
+    name, action_text = _split(text)
+    target: bytes | None = None
+    if action_text is None:
+        if default is None:
+            raise PorttraceError(
+                f"{option} {text}: an action is missing; write 'PATH=+' (allow), 'PATH=-' (hide), 'PATH=?' (ask) or "
+                "'PATH=>TARGET' (redirect)"
+            )
+        action = default
+    elif action_text.startswith(">"):
+        action = Action.REDIRECT
+        target_text, rest = _split(action_text[1:])
+        if rest is not None:
+            raise PorttraceError(f"{option} {text}: a '=' in a path is written '\\='")
+        if not target_text:
+            raise PorttraceError(f"{option} {text}: the redirect has no target; write 'PATH=>TARGET'")
+        target = os.fsencode(os.path.realpath(_absolute(target_text, option)))
+    elif action_text in _SIGNS:
+        action = _SIGNS[action_text]
+    else:
+        raise PorttraceError(
+            f"{option} {text}: unknown action {action_text!r}; it is one of + (allow), - (hide), ? (ask), >TARGET "
+            "(redirect); a '=' in a path is written '\\='"
+        )
+    path = _absolute(name, option)
+    origin = f"{option} {text}"
+    rules = [Rule(path, action, target, origin)]
+    real = os.path.realpath(path)
+    if real != path:
+        rules.append(Rule(real, action, target, origin))
+    return rules

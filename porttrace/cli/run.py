@@ -1,0 +1,388 @@
+"""`porttrace run`: any command inside a fence."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from porttrace.cli.rules import parse_rule
+from porttrace.closure import closure
+from porttrace.errors import PorttraceError
+from porttrace.filemap import Action, Filemap, Rule
+from porttrace.findings import VIOLATIONS, Finding
+from porttrace.identity import Identity
+from porttrace.messages import plain, printable, render
+from porttrace.policy import Ownership, Policy, PolicyError
+from porttrace.registry import Registry
+from porttrace.registry.errors import RegistryError
+from porttrace.report import make_report, write_report
+from porttrace.session import Session, Trace, TraceResult
+from porttrace.tiers import TIERS, available_tiers
+
+__all__ = ["main"]
+
+_EPILOG = r"""
+Rules are tried in the order given, the first that matches wins; after them come the defaults: the base system may be
+read; the current directory, $TMPDIR, /tmp, /var/tmp and devices like /dev/null may be written; nothing else.
+A path stands for itself and all below it. A '=' or ':' in a path is written '\=' or '\:', a backslash '\\'.
+
+exit status: the command's own, 128+N where signal N ended it; with --strict 3 where there were violations;
+125 where porttrace could not start it.
+
+examples:
+  porttrace run -- ./configure              what does it read that is not of the base system, what does it write?
+  porttrace run --map '/usr/local=-' -- make       make must not see /usr/local
+  porttrace run --map '/usr/include=>/sdk/usr/include' -- cc -c foo.c
+  porttrace run --read "$HOME/.gitconfig" --write "$HOME/.ccache" -- make
+  porttrace run --prefix /opt/local --deps zlib,openssl3 --report out.json -- make
+  porttrace run --audit --log accesses.jsonl -- make check        refuse nothing, write down everything
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise PorttraceError(f"{message}; porttrace run --help tells more")
+
+
+class _Ordered(argparse.Action):
+    """Keep the order of --map, --read and --write among each other."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.rules.append((option_string, values))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="porttrace run",
+        usage="porttrace run [options] -- COMMAND [ARG...]",
+        description="Run a command inside a fence: what it may not see looks as if it did not exist, and each attempt "
+        "is remembered and explained.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(rules=[])
+    rules = parser.add_argument_group("rules")
+    rules.add_argument(
+        "--map", action=_Ordered, metavar="PATH=A", help="A is + (allow), - (hide), ? (ask), >TARGET (redirect)"
+    )
+    rules.add_argument("--read", action=_Ordered, metavar="PATH[=A]", help="for reading only; A is + where not given")
+    rules.add_argument("--write", action=_Ordered, metavar="PATH[=A]", help="for writing only; A is + where not given")
+    rules.add_argument("--no-defaults", action="store_true", help="leave the default rules out")
+    ports = parser.add_argument_group("ports")
+    ports.add_argument("--prefix", metavar="DIR", help="files below it are visible as their ports are in --deps")
+    ports.add_argument("--registry", metavar="DB", help="registry of installed ports (default: the prefix's own)")
+    ports.add_argument("--deps", metavar="A,B,...", default="", help="ports that may be seen, with all that they need")
+    ports.add_argument(
+        "--ask",
+        choices=("image", "socket"),
+        default="image",
+        help="answer from the compiled image, or live (default: image)",
+    )
+    what = parser.add_argument_group("what becomes of it")
+    what.add_argument("--audit", action="store_true", help="refuse nothing, record everything")
+    what.add_argument(
+        "--strict", action="store_true", help="hide files that no port owns, too; exit 3 where there were violations"
+    )
+    what.add_argument("--log", metavar="FILE", help="write every access as a line of JSON")
+    what.add_argument("--report", metavar="FILE", help="write the findings as JSON")
+    what.add_argument("--tiers", metavar="LIST", help=f"of {','.join(TIERS)} (default: all that the machine has)")
+    what.add_argument("--user", metavar="NAME", help="run the command as this user (root only)")
+    what.add_argument("-v", "--verbose", action="store_true", help="tell everything, absent files and noise too")
+    what.add_argument("-q", "--quiet", action="store_true", help="tell nothing")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    words = list(argv)
+    command: list[str] = []
+    if "--" in words:
+        at = words.index("--")
+        words, command = words[:at], words[at + 1 :]
+    options = _parser().parse_args(words)
+    options.command = [*options.command, *command]
+    if not options.command:
+        raise PorttraceError("no command given: porttrace run [options] -- COMMAND [ARG...]")
+    return options
+
+
+def _below(path: bytes, directory: bytes) -> bool:
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def _default_maps(prefix: bytes | None, cwd: Path, tmpdir: str | None) -> tuple[list[Rule], list[Rule]]:
+    """The default rules, with the prefix's own before whatever lies above it: the more specific stands."""
+    from porttrace.defaults import run_defaults
+
+    read, write = (list(rules) for rules in run_defaults(cwd, Path(tmpdir) if tmpdir else None))
+    if prefix is None:
+        return read, write
+    inside = [
+        Rule(path, Action.ALLOW, origin=origin)
+        for path, origin in (
+            (os.fsencode(cwd.resolve()), "current directory"),
+            (os.fsencode(os.path.realpath(tmpdir)) if tmpdir else b"", "$TMPDIR"),
+        )
+        if path and _below(path, prefix)
+    ]
+    for rules, action in ((read, Action.ASK), (write, Action.DENY)):
+        at = next((at for at, rule in enumerate(rules) if _below(prefix, rule.path)), len(rules))
+        rules[at:at] = [*inside, Rule(prefix, action, origin="--prefix")]
+    return read, write
+
+
+def _ports(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
+    """Prefix and registry file; one is found from the other by MacPorts' layout."""
+    layout = Path("var/macports/registry/registry.db")
+    prefix = Path(os.path.realpath(options.prefix)) if options.prefix else None
+    registry = Path(options.registry).absolute() if options.registry else None
+    if prefix is None and registry is not None:
+        if registry.parts[-len(layout.parts) :] != layout.parts:
+            raise PorttraceError(f"--registry {registry}: say with --prefix DIR which prefix it belongs to")
+        prefix = Path(os.path.realpath(registry.parents[len(layout.parts) - 1]))
+    if prefix is not None and registry is None:
+        registry = prefix / layout
+        if not registry.exists():
+            raise PorttraceError(f"--prefix {prefix}: it has no registry ({registry}); name one with --registry DB")
+    if prefix is not None and not prefix.is_dir():
+        raise PorttraceError(f"--prefix {prefix}: there is no such directory")
+    if prefix is None and options.deps:
+        raise PorttraceError("--deps needs --prefix DIR, --registry DB or both")
+    return prefix, registry
+
+
+def _warn(text: str) -> None:
+    print(f"Warning: {text}", file=sys.stderr)
+
+
+def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
+    """The policy that the options describe, and the registry file. Raises PorttraceError."""
+    prefix, registry = _ports(options)
+    read: list[Rule] = []
+    write: list[Rule] = []
+    for option, text in options.rules:
+        if option == "--map":
+            rules = parse_rule(text, option)
+            read += rules
+            write += rules
+        else:
+            (read if option == "--read" else write).extend(parse_rule(text, option, default=Action.ALLOW))
+    real_prefix = os.fsencode(prefix) if prefix is not None else None
+    if not options.no_defaults:
+        defaults = _default_maps(real_prefix, Path.cwd(), os.environ.get("TMPDIR"))
+        read += defaults[0]
+        write += defaults[1]
+    elif real_prefix is not None:
+        read.append(Rule(real_prefix, Action.ASK, origin="--prefix"))
+    if options.ask == "socket":
+        read = [replace(rule, live=True) if rule.action is Action.ASK else rule for rule in read]
+        write = [replace(rule, live=True) if rule.action is Action.ASK else rule for rule in write]
+    owners, visible = None, frozenset[str]()
+    if registry is not None:
+        names = [name.removeprefix("port:") for name in options.deps.replace(",", " ").split()]
+        try:
+            with Registry.open(registry) as ports:
+                owners = Ownership(ports.owners())
+                visible = closure(ports, names)
+                for name in names:
+                    if ports.active(name) is None:
+                        _warn(f"--deps: no active port {name} in {registry}")
+        except (RegistryError, PolicyError) as error:
+            raise PorttraceError(str(error)) from None
+    policy = Policy(
+        Filemap(read),
+        Filemap(write),
+        prefix=prefix,
+        owners=owners,
+        closure=visible,
+        strict=options.strict,
+        audit=options.audit,
+        log=options.log is not None,
+    )
+    return policy, registry
+
+
+def _live_owner(registry: Path, by_image: Callable[[bytes], str | None]) -> Callable[[bytes], str | None]:
+    """Ask the registry itself. The connection belongs to the thread that asks first: the ask server's."""
+    local = threading.local()
+
+    def owner(path: bytes) -> str | None:
+        if not hasattr(local, "ports"):
+            local.ports = Registry.open(registry)
+        found = local.ports.owner(path)
+        if found is not None:
+            return str(found.name)
+        # The registry may know the file by another name of its directory; the image has both.
+        name = by_image(path)
+        return name if name is not None and local.ports.active(name) is not None else None
+
+    return owner
+
+
+class _Runner:
+    """Runs the command, passes signals on, and waits."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early = 0
+        self._signals = 0
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> _Runner:
+        # Before the session, so that there is no moment in which a signal leaves something behind.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._handlers[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        process = self._process
+        self._signals += 1
+        if process is None:
+            self._early = self._early or number
+        elif self._signals > 2:
+            process.kill()
+        elif number not in (signal.SIGINT, signal.SIGQUIT) or not _from_terminal():
+            with contextlib.suppress(OSError):
+                process.send_signal(number)
+
+    def run(self, argv: Sequence[str], env: dict[str, str]) -> int:
+        """Exit status of the command, 128+N where signal N ended it. Raises PorttraceError where it cannot start."""
+        if self._early:
+            return 128 + self._early
+        try:
+            self._process = process = subprocess.Popen(argv, env=env, close_fds=False)
+        except OSError as error:
+            raise PorttraceError(f"cannot start {argv[0]}: {error.strerror}") from None
+        if self._early:
+            process.send_signal(self._early)
+        status = process.wait()
+        return 128 - status if status < 0 else status
+
+
+def _from_terminal() -> bool:
+    """Whether Ctrl-C reaches the command by itself: this process is in the foreground of a terminal."""
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _find_command(name: str) -> None:
+    if shutil.which(name) is None:
+        exists = "/" in name and Path(name).exists()
+        raise PorttraceError(f"{name}: {'cannot be executed' if exists else 'there is no such command'}")
+
+
+def _noise() -> Callable[[Finding], str | None] | None:
+    """The classes of known harmless probes, where this installation has them."""
+    return None
+
+
+def _tell(options: argparse.Namespace, session: Session, result: TraceResult, findings: list[Finding]) -> None:
+    if options.quiet:
+        return
+    color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    text = plain(render(findings, options.verbose, color, _noise()), options.verbose)
+    for left in result.processes:
+        text += (
+            f"Warning: process {left.pid} ({printable(left.exe)}) was still running and was ended (SIG{left.signal})\n"
+        )
+    for notice in (*session.notices, *result.notices):
+        text += f"Warning: {notice}\n"
+    missing = [tier for tier in TIERS if tier not in session.tiers]
+    if options.tiers is None and "fence" in missing and not options.audit:
+        text += "Warning: this machine has no Landlock: the kernel does not stop writes that go around the library\n"
+    if options.verbose:
+        text += f"tiers used: {', '.join(session.tiers)}{'; not used: ' + ', '.join(missing) if missing else ''}\n"
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _tiers(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name for name in text.replace(",", " ").split() if name]
+    for name in names:
+        if name not in TIERS:
+            raise PorttraceError(f"--tiers: there is no tier {name!r}; they are {', '.join(TIERS)}")
+        if name not in available_tiers():
+            raise PorttraceError(f"--tiers: this machine does not have the tier {name}")
+    if not names:
+        raise PorttraceError(f"--tiers: name at least one of {', '.join(TIERS)}")
+    return names
+
+
+def _open_log(name: str | None) -> int | None:
+    if name is None:
+        return None
+    try:
+        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise PorttraceError(f"cannot write the log {name}: {error.strerror}") from None
+
+
+def _check_report(name: str | None) -> None:
+    if name is not None and not os.access(Path(name).absolute().parent, os.W_OK):
+        raise PorttraceError(f"cannot write the report {name}: its directory does not exist or cannot be written")
+
+
+def main(argv: Sequence[str]) -> int:
+    """See `porttrace run --help`. Raises PorttraceError (exit status 125) where the command cannot be started."""
+    options = _parse(argv)
+    identity = Identity.named(options.user) if options.user else Identity.current()
+    tiers = _tiers(options.tiers)
+    policy, registry = build_policy(options)
+    _find_command(options.command[0])
+    _check_report(options.report)
+    log = _open_log(options.log)
+    with _Runner() as runner, Session(identity, tiers, owns_children=True) as session:
+        trace = session.start(policy, Path.cwd())
+        if registry is not None and options.ask == "socket":
+            trace.answer_with(_live_owner(registry, lambda path: trace.image.decide(path).port))
+        status = runner.run([*trace.launch_argv, *options.command], dict(os.environ))
+        result = trace.stop()
+        return _finish(options, session, trace, result, status, log)
+
+
+def _finish(
+    options: argparse.Namespace, session: Session, trace: Trace, result: TraceResult, status: int, log: int | None
+) -> int:
+    stats = dict(result.stats)
+    if log is not None:
+        try:
+            stats["accesses"] = trace.write_log(log)
+        except OSError as error:
+            raise PorttraceError(f"cannot write the log {options.log}: {error.strerror}") from None
+        finally:
+            os.close(log)
+    stats["exit_status"] = status
+    stats["ended_processes"] = len(result.processes)
+    _tell(options, session, result, result.findings)
+    if options.report is not None:
+        write_report(Path(options.report), make_report(options.command, session.tiers, result.findings, stats))
+    if options.strict and any(finding.kind in VIOLATIONS for finding in result.findings):
+        return 3
+    return status
