@@ -57,6 +57,7 @@ class Edit:
     action: str = ""
     target: bytes | None = None
     data: bytes = b""
+    literal: bool = False
 
 
 @dataclass
@@ -207,8 +208,10 @@ class Client:
 
     # --- filemaps ---
 
-    def rule_path(self, path: str) -> bytes:
-        """A path that a person gave for a rule: absolute, lexically clean. TclError where it is relative."""
+    def rule_path(self, path: str, literal: bool = False) -> bytes:
+        """A path that a person gave for a rule: absolute, lexically clean unless `literal`. TclError where it is not."""
+        if literal and path:
+            return self.encode(path)
         if not path.startswith("/"):
             raise TclError(f'path "{path}" is not absolute', "PORTTRACE", "USAGE")
         return b"/" + os.path.normpath(self.encode(path)).lstrip(b"/")

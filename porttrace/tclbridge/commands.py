@@ -219,7 +219,7 @@ def _dict_value(value: object) -> TclValue:
 # --- the filemap -------------------------------------------------------------
 
 
-@command("filemap", 1, None, "subcommand ?-read|-write? ?-phase phase? ?arg ...?")
+@command("filemap", 1, None, "subcommand ?-read|-write? ?-phase phase? ?-literal? ?arg ...?")
 def _filemap(client: Client, words: list[str]) -> TclValue:
     """Edit or show the filemaps; a change takes effect for processes that are started after it."""
     verbs = ("append", "prepend", "replace", "remove", "clear", "list", "dump", "load")
@@ -227,7 +227,7 @@ def _filemap(client: Client, words: list[str]) -> TclValue:
     if verb not in verbs:
         listed = ", ".join(verbs[:-1]) + ", or " + verbs[-1]
         raise TclError(f'unknown subcommand "{verb}": must be {listed}', "TCL", "LOOKUP", "SUBCOMMAND", verb)
-    which, phase, rest = _map_options(rest)
+    which, phase, literal, rest = _map_options(rest)
     shapes = {"append": "path action ?target?", "remove": "path", "load": "bytes"}
     shapes |= {"prepend": shapes["append"], "replace": shapes["append"]}
     low, high = {"": (0, 0), "path": (1, 1), "bytes": (1, 1)}.get(shapes.get(verb, ""), (2, 3))
@@ -239,12 +239,12 @@ def _filemap(client: Client, words: list[str]) -> TclValue:
     if verb == "dump":
         return client.dump(which or "read", phase)
     maps = (which,) if which else ("read", "write")
-    client.edit(_edit(client, verb, maps, phase, rest))
+    client.edit(_edit(client, verb, maps, phase, literal, rest))
     return ""
 
 
-def _map_options(words: list[str]) -> tuple[str, str, list[str]]:
-    which = phase = ""
+def _map_options(words: list[str]) -> tuple[str, str, bool, list[str]]:
+    which, phase, literal = "", "", False
     while words and words[0].startswith("-") and len(words[0]) > 1:
         option = words.pop(0)
         if option in ("-read", "-write"):
@@ -255,15 +255,17 @@ def _map_options(words: list[str]) -> tuple[str, str, list[str]]:
             if not words:
                 raise TclError("-phase needs the name of a phase", "PORTTRACE", "USAGE")
             phase = words.pop(0)
+        elif option == "-literal":
+            literal = True
         elif option == "--":
             break
         else:
-            message = f'bad option "{option}": must be -phase, -read, or -write'
+            message = f'bad option "{option}": must be -literal, -phase, -read, or -write'
             raise TclError(message, "TCL", "LOOKUP", "INDEX", "option", option)
-    return which, phase, words
+    return which, phase, literal, words
 
 
-def _edit(client: Client, verb: str, maps: tuple[str, ...], phase: str, rest: list[str]) -> Edit:
+def _edit(client: Client, verb: str, maps: tuple[str, ...], phase: str, literal: bool, rest: list[str]) -> Edit:
     if verb == "clear":
         return Edit(verb, maps, phase)
     if verb == "load":
@@ -273,9 +275,9 @@ def _edit(client: Client, verb: str, maps: tuple[str, ...], phase: str, rest: li
             raise TclError("filemap load wants bytes, and was given text", "PORTTRACE", "USAGE") from None
         client.check_map_bytes(data)
         return Edit(verb, maps, phase, data=data)
-    path = client.rule_path(rest[0])
+    path = client.rule_path(rest[0], literal)
     if verb == "remove":
-        return Edit(verb, maps, phase, path=path)
+        return Edit(verb, maps, phase, path=path, literal=literal)
     action = rest[1]
     if action not in _ACTIONS:
         raise TclError(f'bad action "{action}": must be allow, ask, deny, or redirect', "PORTTRACE", "USAGE")
@@ -283,7 +285,7 @@ def _edit(client: Client, verb: str, maps: tuple[str, ...], phase: str, rest: li
     if redirects != (len(rest) == 3):
         raise TclError("action redirect needs a target, and only that one takes it", "PORTTRACE", "USAGE")
     target = client.rule_path(rest[2]) if redirects else None
-    return Edit(verb, maps, phase, path=path, action=action, target=target)
+    return Edit(verb, maps, phase, path=path, action=action, target=target, literal=literal)
 
 
 # --- the port process's own file commands ------------------------------------

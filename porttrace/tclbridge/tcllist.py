@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-#: What a command may return: text, bytes (a Tcl byte array), numbers, truth, or a list (a mapping: a Tcl dict) of these.
+#: What a command may return: text, bytes (a Tcl byte array), numbers, truth, or a list or dict of these.
 TclValue = str | bytes | int | bool | None | Iterable["TclValue"] | Mapping[str, "TclValue"]
 
 _SPACE = " \t\n\r\v\f"

@@ -1,0 +1,285 @@
+"""From a Tcl client's wishes to policies and sessions: what stands between the command table and the core proper."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porttrace.errors import PorttraceError
+from porttrace.filemap import Access, Action, Filemap, Rule
+from porttrace.findings import Finding, FindingKind, Program, fix_line, merge
+from porttrace.identity import Identity, privileged
+from porttrace.policy import Decision, Image, Ownership, Policy
+from porttrace.tclbridge import tcllist
+from porttrace.tclbridge.inport import Resolver
+
+if TYPE_CHECKING:
+    from porttrace.registry import Registry
+    from porttrace.session import Session, Trace
+    from porttrace.tclbridge.client import Client, Edit
+
+__all__ = ["Backend"]
+
+_ACTIONS = {
+    "allow": Action.ALLOW,
+    "+": Action.ALLOW,
+    "0": Action.ALLOW,
+    "redirect": Action.REDIRECT,
+    ">": Action.REDIRECT,
+    "1": Action.REDIRECT,
+    "ask": Action.ASK,
+    "?": Action.ASK,
+    "2": Action.ASK,
+    "deny": Action.DENY,
+    "hide": Action.DENY,
+    "-": Action.DENY,
+    "3": Action.DENY,
+}
+_ALIVE_EVERY = 20_000
+
+
+class Backend:
+    """Sessions, policies and owners for the clients of one process. Arguments as for ``commands.Core``."""
+
+    def __init__(
+        self, *, caller: tuple[int, int] | None, host_pid: int | None, alive: Callable[[], None] | None
+    ) -> None:
+        self._caller, self._host_pid, self._alive = caller, host_pid, alive
+        self._sessions: dict[Identity | None, Session] = {}
+        self._owners: dict[str, tuple[tuple[int, ...], Ownership]] = {}
+        self._images: dict[int, Image] = {}
+
+    # --- sessions ---
+
+    def identity(self, client: Client) -> Identity:
+        """The user that a client's children work as: the one it names, else the caller's effective user."""
+        name = client.context.get("user", "")
+        if name:
+            return Identity.named(name)
+        if self._caller is None:
+            return Identity.current()
+        import pwd
+
+        uid, gid = self._caller
+        try:
+            return Identity.named(pwd.getpwuid(uid).pw_name)
+        except (KeyError, PorttraceError):
+            return Identity(uid, gid, (gid,), str(uid))
+
+    def start(self, client: Client) -> Trace:
+        """Compile the client's policy and publish it for the processes that are started from now on."""
+        from porttrace.session import Session
+
+        identity = self.identity(client)
+        session = self._sessions.get(identity)
+        if session is None:
+            session = self._sessions[identity] = Session(identity, pid=self._host_pid)
+        return session.start(self.policy(client), Path(os.fsdecode(client.encode(client.workpath))))
+
+    def close(self) -> None:
+        """End all sessions and remove their directories."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+
+    # --- policies ---
+
+    def policy(self, client: Client, phase: str | None = None) -> Policy:
+        """The policy of a client's phase (default: its present one): defaults, allowances, then its own edits."""
+        phase = client.context.get("phase", "") if phase is None else phase
+        registry_path = client.context.get("registry", "")
+        owners, closure = self._registry(registry_path, client.deps) if registry_path else (None, frozenset())
+        policy = self._defaults(client, phase, owners, closure)
+        policy.port, policy.phase = client.context.get("port", ""), phase
+        policy.strict, policy.audit, policy.log = client.flag("strict"), client.flag("audit"), client.flag("log")
+        policy.fence = client.fence
+        policy.read, policy.write = self._edited(client, policy, phase)
+        return policy
+
+    def maps(self, client: Client, phase: str = "") -> dict[str, Filemap]:
+        """The two filemaps as they are (or, before a trace, will be) for a phase."""
+        if client.active:
+            policy = self.policy(client, phase or None)
+        else:
+            policy = Policy()
+            policy.read, policy.write = self._edited(client, policy, phase)
+        return {"read": policy.read, "write": policy.write}
+
+    def _defaults(self, client: Client, phase: str, owners: Ownership | None, closure: frozenset[str]) -> Policy:
+        from porttrace.defaults import phase_policy, run_defaults
+
+        def place(key: str) -> Path | None:
+            value = client.context.get(key, "")
+            return Path(os.fsdecode(client.encode(value))) if value else None
+
+        workpath = Path(os.fsdecode(client.encode(client.workpath)))
+        prefix = place("prefix")
+        if prefix is None:
+            read, write = run_defaults(workpath, _tmpdir())
+            return Policy(Filemap(read), Filemap(write), owners=owners, closure=closure)
+        return phase_policy(
+            phase=phase,
+            prefix=prefix,
+            workpath=workpath,
+            portpath=place("portpath"),
+            distpath=place("distpath"),
+            closure=closure,
+            owners=owners,
+            allowances=[],
+            extra_write=self._places(client, "extra"),
+            port=client.context.get("port", ""),
+        )
+
+    def _places(self, client: Client, key: str) -> list[Path]:
+        try:
+            words = tcllist.split(client.context.get(key, ""))
+        except ValueError as error:
+            raise PorttraceError(f"context {key}: {error}") from None
+        return [Path(os.fsdecode(client.encode(word))) for word in words]
+
+    def _registry(self, path: str, names: list[str]) -> tuple[Ownership, frozenset[str]]:
+        from porttrace.closure import closure
+        from porttrace.registry import Registry
+
+        # As root where port only lowered its effective ids: the registry may be readable to nobody else.
+        with privileged(), Registry.open(Path(path)) as registry:
+            return self._ownership(path, registry), closure(registry, names)
+
+    def _ownership(self, path: str, registry: Registry) -> Ownership:
+        stamp = _stamp(path)
+        known = self._owners.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        fresh = Ownership(self._announced(registry.owners()))
+        self._owners = {path: (stamp, fresh)}  # one registry a process is the rule; a former table is not kept
+        return fresh
+
+    def _announced(self, owners: Iterable[tuple[bytes, str]]) -> Iterator[tuple[bytes, str]]:
+        """Pass the owners on, telling the caller now and then that the core is at work."""
+        for number, row in enumerate(owners):
+            if self._alive is not None and number % _ALIVE_EVERY == _ALIVE_EVERY - 1:
+                self._alive()
+            yield row
+
+    def _edited(self, client: Client, policy: Policy, phase: str) -> tuple[Filemap, Filemap]:
+        maps = {"read": policy.read.copy(), "write": policy.write.copy()}
+        for edit in client.edits:
+            if edit.phase in ("", phase):
+                for name in edit.maps:
+                    maps[name] = _apply(maps[name], edit)
+        return maps["read"], maps["write"]
+
+    # --- the port process itself ---
+
+    def check(self, client: Client, access: str, path: bytes) -> tuple[str, bytes | None]:
+        """The verdict on what the port process itself wants, and the path to use (None: as given)."""
+        trace = client.trace
+        assert trace is not None
+        resolver = Resolver(self._image(trace))
+        answer = resolver.judge(access, path)
+        if answer.decision is not None and answer.finding is not None:
+            client.own = merge(
+                [client.own, [self._finding(client, trace, answer.finding, answer.decision, answer.real)]]
+            )
+        return answer.verdict, answer.physical if answer.physical != answer.real else None
+
+    def _image(self, trace: Trace) -> Image:
+        known = self._images.get(id(trace))
+        if known is None:
+            known = Image(trace.policy.compile())
+            self._images = {id(trace): known}
+        return known
+
+    def _finding(self, client: Client, trace: Trace, access: str, decision: Decision, real: bytes) -> Finding:
+        path, port = os.fsdecode(real), decision.port or ""
+        phase = trace.policy.phase
+        kind = self._kind(access, decision, real)
+        rule = decision.rule
+        described = (
+            "not listed in the filemap" if rule is None else str(rule) + (f", {rule.origin}" if rule.origin else "")
+        )
+        exe = _executable(self._host_pid)
+        return Finding(
+            kind,
+            path,
+            access,
+            port,
+            phase,
+            1,
+            [Program(exe, (), (os.path.basename(exe) + " itself",))],  # noqa: PTH119
+            described,
+            fix_line(kind, path, access, port, phase),
+            trace.policy.port,
+            audit=trace.policy.audit,
+        )
+
+    @staticmethod
+    def _kind(access: str, decision: Decision, real: bytes) -> FindingKind:
+        if Access(access).writes:
+            return FindingKind.WRITE_OUTSIDE
+        if decision.unowned:
+            return FindingKind.UNOWNED
+        if not os.path.lexists(real):
+            return FindingKind.ABSENT
+        return FindingKind.UNDECLARED if decision.port else FindingKind.HIDDEN
+
+
+def _apply(filemap: Filemap, edit: Edit) -> Filemap:
+    """`filemap` with one edit made."""
+    if edit.verb == "load":
+        return Filemap.from_bytes(edit.data, "loaded by Tcl")
+    if edit.verb == "clear":
+        return Filemap()
+    names = _names(edit.path) if not edit.literal else [edit.path]
+    if edit.verb == "remove":
+        for name in names:
+            filemap.remove(name)
+        return filemap
+    rules = [Rule(name, _ACTIONS[edit.action], edit.target, "filemap command", literal=edit.literal) for name in names]
+    if edit.verb == "append":
+        filemap.extend(rules)
+    elif edit.verb == "prepend":
+        for rule in reversed(rules):
+            filemap.prepend(rule)
+    else:
+        at = next((i for i, rule in enumerate(filemap) if rule.path in names), None)
+        if at is None:
+            raise PorttraceError(f"filemap replace: no rule for {os.fsdecode(edit.path)}")
+        for name in names:
+            filemap.remove(name)
+        for rule in reversed(rules):
+            filemap.insert(min(at, len(filemap)), rule)
+    return filemap
+
+
+def _names(path: bytes) -> list[bytes]:
+    """A rule's path, and its real one where that differs: verdicts are given on real paths."""
+    real = os.path.realpath(path)
+    return [path] if real == path else [path, real]
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """Changes whenever the registry may have: its file's and its write-ahead log's identity, size and time."""
+    out: list[int] = []
+    for name in (path, path + "-wal"):
+        try:
+            info = Path(name).stat()
+        except OSError:
+            out.append(0)
+        else:
+            out += [info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns]
+    return tuple(out)
+
+
+def _tmpdir() -> Path | None:
+    value = os.environ.get("TMPDIR", "")
+    return Path(value) if value.startswith("/") else None
+
+
+def _executable(pid: int | None) -> str:
+    try:
+        return os.readlink(f"/proc/{pid or 'self'}/exe")  # noqa: PTH115
+    except OSError:
+        return "port"
