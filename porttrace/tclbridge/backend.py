@@ -11,9 +11,9 @@ from porttrace.errors import PorttraceError
 from porttrace.filemap import Access, Action, Filemap, Rule
 from porttrace.findings import Finding, FindingKind, Program, fix_line, merge
 from porttrace.identity import Identity, privileged
-from porttrace.policy import Decision, Image, Ownership, Policy
+from porttrace.policy import Decision, Ownership, Policy
 from porttrace.tclbridge import tcllist
-from porttrace.tclbridge.inport import Resolver
+from porttrace.tclbridge.inport import hidden_below, judge
 
 if TYPE_CHECKING:
     from porttrace.registry import Registry
@@ -47,9 +47,8 @@ class Backend:
         self, *, caller: tuple[int, int] | None, host_pid: int | None, alive: Callable[[], None] | None
     ) -> None:
         self._caller, self._host_pid, self._alive = caller, host_pid, alive
-        self._sessions: dict[Identity | None, Session] = {}
+        self._session: Session | None = None
         self._owners: dict[str, tuple[tuple[int, ...], Ownership]] = {}
-        self._images: dict[int, Image] = {}
 
     # --- sessions ---
 
@@ -70,19 +69,30 @@ class Backend:
 
     def start(self, client: Client) -> Trace:
         """Compile the client's policy and publish it for the processes that are started from now on."""
+        former = client.trace
+        session = self._session_for(self.identity(client))
+        policy = self.policy(client)
+        workpath = Path(os.fsdecode(client.encode(client.workpath)))
+        return session.start(policy, workpath, replaces=former if former in session.traces else None)
+
+    def _session_for(self, identity: Identity) -> Session:
+        """The process's session; a new one where the phases' user has changed (a phase that runs as root)."""
         from porttrace.session import Session
 
-        identity = self.identity(client)
-        session = self._sessions.get(identity)
-        if session is None:
-            session = self._sessions[identity] = Session(identity, pid=self._host_pid)
-        return session.start(self.policy(client), Path(os.fsdecode(client.encode(client.workpath))))
+        if self._session is not None and (self._session.closed or self._session.identity != identity):
+            self._session.close()
+            self._session = None
+        if self._session is None:
+            self._session = Session(identity, host_pid=self._host_pid)
+            # the core itself is no leftover of a build, whoever it runs as
+            self._session.spared.add(os.getpid())
+        return self._session
 
     def close(self) -> None:
-        """End all sessions and remove their directories."""
-        for session in self._sessions.values():
-            session.close()
-        self._sessions.clear()
+        """End the session and remove its directory."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     # --- policies ---
 
@@ -177,22 +187,18 @@ class Backend:
         """The verdict on what the port process itself wants, and the path to use (None: as given)."""
         trace = client.trace
         assert trace is not None
-        resolver = Resolver(self._image(trace))
-        answer = resolver.judge(access, path)
+        answer = judge(trace.image, access, path, trace.policy.audit)
         if answer.decision is not None and answer.finding is not None:
-            client.own = merge(
-                [client.own, [self._finding(client, trace, answer.finding, answer.decision, answer.real)]]
-            )
-        return answer.verdict, answer.physical if answer.physical != answer.real else None
+            found = self._finding(trace, answer.finding, answer.decision, answer.real)
+            client.own = merge([client.own, [found]])
+        return answer.verdict, answer.physical
 
-    def _image(self, trace: Trace) -> Image:
-        known = self._images.get(id(trace))
-        if known is None:
-            known = Image(trace.policy.compile())
-            self._images = {id(trace): known}
-        return known
+    def hidden_below(self, client: Client, path: bytes) -> bytes | None:
+        """What of the tree at `path` the policy hides, the first of it; None where there is nothing."""
+        assert client.trace is not None
+        return None if client.trace.policy.audit else hidden_below(client.trace.image, path)
 
-    def _finding(self, client: Client, trace: Trace, access: str, decision: Decision, real: bytes) -> Finding:
+    def _finding(self, trace: Trace, access: str, decision: Decision, real: bytes) -> Finding:
         path, port = os.fsdecode(real), decision.port or ""
         phase = trace.policy.phase
         kind = self._kind(access, decision, real)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from porttrace.tclbridge.tcllist import TclValue
 
@@ -133,7 +133,7 @@ class Client:
             self.stop()
         if not os.path.isdir(self.encode(workpath)):  # noqa: PTH112 - bytes
             raise TclError(f'workpath "{workpath}" is not a directory', "PORTTRACE", "USAGE")
-        self.past, self.own, self.deps, self.fence = [], [], [], False
+        self.past, self.own, self.fence = [], [], False
         self.workpath, self.dirty = workpath, True
         try:
             self.refresh()
@@ -149,9 +149,7 @@ class Client:
         if not self.enforced or (self.trace is not None and not self.dirty):
             return
         fresh = self.core.backend.start(self)
-        old, self.trace, self.dirty = self.trace, fresh, False
-        if old is not None:
-            self.past.extend(old.stop().findings)
+        self.trace, self.dirty = fresh, False
 
     def enable_fence(self) -> None:
         """Writes outside are stopped by the kernel too, from the next process on."""
@@ -166,7 +164,7 @@ class Client:
 
     def stop(self) -> None:
         """End the trace. What it found stays. Nothing to do where none is running."""
-        trace, self.trace, self.workpath, self.fence = self.trace, None, "", False
+        trace, self.trace, self.workpath, self.fence, self.deps = self.trace, None, "", False, []
         if trace is not None:
             self.past.extend(trace.stop().findings)
 
@@ -178,12 +176,14 @@ class Client:
             self.stop()
 
     def environment(self) -> dict[str, TclValue]:
-        """Variables that a process started now needs; empty where nothing is in force."""
+        """Variables that a process started now needs; empty where nothing is in force. TclError without a trace."""
+        self._require_trace("environment")
         self.refresh()
         return dict(self.trace.env) if self.trace is not None else {}
 
     def launcher(self) -> list[str]:
-        """The words to put before a command line; empty where nothing is in force."""
+        """The words to put before a command line; empty where nothing is in force. TclError without a trace."""
+        self._require_trace("launcher")
         self.refresh()
         return list(self.trace.launch_argv) if self.trace is not None else []
 
@@ -195,10 +195,10 @@ class Client:
 
     def findings(self) -> list[Finding]:
         """All findings of the running or last trace: of its processes, and of the port process itself."""
-        from porttrace.tclbridge.backend import merge
+        from porttrace.findings import merge
 
         live = self.trace.findings() if self.trace is not None else []
-        return merge([*self.past, *live, *self.own])
+        return merge([self.past, live, self.own])
 
     def messages(self, *, verbose: bool, color: bool) -> list[list[str]]:
         """The findings as the texts that users know: [level, text] each."""
@@ -209,7 +209,7 @@ class Client:
     # --- filemaps ---
 
     def rule_path(self, path: str, literal: bool = False) -> bytes:
-        """A path that a person gave for a rule: absolute, lexically clean unless `literal`. TclError where it is not."""
+        """A path that a person gave for a rule: absolute, and clean unless `literal`. TclError where not."""
         if literal and path:
             return self.encode(path)
         if not path.startswith("/"):
@@ -253,22 +253,41 @@ class Client:
 
     def check(self, access: str, path: str) -> list[str]:
         """The policy's verdict on what the port process wants to do itself: [verdict, path to use]."""
+        self._require_trace("check")
         self.refresh()
         if self.trace is None:
             return ["ok", path]
         verdict, physical = self.core.backend.check(self, access, self.encode(path))
         return [verdict, path if physical is None else self.decode(physical)]
 
+    def hidden_below(self, path: str) -> str:
+        """What of the tree at `path` the policy hides, the first of it; empty where there is nothing."""
+        self._require_trace("hidden_below")
+        self.refresh()
+        found = self.core.backend.hidden_below(self, self.encode(path)) if self.trace is not None else None
+        return "" if found is None else self.decode(found)
+
     def program(self, name: str, search: str, cwd: str) -> list[str]:
         """What execvp would find for `name` under the policy: [verdict, path]."""
-        places = [""] if "/" in name else [part or "." for part in search.split(":")]
-        worst: Literal["ENOENT", "EACCES"] = "ENOENT"
-        for place in places:
-            path = os.path.join(cwd, place, name)  # noqa: PTH118 - text of Tcl's, not of ours
-            verdict, physical = self.check("exec", path)
-            raw = self.encode(physical)
-            if verdict == "ok" and os.path.isfile(raw):  # noqa: PTH113 - bytes
-                if os.access(raw, os.X_OK):
-                    return ["ok", physical]
-                worst = "EACCES"
-        return [worst, name]
+        if "/" in name:
+            return self._runnable(os.path.join(cwd, name))  # noqa: PTH118 - text of Tcl's, not of ours
+        worst, first = ["ENOENT", name], True
+        for place in search.split(":"):
+            path = os.path.join(cwd, place or ".", name)  # noqa: PTH118
+            found = self._runnable(path)
+            if found[0] == "ok":
+                # The first of all in the path needs no other name: the program sees the one it was called by.
+                return ["ok", name] if first and found[1] == path else found
+            if found[0] == "EACCES":
+                worst = ["EACCES", name]
+            first = first and not os.path.lexists(self.encode(path))
+        return worst
+
+    def _runnable(self, path: str) -> list[str]:
+        if not os.path.lexists(self.encode(path)):
+            return ["ENOENT", path]  # one of the many places that a search looks at: nothing to report
+        verdict, physical = self.check("exec", path)
+        raw = self.encode(physical)
+        if verdict != "ok" or not os.path.isfile(raw):  # noqa: PTH113 - bytes
+            return ["ENOENT", path]
+        return ["ok", physical] if os.access(raw, os.X_OK) else ["EACCES", path]

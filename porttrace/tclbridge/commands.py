@@ -166,7 +166,7 @@ def _trace_active(client: Client, words: list[str]) -> TclValue:
 def _setdeps(client: Client, words: list[str]) -> TclValue:
     """The ports that this phase may see, with all that they depend on; answers with the environment to set."""
     client.set_deps(as_list(words[0]))
-    return client.environment()
+    return client.environment() if client.active else ""
 
 
 @command("environment", 0, 0, "")
@@ -295,8 +295,8 @@ def _edit(client: Client, verb: str, maps: tuple[str, ...], phase: str, literal:
 def _check(client: Client, words: list[str]) -> TclValue:
     """What the policy says to the port process itself: for each path {verdict physical}.
 
-    `access` is one of read stat lstat exec list readlink write create delete rename link attributes; the verdict is
-    ``ok``, ``ENOENT`` or ``EACCES``, `physical` the path to use in place of the one given.
+    `access` is one of read stat exec list readlink write create delete rename link attributes, or lstat, or (not
+    reported) entry, may-write; the verdict is ``ok``, ``ENOENT`` or ``EACCES``, `physical` the path to use.
     """
     return [client.check(words[0], path) for path in words[1:]]
 
@@ -305,3 +305,9 @@ def _check(client: Client, words: list[str]) -> TclValue:
 def _program(client: Client, words: list[str]) -> TclValue:
     """The program that a command's name means under the policy: {verdict path}."""
     return client.program(*words)
+
+
+@command("hidden_below", 1, 1, "path")
+def _hidden_below(client: Client, words: list[str]) -> TclValue:
+    """The first entry of the tree at a path that the policy hides from the port process; empty: none."""
+    return client.hidden_below(words[0])

@@ -34,6 +34,12 @@ foreach sibling {transport.tcl inport.tcl tracelib.tcl} {
 }
 unset sibling
 
+# A program that ends takes its core along before it is gone. (MacPorts hides
+# `exit` from its workers; there the pipe's end does the same a moment later.)
+if {[llength [info commands ::exit]] && ![llength [info commands ::porttrace::core::invoke]]} {
+    trace add execution ::exit enter ::porttrace::transport::stop
+}
+
 ##
 # Ask the core. The answer is the command's value; a refusal is a Tcl error
 # with the core's message and errorCode.
@@ -150,7 +156,7 @@ proc porttrace::violations {args} {
 # such commands, else on standard error and output.
 proc porttrace::trace_check_violations {} {
     set options [list]
-    if {[shows_info]} {
+    if {[is_verbose]} {
         lappend options -verbose
     }
     foreach pair [call trace_check_violations {*}$options] {
@@ -216,13 +222,10 @@ proc porttrace::restore_environment {} {
     set saved_env [dict create]
 }
 
-proc porttrace::shows_info {} {
+proc porttrace::is_verbose {} {
     variable verbose
-    if {$verbose || [llength [info commands ::ui_info]]} {
-        # ui_info knows by itself whether anybody wants it
-        return 1
-    }
-    return 0
+    upvar #0 ports_verbose ports_verbose
+    return [expr {$verbose || ([info exists ports_verbose] && [string is true -strict $ports_verbose])}]
 }
 
 proc porttrace::say {level text} {

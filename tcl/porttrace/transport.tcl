@@ -15,7 +15,6 @@ namespace eval porttrace::transport {
     # A core that has said nothing for so long is taken for dead.
     variable patience_ms 4500
 
-    # Why a core was given up, for the message of the next request.
     variable directory $::porttrace::directory
 }
 
@@ -204,18 +203,37 @@ proc porttrace::transport::give_up {} {
 }
 
 ##
-# End the core in good order: the pipe's end is its end. For programs that want
-# to see everything gone before they go on; the end of the process does the same.
-proc porttrace::transport::stop {} {
+# End the core in good order: the pipe's end is its end, and it answers that by
+# ending. So nothing of ours is left when this process ends.
+proc porttrace::transport::stop {args} {
     variable thread
     variable pipe
+    variable patience_ms
     if {$thread ni {"" none}} {
-        thread::send $thread ::porttrace::transport::stop
+        catch {thread::send $thread ::porttrace::transport::stop}
         return
     }
-    if {$pipe ne ""} {
-        fconfigure $pipe -blocking 1
-        catch {close $pipe}
-        set pipe ""
+    if {$pipe eq ""} {
+        return
     }
+    catch {
+        close $pipe write
+        set deadline [expr {[clock milliseconds] + $patience_ms}]
+        while {[read $pipe] ne "" || ![eof $pipe]} {
+            if {[clock milliseconds] > $deadline} {
+                break
+            }
+            after 1
+        }
+    }
+    if {[catch {eof $pipe} ended] || !$ended} {
+        give_up
+        return
+    }
+    catch {
+        # reap it: it has closed its end as its last deed
+        fconfigure $pipe -blocking 1
+        close $pipe
+    }
+    set pipe ""
 }
