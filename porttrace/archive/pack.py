@@ -144,7 +144,9 @@ def _group_name(gid: int) -> str:
 def _compressor(file: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
     if kind == "tar.zst":
         # One thread: the frames, and so the bytes, depend on the number of threads.
-        with zstandard.ZstdCompressor(level=_ZSTD_LEVEL, threads=0).stream_writer(file, closefd=False) as writer:
+        with zstandard.ZstdCompressor(level=_ZSTD_LEVEL, threads=0, write_checksum=True).stream_writer(
+            file, closefd=False
+        ) as writer:
             yield cast(IO[bytes], writer)
     elif kind in ("tbz2", "tbz"):
         with bz2.BZ2File(file, "wb", compresslevel=9) as stream:

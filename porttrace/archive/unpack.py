@@ -39,6 +39,8 @@ def _reader(archive: Path) -> Iterator[tarfile.TarFile]:
                 stream = raw
             with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as tar:
                 yield tar
+                while stream.read(1 << 16):  # the compressor's checksum comes after the tar's end
+                    pass
     except FileNotFoundError as error:
         if error.filename in (str(archive), archive):
             raise ArchiveError(f"the archive {archive} does not exist; install the port again") from error
