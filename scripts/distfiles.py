@@ -1,6 +1,6 @@
 """Make the distfiles of the tree's own ports from their sources in ports/_sources, and write their checksums.
 
-Run by ``make distfiles``. For every directory ``ports/_sources/NAME-VERSION`` a tarball of that name is written into the
+Run by ``make distfiles``. For every directory ``ports/_sources/NAME-VERSION`` a tarball of that name is written to the
 ``files`` directory of the port NAME, and the ``checksums`` of its Portfile are replaced. The tar stream depends on the
 sources alone: sorted names, one time stamp, no owner. The configure script of foo is made by autoconf; it is kept
 beside its configure.ac, so that the tarball can be compared with its sources where no autoconf is installed

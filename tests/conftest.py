@@ -1,0 +1,192 @@
+"""What the tests share: directories that the build user can read, prefixes, and a runner of the installed port."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+#: Seconds after which a run of port counts as hung; far above what any test's build takes.
+PATIENCE = 120
+
+
+def load_script(name: str) -> ModuleType:
+    """A program of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+prefix_script = load_script("prefix")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended: its status, and both outputs as text."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        """Both outputs, the errors last."""
+        return self.out + self.err
+
+
+def run_command(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = PATIENCE,
+) -> Result:
+    """Run a command to its end in a process group of its own, which is killed where it takes longer than `timeout` s."""
+    process = subprocess.Popen(
+        [str(word) for word in argv],
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="surrogateescape",
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        pytest.fail(f"{argv} did not end within {timeout} s\n{out}\n{err}")
+    return Result(process.returncode, out, err)
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A prefix of a test's own, and port for it."""
+
+    path: Path
+    launcher: tuple[str | Path, ...] = (BIN / "port",)
+    env: Mapping[str, str] = field(default_factory=lambda: {"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+
+    @property
+    def tree(self) -> Path:
+        """The prefix's copy of the ports tree."""
+        return self.path / "var" / "macports" / "sources" / "ports"
+
+    @property
+    def registry(self) -> Path:
+        """The registry's database."""
+        return self.path / "var" / "macports" / "registry" / "registry.db"
+
+    def argv(self, *words: str | Path) -> list[str]:
+        """The command line of port for this prefix; `words` are the user's: options, action, names."""
+        return [str(word) for word in (*self.launcher, "--prefix", self.path, *words)]
+
+    def run(self, *words: str | Path, timeout: float = PATIENCE) -> Result:
+        """Run port, whatever its status."""
+        return run_command(self.argv(*words), env=self.env, timeout=timeout)
+
+    def port(self, *words: str | Path, timeout: float = PATIENCE) -> Result:
+        """Run port, which has to succeed."""
+        result = self.run(*words, timeout=timeout)
+        assert result.status == 0, f"port {' '.join(map(str, words))}: status {result.status}\n{result.text}"
+        return result
+
+    def fails(self, *words: str | Path) -> Result:
+        """Run port, which has to fail with a message and without a traceback."""
+        result = self.run(*words)
+        assert result.status not in (0, None) and result.status > 0, f"status {result.status}\n{result.text}"
+        assert "Traceback" not in result.text and "invoked from within" not in result.text, result.text
+        assert result.err.strip(), "failed without a word"
+        return result
+
+    def installed(self) -> set[str]:
+        """The names of the active ports, read from the registry itself."""
+        if not self.registry.exists():
+            return set()
+        with sqlite3.connect(f"file:{self.registry}?mode=ro", uri=True) as database:
+            return {row[0] for row in database.execute("select name from ports where state = 'installed'")}
+
+    def add_port(self, category: str, name: str, portfile: str, files: Mapping[str, str] | None = None) -> Path:
+        """Put a port into the prefix's tree; returns its directory."""
+        directory = self.tree / category / name
+        (directory / "files").mkdir(parents=True)
+        (directory / "Portfile").write_text(portfile)
+        for path, text in (files or {}).items():
+            (directory / "files" / path).write_text(text)
+        prefix_script.open_up(directory)
+        return directory
+
+    def work(self, name: str) -> Path:
+        """A port's work directory; AssertionError where there is not just one."""
+        found = [p for p in (self.path / "var/macports/build").glob(f"*/{name}/work") if p.is_dir()]
+        assert len(found) == 1, found
+        return found[0]
+
+
+@pytest.fixture
+def open_tmp() -> Iterator[Path]:
+    """A directory of mode 0755 below /tmp: the build user can reach it, unlike pytest's tmp_path."""
+    directory = Path(tempfile.mkdtemp(prefix="porttrace-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+PrefixFactory = Callable[..., Prefix]
+
+
+@pytest.fixture
+def make_prefix(open_tmp: Path) -> PrefixFactory:
+    """Makes a prefix by name, with a copy of the tree; more lines of macports.conf as keywords."""
+
+    def factory(name: str = "prefix", **settings: str) -> Prefix:
+        return Prefix(prefix_script.make(open_tmp / name, settings=settings))
+
+    return factory
+
+
+@pytest.fixture
+def prefix(make_prefix: PrefixFactory) -> Prefix:
+    """A prefix with a copy of the tree."""
+    return make_prefix()
+
+
+def sessions() -> set[str]:
+    """The session directories that exist, by name (the pid of their port)."""
+    directory = Path("/tmp/macports")
+    return set(os.listdir(directory)) if directory.is_dir() else set()
+
+
+def processes_of(user: str) -> dict[int, str]:
+    """The live processes of a user: command lines by pid."""
+    import pwd
+
+    uid = pwd.getpwnam(user).pw_uid
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if entry.stat().st_uid == uid and (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it has just ended
+    return found
