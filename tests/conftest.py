@@ -56,7 +56,7 @@ def run_command(
     cwd: Path | None = None,
     timeout: float = PATIENCE,
 ) -> Result:
-    """Run a command to its end in a process group of its own, which is killed where it takes longer than `timeout` s."""
+    """Run a command to its end in a process group of its own, killed where it takes longer than `timeout` seconds."""
     process = subprocess.Popen(
         [str(word) for word in argv],
         env=env,
@@ -172,7 +172,7 @@ def prefix(make_prefix: PrefixFactory) -> Prefix:
 def sessions() -> set[str]:
     """The session directories that exist, by name (the pid of their port)."""
     directory = Path("/tmp/macports")
-    return set(os.listdir(directory)) if directory.is_dir() else set()
+    return {entry.name for entry in directory.iterdir()} if directory.is_dir() else set()
 
 
 def processes_of(user: str) -> dict[int, str]:
