@@ -1,0 +1,303 @@
+/*
+ * porttrace-supervisor DIR/N: serves one policy of a session until its standard
+ * input ends (port has gone, or has stopped the trace). Says "ready" on its
+ * standard output once launchers can connect.
+ */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#endif
+
+#define MAX_GROUPS 256
+#define MAX_TREES 4096
+
+void pt_sup_guard(void);
+
+struct tree {
+	struct pt_sup *sup;
+	int listener;
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[MAX_GROUPS];
+	int ngroups;
+};
+
+__attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fputs("porttrace-supervisor: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+	exit(125);
+}
+
+static void *map(const char *path, int prot, size_t *size)
+{
+	int fd = open(path, (prot & PROT_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st))
+		fail("%s: %s", path, strerror(errno));
+	*size = (size_t)st.st_size;
+	void *at = mmap(NULL, *size, prot, prot & PROT_WRITE ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+	if (at == MAP_FAILED)
+		fail("%s: %s", path, strerror(errno));
+	close(fd);
+	return at;
+}
+
+static char *text(void)
+{
+	char *p = malloc(PT_PATH_CAP + 16);
+	if (!p)
+		fail("out of memory");
+	return p;
+}
+
+/* This thread alone sees files as the build user does (Linux: file system ids are a thread's own). */
+static bool adopt(const struct tree *tree)
+{
+	if (geteuid() != 0 || tree->uid == 0)
+		return true;
+	syscall(SYS_setgroups, tree->ngroups, tree->groups);
+	syscall(SYS_setfsgid, tree->gid);
+	syscall(SYS_setfsuid, tree->uid);
+	return (uid_t)syscall(SYS_setfsuid, -1) == tree->uid && (gid_t)syscall(SYS_setfsgid, -1) == tree->gid;
+}
+
+static void *serve(void *argument)
+{
+	struct tree *tree = argument;
+	struct seccomp_notif_sizes sizes;
+	struct pt_task t = { .sup = tree->sup, .listener = tree->listener };
+	if (!adopt(tree) || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes))
+		goto out; /* closing the listener makes every call of the tree fail: closed, not open */
+	t.req = calloc(1, sizes.seccomp_notif + 64);
+	t.resp = calloc(1, sizes.seccomp_notif_resp + 64);
+	t.asked = text();
+	t.full = text();
+	t.scratch = text();
+	t.dents = malloc(PT_DENTS_CAP);
+	char *real = text(), *physical = text();
+	if (!t.req || !t.resp || !t.dents)
+		goto out;
+	(void)ioctl(tree->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6 */
+	for (;;) {
+		struct pollfd p = { .fd = tree->listener, .events = POLLIN };
+		if (poll(&p, 1, -1) < 0 && errno != EINTR)
+			break;
+		if (!(p.revents & POLLIN)) {
+			if (p.revents)
+				break; /* the last process of the tree is gone */
+			continue;
+		}
+		memset(t.req, 0, sizes.seccomp_notif);
+		if (ioctl(tree->listener, SECCOMP_IOCTL_NOTIF_RECV, t.req)) {
+			if (errno == ENOENT || errno == EINTR)
+				continue; /* killed before we looked */
+			break;
+		}
+		t.compat = t.req->data.arch == AUDIT_ARCH_I386;
+		t.pid = (pid_t)t.req->pid;
+		t.call = pt_sup_call(t.req->data.nr, t.compat);
+		memset(&t.at, 0, sizeof t.at);
+		t.at.real = real;
+		t.at.physical = physical;
+		atomic_fetch_add_explicit(&tree->sup->calls, 1, memory_order_relaxed);
+		if (t.call)
+			pt_task_answer(&t);
+	}
+	free(real);
+	free(physical);
+out:
+	close(tree->listener);
+	free(t.req);
+	free(t.resp);
+	free(t.asked);
+	free(t.full);
+	free(t.scratch);
+	free(t.dents);
+	free(tree);
+	return NULL;
+}
+
+/* A launcher's listener, with the identity that the kernel vouches for. */
+static struct tree *greet(int connection)
+{
+	char hello[sizeof PT_SUPERVISE_HELLO] = "";
+	struct iovec iov = { hello, sizeof hello };
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	struct timeval patience = { .tv_sec = 2 };
+	setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	ssize_t got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
+		return NULL;
+	struct tree *tree = calloc(1, sizeof *tree);
+	int fd;
+	memcpy(&fd, CMSG_DATA(c), sizeof fd);
+	uint64_t probe = 0; /* only a seccomp listener knows this question; an id that it never gave is ENOENT */
+	if (!tree || got != sizeof hello || memcmp(hello, PT_SUPERVISE_HELLO, sizeof hello) ||
+	    ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &probe) == 0 || errno != ENOENT) {
+		close(fd);
+		free(tree);
+		return NULL;
+	}
+	struct ucred peer;
+	socklen_t size = sizeof peer;
+	if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size)) {
+		close(fd);
+		free(tree);
+		return NULL;
+	}
+	tree->listener = fd;
+	tree->uid = peer.uid;
+	tree->gid = peer.gid;
+	size = sizeof tree->groups;
+	if (!getsockopt(connection, SOL_SOCKET, SO_PEERGROUPS, tree->groups, &size))
+		tree->ngroups = (int)(size / sizeof tree->groups[0]);
+	return tree;
+}
+
+static void *welcome(void *argument)
+{
+	struct tree *start = argument;
+	struct pt_sup *sup = start->sup;
+	int connection = start->listener;
+	free(start);
+	struct tree *tree = greet(connection);
+	if (tree && atomic_fetch_add(&sup->trees, 1) < MAX_TREES) {
+		char ack = PT_SUPERVISE_ACK;
+		tree->sup = sup;
+		if (send(connection, &ack, 1, MSG_NOSIGNAL) != 1) {
+			close(tree->listener);
+			free(tree);
+			tree = NULL;
+		}
+	} else if (tree) {
+		close(tree->listener);
+		free(tree);
+		tree = NULL;
+	}
+	close(connection);
+	if (tree) {
+		serve(tree);
+		atomic_fetch_sub(&sup->trees, 1);
+	}
+	return NULL;
+}
+
+static int listen_in(const char *dir)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int d = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (d < 0)
+		fail("%s: %s", dir, strerror(errno));
+	snprintf(at.sun_path, sizeof at.sun_path, "/proc/self/fd/%d/%s", d, PT_SUPERVISE_SOCKET);
+	unlinkat(d, PT_SUPERVISE_SOCKET, 0);
+	int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (s < 0 || bind(s, (struct sockaddr *)&at, sizeof at) || fchmodat(d, PT_SUPERVISE_SOCKET, 0666, 0) || listen(s, 128))
+		fail("%s/%s: %s", dir, PT_SUPERVISE_SOCKET, strerror(errno));
+	close(d);
+	return s;
+}
+
+static bool start(struct pt_sup *sup, int connection, pthread_attr_t *attr)
+{
+	struct tree *tree = calloc(1, sizeof *tree);
+	pthread_t thread;
+	if (!tree)
+		return false;
+	tree->sup = sup;
+	tree->listener = connection;
+	if (pthread_create(&thread, attr, welcome, tree)) {
+		free(tree);
+		return false;
+	}
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	static struct pt_sup sup;
+	size_t size, offset;
+	const char *why = "";
+	char path[4096];
+	if (argc != 2 || argv[1][0] != '/' || strlen(argv[1]) > 4000)
+		fail("usage: porttrace-supervisor DIR/N (started by a session)");
+	/* In a port that has switched only its effective uid, root is still there to be had. */
+	if (geteuid() && !getuid())
+		(void)!setresuid((uid_t)-1, 0, (uid_t)-1);
+	prctl(PR_SET_NAME, "pt-supervisor");
+	struct rlimit files = { 65536, 65536 };
+	if (setrlimit(RLIMIT_NOFILE, &files) && !getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, SIG_IGN); /* Ctrl-C ends the build; the session ends us when it is done with it */
+	signal(SIGHUP, SIG_IGN);
+	pt_sup_guard();
+	snprintf(path, sizeof path, "%s/policy", argv[1]);
+	const void *bytes = map(path, PROT_READ, &size);
+	sup.image = pt_image_check(bytes, size, &why, &offset);
+	if (!sup.image)
+		fail("%s: %s at byte %zu", path, why, offset);
+	sup.flags = pt_image_flags(sup.image);
+	snprintf(path, sizeof path, "%s/events", argv[1]);
+	sup.events = map(path, PROT_READ | PROT_WRITE, &size);
+	if (!pt_events_check(sup.events, size))
+		fail("%s is no event file", path);
+	int s = listen_in(argv[1]);
+	pthread_attr_t attr;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 256 * 1024);
+	if (write(1, "ready\n", 6) != 6)
+		return 125;
+	for (;;) {
+		struct pollfd p[2] = { { .fd = 0, .events = POLLIN }, { .fd = s, .events = POLLIN } };
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (p[0].revents)
+			break;
+		if (!(p[1].revents & POLLIN))
+			continue;
+		int connection = accept4(s, NULL, NULL, SOCK_CLOEXEC);
+		if (connection >= 0 && !start(&sup, connection, &attr))
+			close(connection);
+	}
+	char line[128];
+	int n = snprintf(line, sizeof line, "calls %lu refused %lu\n", sup.calls, sup.refused);
+	(void)!write(1, line, (size_t)n);
+	return 0;
+}

@@ -1,0 +1,91 @@
+/*
+ * The supervisor: answers the system calls of processes that the injected
+ * library cannot enter (static programs, foreign ABIs), by seccomp user
+ * notification and with the same policy code.
+ *
+ * It is a process of its own beside port: a build that truncates the shared
+ * event file, or a bug here, costs a report and not port; and port's switching
+ * of its effective uid does not reach it. Each supervised tree has one thread,
+ * which works with the file system ids of that tree, so that it never opens
+ * for a build what the build could not open itself.
+ */
+#ifndef PORTTRACE_SUPERVISOR_H
+#define PORTTRACE_SUPERVISOR_H
+
+#include <linux/seccomp.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "events.h"
+#include "path.h"
+#include "policy.h"
+#include "supervisor_calls.h"
+
+struct pt_sup_call {
+	const char *name;
+	int native, compat;
+	uint8_t shape, access;
+	int8_t dir, path, flags;
+	uint16_t op;                   /* row number in the table of intercepted calls */
+};
+
+struct pt_sup {
+	const struct pt_image *image;
+	uint32_t flags;
+	struct pt_events *events;
+	atomic_ulong calls, refused, trees;
+};
+
+/* A thread's working memory; the texts are PT_PATH_CAP bytes each. */
+struct pt_task {
+	struct pt_sup *sup;
+	int listener;
+	struct seccomp_notif *req;
+	struct seccomp_notif_resp *resp;
+	const struct pt_sup_call *call;
+	bool compat;
+	pid_t pid;
+	char *asked, *full, *scratch, *dents;
+	struct pt_resolved at;
+	struct pt_verdict verdict;     /* the one that decided */
+	uint8_t access;                /* what the call is judged as; open flags may change the row's */
+	bool answered;                 /* the reply went out already (a descriptor was handed over) */
+	struct { pid_t pid; uint32_t image; } images[64];
+	unsigned next_image;
+};
+
+enum pt_judge_flag {
+	PT_J_MAY_CREATE = 1u << 0,     /* open with O_CREAT */
+	PT_J_EXCL = 1u << 1,
+	PT_J_NO_WRITE = 1u << 2,       /* O_RDONLY|O_CREAT: changes nothing that exists */
+	PT_J_ALSO_READ = 1u << 3,      /* O_RDWR */
+	PT_J_PROBE_WRITE = 1u << 4,    /* access(W_OK) */
+};
+
+#define PT_DENTS_CAP 65536
+
+/* --- supervisor_target.c: the process that asks --- */
+/* A NUL-terminated text of at most `cap` bytes from the target: its length, -EFAULT or -ENAMETOOLONG. */
+ssize_t pt_target_text(pid_t, uint64_t address, char *out, size_t cap);
+bool pt_target_read(pid_t, uint64_t address, void *out, size_t size);
+bool pt_target_write(pid_t, uint64_t address, const void *from, size_t size);
+/* The path of its directory or file: fd, AT_FDCWD, or PT_TARGET_EXE. Length or -errno; text that starts with no '/' is no path. */
+#define PT_TARGET_EXE (-200)
+ssize_t pt_target_path(pid_t, int fd, char *out, size_t cap);
+void pt_target_ids(pid_t thread, pid_t *process, pid_t *parent);
+int pt_target_fd(pid_t, int fd);       /* a duplicate that shares its offset, or -errno */
+extern const struct pt_fs pt_target_fs; /* user: const pid_t * */
+
+/* --- supervisor_judge.c --- */
+/* Fill t->at for the path at `address` (0: none) relative to `fd`. 0, or an errno for the program; -1: nothing to judge, the kernel says what is wrong. */
+int pt_task_resolve(struct pt_task *, int fd, uint64_t address, unsigned flags);
+int pt_task_resolve_text(struct pt_task *, int fd, const char *text, size_t len, unsigned flags);
+int pt_task_judge(struct pt_task *, unsigned judge_flags);     /* 0 or errno; reports */
+void pt_task_report(struct pt_task *, uint8_t kind, uint8_t outcome, int error);
+void pt_task_announce(struct pt_task *, const char *exe, size_t len);
+
+/* --- supervisor_answer.c --- */
+void pt_task_answer(struct pt_task *);
+const struct pt_sup_call *pt_sup_call(int nr, bool compat);
+
+#endif

@@ -1,0 +1,233 @@
+/* From a path in the target's memory to the policy's verdict, and what is reported of it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "supervisor.h"
+
+int pt_task_resolve_text(struct pt_task *t, int fd, const char *text, size_t len, unsigned flags)
+{
+	size_t base = 0;
+	if (!len || text[0] != '/') {
+		ssize_t got = pt_target_path(t->pid, fd, t->full, PT_PATH_CAP);
+		if (got == -EBADF || (got >= 0 && t->full[0] != '/'))
+			return -1; /* no descriptor, or no directory: EBADF, ENOTDIR from the kernel */
+		if (got < 0)
+			return got == -ENAMETOOLONG ? ENAMETOOLONG : EACCES; /* what cannot be known is not let through */
+		base = (size_t)got;
+	}
+	if (base + len + 2 > PT_PATH_CAP)
+		return ENAMETOOLONG;
+	if (len) {
+		t->full[base] = '/';
+		memcpy(t->full + base + (base != 0 || text[0] != '/'), text, len);
+		base += len + (base != 0 || text[0] != '/');
+	}
+	t->full[base] = 0;
+	struct pt_fs fs = pt_target_fs;
+	fs.user = &t->pid;
+	/* `real` and `physical` were set to the task's buffers; the resolver may point the second at the first. */
+	pt_resolve(t->sup->image, &fs, t->full, base, flags, t->scratch, &t->at);
+	t->at.real[t->at.real_len] = 0;
+	return 0;
+}
+
+int pt_task_resolve(struct pt_task *t, int fd, uint64_t address, unsigned flags)
+{
+	ssize_t len = 0;
+	t->asked[0] = 0;
+	if (address) {
+		len = pt_target_text(t->pid, address, t->asked, 4097);
+		if (len < 0)
+			return -1; /* EFAULT, ENAMETOOLONG: the kernel finds the same */
+	}
+	return pt_task_resolve_text(t, fd, t->asked, (size_t)len, flags);
+}
+
+/* ---- verdict: the same rules as in the injected library ---- */
+
+static bool is_dir(const struct pt_task *t)
+{
+	struct stat st;
+	return lstat(t->at.physical, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool exists(const struct pt_task *t)
+{
+	struct stat st;
+	return lstat(t->at.physical, &st) == 0;
+}
+
+static bool readable(const struct pt_task *t, struct pt_verdict v)
+{
+	if (v.action != PT_DENY)
+		return true;
+	if (t->at.real_len == 1)
+		return true; /* the root directory is always there */
+	return ((v.flags & (PT_V_ASKED | PT_V_BELOW)) || (t->sup->flags & PT_IMG_DIRS_VISIBLE)) && is_dir(t);
+}
+
+static int refuse(struct pt_task *t, struct pt_verdict v, uint8_t outcome, int error)
+{
+	t->verdict = v;
+	if (!(v.flags & PT_V_SILENT))
+		pt_task_report(t, PT_EV_FINDING, outcome, error);
+	atomic_fetch_add_explicit(&t->sup->refused, 1, memory_order_relaxed);
+	return t->sup->flags & PT_IMG_AUDIT ? 0 : error;
+}
+
+static int judge_write(struct pt_task *t, unsigned flags, struct pt_verdict read)
+{
+	struct pt_verdict write = pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len);
+	bool there = exists(t);
+	if ((flags & PT_J_NO_WRITE) && there) {
+		t->access = PT_ACC_READ;
+		return readable(t, read) ? 0 : refuse(t, read, PT_OUT_HIDE, ENOENT);
+	}
+	if (write.action != PT_DENY) {
+		t->verdict = write;
+		if (!(flags & PT_J_ALSO_READ) || !there || readable(t, read))
+			return 0;
+		return refuse(t, read, PT_OUT_HIDE, ENOENT);
+	}
+	bool visible = there && readable(t, read);
+	if (t->access == PT_ACC_CREATE || (flags & PT_J_MAY_CREATE)) {
+		if (visible && (t->access == PT_ACC_CREATE || (flags & PT_J_EXCL)))
+			return EEXIST;
+		return refuse(t, write, PT_OUT_DENY, EACCES);
+	}
+	if (!there)
+		return readable(t, read) ? ENOENT : refuse(t, read, PT_OUT_ABSENT, ENOENT);
+	if (!visible)
+		return refuse(t, read, PT_OUT_HIDE, ENOENT);
+	return refuse(t, write, PT_OUT_DENY, EACCES);
+}
+
+int pt_task_judge(struct pt_task *t, unsigned flags)
+{
+	struct pt_verdict read = t->at.read;
+	int error;
+	t->verdict = read;
+	if (t->at.hidden)
+		return refuse(t, read, PT_OUT_HIDE, ENOENT);
+	if (t->at.error) {
+		/* The walk ends before the last component: nothing is there to be hidden, the errno is the kernel's. */
+		if (t->at.error == ENOENT && read.action == PT_DENY && !(read.flags & (PT_V_ASKED | PT_V_BELOW)))
+			return refuse(t, read, PT_OUT_ABSENT, ENOENT);
+		return t->at.error;
+	}
+	if (t->access > PT_ACC_READLINK)
+		error = judge_write(t, flags, read);
+	else if (!readable(t, read))
+		error = refuse(t, read, exists(t) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
+	else if ((flags & PT_J_PROBE_WRITE) && !(t->sup->flags & PT_IMG_AUDIT) &&
+		 pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len).action == PT_DENY && exists(t))
+		error = EACCES;
+	else
+		error = 0;
+	if (!error && (t->verdict.flags & PT_V_UNOWNED) && t->access <= PT_ACC_READLINK && !(t->verdict.flags & PT_V_SILENT) &&
+	    exists(t) && !is_dir(t))
+		pt_task_report(t, PT_EV_FINDING, PT_OUT_UNOWNED, 0);
+	if (t->sup->flags & PT_IMG_LOG)
+		pt_task_report(t, PT_EV_ACCESS, error ? PT_OUT_DENY : t->verdict.action == PT_REDIRECT ? PT_OUT_REDIRECT : PT_OUT_ALLOW,
+			       error);
+	return error;
+}
+
+/* ---- reports ---- */
+
+/*
+ * The event file belongs to the build user. Where it is cut short under us the write faults: that costs the report,
+ * and nothing else. `fault` is per thread, the handler is the process's.
+ */
+static __thread sigjmp_buf fault;
+static __thread volatile sig_atomic_t writing;
+
+static void on_fault(int number)
+{
+	if (writing)
+		siglongjmp(fault, 1);
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+void pt_sup_guard(void);
+void pt_sup_guard(void)
+{
+	struct sigaction action = { .sa_handler = on_fault };
+	sigaction(SIGBUS, &action, NULL);
+}
+
+static uint32_t known_image(const struct pt_task *t, pid_t process)
+{
+	for (unsigned i = 0; i < 64; i++)
+		if (t->images[i].pid == process)
+			return t->images[i].image;
+	return 0;
+}
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void pt_task_announce(struct pt_task *t, const char *exe, size_t len)
+{
+	if (!t->sup->events)
+		return;
+	pid_t process, parent;
+	pt_target_ids(t->pid, &process, &parent);
+	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 2, .pid = process, .ppid = parent, .time = now(),
+			      .path = exe, .path_len = (uint32_t)len, .rule = PT_NO_RULE, .port = PT_NO_PORT };
+	writing = 1;
+	if (!sigsetjmp(fault, 1)) {
+		uint32_t image = pt_events_image(t->sup->events, &e);
+		unsigned slot = 0;
+		while (slot < 64 && t->images[slot].pid != process)
+			slot++;
+		if (slot == 64)
+			slot = t->next_image++ % 64;
+		t->images[slot].pid = process;
+		t->images[slot].image = image;
+	}
+	writing = 0;
+}
+
+void pt_task_report(struct pt_task *t, uint8_t kind, uint8_t outcome, int error)
+{
+	if (!t->sup->events)
+		return;
+	pid_t process, parent;
+	pt_target_ids(t->pid, &process, &parent);
+	uint32_t image = known_image(t, process);
+	if (!image && t->call->shape != PT_SH_EXEC) {
+		/* a fork of a supervised process: it runs its parent's program */
+		char exe[4096];
+		ssize_t len = pt_target_path(t->pid, PT_TARGET_EXE, exe, sizeof exe);
+		if (len > 0) {
+			pt_task_announce(t, exe, (size_t)len);
+			image = known_image(t, process);
+		}
+	}
+	struct pt_event e = {
+		.kind = kind, .access = t->access, .outcome = outcome, .tier = 2, .op = t->call->op, .error = (int16_t)error,
+		.pid = process, .ppid = parent, .image = image, .rule = t->verdict.rule, .port = t->verdict.port, .time = now(),
+		.path = t->at.real, .path_len = (uint32_t)t->at.real_len,
+	};
+	size_t asked = strlen(t->asked);
+	if (asked && (asked != e.path_len || memcmp(t->asked, e.path, asked))) {
+		e.asked = t->asked;
+		e.asked_len = (uint32_t)asked;
+	}
+	writing = 1;
+	if (!sigsetjmp(fault, 1))
+		pt_events_put(t->sup->events, &e);
+	writing = 0;
+}

@@ -1,0 +1,124 @@
+/* Looking into the process that asks: its memory, its directories, its descriptors. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "supervisor.h"
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL /* Linux 6.9 */
+#endif
+
+bool pt_target_read(pid_t pid, uint64_t address, void *out, size_t size)
+{
+	struct iovec here = { out, size }, there = { (void *)(uintptr_t)address, size };
+	return process_vm_readv(pid, &here, 1, &there, 1, 0) == (ssize_t)size;
+}
+
+bool pt_target_write(pid_t pid, uint64_t address, const void *from, size_t size)
+{
+	struct iovec here = { (void *)(uintptr_t)from, size }, there = { (void *)(uintptr_t)address, size };
+	return process_vm_writev(pid, &here, 1, &there, 1, 0) == (ssize_t)size;
+}
+
+ssize_t pt_target_text(pid_t pid, uint64_t address, char *out, size_t cap)
+{
+	size_t have = 0;
+	while (have < cap) {
+		size_t want = 4096 - (size_t)((address + have) & 4095); /* a text may end right before unmapped memory */
+		if (want > cap - have)
+			want = cap - have;
+		if (!pt_target_read(pid, address + have, out + have, want))
+			return -EFAULT;
+		char *end = memchr(out + have, 0, want);
+		if (end)
+			return end - out;
+		have += want;
+	}
+	return -ENAMETOOLONG;
+}
+
+ssize_t pt_target_path(pid_t pid, int fd, char *out, size_t cap)
+{
+	char link[64];
+	if (fd == AT_FDCWD)
+		snprintf(link, sizeof link, "/proc/%d/cwd", (int)pid);
+	else if (fd == PT_TARGET_EXE)
+		snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
+	else if (fd < 0)
+		return -EBADF;
+	else
+		snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)pid, fd);
+	ssize_t got = readlink(link, out, cap - 1);
+	if (got < 0)
+		return errno == ENOENT ? -EBADF : -errno;
+	if ((size_t)got == cap - 1)
+		return -ENAMETOOLONG;
+	out[got] = 0;
+	return got;
+}
+
+void pt_target_ids(pid_t pid, pid_t *process, pid_t *parent)
+{
+	char name[64], text[2048];
+	*process = pid;
+	*parent = 0;
+	snprintf(name, sizeof name, "/proc/%d/status", (int)pid);
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	if (got <= 0)
+		return;
+	text[got] = 0;
+	const char *line = strstr(text, "\nTgid:"); /* the name in the first line has its newlines escaped */
+	if (line)
+		*process = (pid_t)atoi(line + 6);
+	line = strstr(text, "\nPPid:");
+	if (line)
+		*parent = (pid_t)atoi(line + 6);
+}
+
+int pt_target_fd(pid_t pid, int fd)
+{
+	long process = syscall(SYS_pidfd_open, pid, PIDFD_THREAD);
+	if (process < 0)
+		process = syscall(SYS_pidfd_open, pid, 0);
+	if (process < 0)
+		return -errno;
+	long copy = syscall(SYS_pidfd_getfd, process, fd, 0);
+	int err = errno;
+	close((int)process);
+	return copy < 0 ? -err : (int)copy;
+}
+
+/* "self" and "thread-self" mean the one that asks, not the one that looks. */
+static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
+{
+	const pid_t pid = *(const pid_t *)user;
+	if (!strncmp(path, "/proc/", 6) && (!strcmp(path + 6, "self") || !strcmp(path + 6, "thread-self"))) {
+		char text[64];
+		/* A thread's directory shows the same files as its process's, and works for both. */
+		int n = snprintf(text, sizeof text, path[6] == 's' ? "%d" : "%d/task/%d", (int)pid, (int)pid);
+		size_t len = (size_t)n < size ? (size_t)n : size;
+		memcpy(buf, text, len);
+		return (ssize_t)len;
+	}
+	ssize_t got = readlink(path, buf, size);
+	return got < 0 ? -errno : got;
+}
+
+static int fs_exists(void *user, const char *path)
+{
+	struct stat st;
+	(void)user;
+	return lstat(path, &st) ? -errno : 0;
+}
+
+const struct pt_fs pt_target_fs = { NULL, fs_readlink, fs_exists };
