@@ -2,11 +2,12 @@
  * porttrace-launch: put a command inside a session.
  *
  *   porttrace-launch [--session DIR/N] [--uid U] [--gid G] [--groups A,B] [--fence | --fence=FILE]
- *                    [--supervise] [--no-new-privs] [--chdir D] [--] COMMAND [ARG...]
+ *                    [--supervise | --supervise=auto] [--no-preload] [--no-new-privs] [--chdir D] [--] COMMAND [ARG...]
  *
  * It runs between a fork and the exec of the real program, also where real and
  * effective uid differ (the loader then ignores LD_PRELOAD, so it is set here,
- * after the ids are equal). Exit status: 125 it could not start the command,
+ * after the ids are equal). --supervise=auto asks for supervision only where the
+ * injected library cannot enter the program. Exit status: 125 it could not start the command,
  * 126 the command cannot be executed, 127 it was not found; else the command's.
  */
 #include <errno.h>
@@ -20,15 +21,16 @@
 
 #include "ids.h"
 #ifdef __linux__
+#include "elf_linux.h"
 #include "fence_linux.h"
-#include "supervise.h"
+#include "supervise_linux.h"
 #endif
 
 #define LIBRARY "tracelib.so"
 
 struct options {
 	const char *session, *fence, *chdir;
-	bool raise_fence, supervise, no_new_privs;
+	bool raise_fence, supervise, automatic, no_new_privs, no_preload;
 	struct pt_ids ids;
 	char **command;
 };
@@ -102,6 +104,10 @@ static void parse(struct options *o, char **argv)
 			o->fence = *argv + 8;
 		} else if (!strcmp(*argv, "--supervise")) {
 			o->supervise = true;
+		} else if (!strcmp(*argv, "--supervise=auto")) {
+			o->automatic = true;
+		} else if (!strcmp(*argv, "--no-preload")) {
+			o->no_preload = true;
 		} else if (!strcmp(*argv, "--no-new-privs")) {
 			o->no_new_privs = true;
 		} else if ((text = value("--session", &argv))) {
@@ -122,12 +128,12 @@ static void parse(struct options *o, char **argv)
 	}
 	if (!*argv)
 		fail("no command given; usage: porttrace-launch [--session DIR/N] [--uid U] [--gid G] [--groups A,B] "
-		     "[--fence[=FILE]] [--supervise] [--no-new-privs] [--chdir D] [--] COMMAND [ARG...]");
+		     "[--fence[=FILE]] [--supervise[=auto]] [--no-preload] [--no-new-privs] [--chdir D] [--] COMMAND [ARG...]");
 	o->command = argv;
 	if (o->session && o->session[0] != '/')
 		fail("--session wants an absolute path, not '%s'", o->session);
-	if (!o->session && ((o->raise_fence && !o->fence) || o->supervise))
-		fail("%s needs --session", o->supervise ? "--supervise" : "--fence without a file");
+	if (!o->session && ((o->raise_fence && !o->fence) || o->supervise || o->automatic))
+		fail("%s needs --session", o->supervise || o->automatic ? "--supervise" : "--fence without a file");
 }
 
 static const char *beside(const char *session, const char *name)
@@ -145,8 +151,8 @@ static bool is_ours(const char *entry, size_t len)
 	return len > n && entry[len - n - 1] == '/' && !memcmp(entry + len - n, LIBRARY, n);
 }
 
-/* Our library first; what the caller preloads stays, except the library of another session: one decides, not two. */
-static void preload(const char *session)
+/* Our library first, or not at all; what the caller preloads stays, except a library of ours: one decides, not two. */
+static void preload(const char *session, bool ours)
 {
 	const char *library = beside(session, LIBRARY);
 	if (strpbrk(session, ": "))
@@ -154,22 +160,52 @@ static void preload(const char *session)
 	if (access(library, R_OK))
 		fail("%s: %s; the session is over or not yet started", library, strerror(errno));
 	const char *old = getenv("LD_PRELOAD");
-	char *list = malloc(strlen(library) + (old ? strlen(old) : 0) + 2);
+	char *list = malloc(strlen(library) + (old ? strlen(old) : 0) + 2), *end = list;
 	if (!list)
 		fail("out of memory");
-	char *end = stpcpy(list, library);
+	*list = 0;
+	if (ours)
+		end = stpcpy(list, library);
 	for (const char *at = old ? old : ""; *at;) {
 		size_t len = strcspn(at, ": ");
 		if (len && !is_ours(at, len)) {
-			*end++ = ':';
+			if (end != list)
+				*end++ = ':';
 			end = mempcpy(end, at, len);
 			*end = 0;
 		}
 		at += len;
 		at += strspn(at, ": ");
 	}
-	if (setenv("LD_PRELOAD", list, 1))
+	if (*list ? setenv("LD_PRELOAD", list, 1) : unsetenv("LD_PRELOAD"))
 		fail("out of memory");
+}
+
+/* How the command will run, scripts followed to their interpreter. */
+static enum pt_entry entry_of(const char *command)
+{
+	char path[4096], interpreter[4096];
+	if (strchr(command, '/')) {
+		snprintf(path, sizeof path, "%s", command);
+	} else {
+		const char *list = getenv("PATH");
+		for (list = list ? list : "/bin:/usr/bin"; *list; list += *list == ':') {
+			size_t len = strcspn(list, ":");
+			int n = len ? snprintf(path, sizeof path, "%.*s/%s", (int)len, list, command) : snprintf(path, sizeof path, "%s", command);
+			if (n < (int)sizeof path && !access(path, X_OK))
+				break;
+			*path = 0;
+			list += len;
+		}
+	}
+	enum pt_entry entry = PT_ENTRY_NONE;
+	for (int depth = 0; depth < 5 && *path; depth++) {
+		entry = pt_elf_entry(path, true, interpreter, sizeof interpreter);
+		if (entry != PT_ENTRY_SCRIPT)
+			break;
+		memcpy(path, interpreter, sizeof path);
+	}
+	return entry;
 }
 
 static void hold(const struct options *o)
@@ -181,11 +217,11 @@ static void hold(const struct options *o)
 			fail("this kernel has no Landlock, so the fence cannot be raised; see porttrace doctor");
 		fail("cannot raise the fence of %s: %s", fence, err == -EINVAL ? "the list is malformed" : strerror(-err));
 	}
-	if ((o->no_new_privs || o->supervise) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	if (o->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		fail("cannot set no_new_privs: %s", strerror(errno));
-	const char *what = o->supervise ? pt_supervise(o->session) : NULL;
-	if (what)
-		fail("cannot be supervised: %s: %s", what, strerror(errno));
+	const char *what = "";
+	if (o->supervise && (err = pt_supervise(o->session, false, &what)))
+		fail("cannot be supervised: %s: %s", what, strerror(-err));
 }
 
 int main(int argc, char **argv)
@@ -198,8 +234,11 @@ int main(int argc, char **argv)
 		fail("%s failed: %s", what, strerror(errno));
 	if (o.chdir && chdir(o.chdir))
 		fail("cannot change to %s: %s", o.chdir, strerror(errno));
-	if (o.session)
-		preload(o.session);
+	enum pt_entry entry = o.automatic ? entry_of(o.command[0]) : PT_ENTRY_TRACELIB;
+	if (entry == PT_ENTRY_STATIC || entry == PT_ENTRY_FOREIGN || entry == PT_ENTRY_RAW)
+		o.supervise = true;
+	if (o.session) /* a loader of another kind would complain of our library, or stop */
+		preload(o.session, !o.no_preload && entry != PT_ENTRY_FOREIGN);
 	hold(&o);
 	execvp(o.command[0], o.command);
 	int err = errno;

@@ -1,0 +1,156 @@
+#include "elf_linux.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+#include "sysraw.h"
+
+#if defined(__x86_64__)
+#define NATIVE EM_X86_64
+#elif defined(__aarch64__)
+#define NATIVE EM_AARCH64
+#endif
+
+struct view {
+	const unsigned char *bytes;
+	size_t size;
+};
+
+static bool map_file(int fd, struct view *v)
+{
+	long size = pt_raw3(SYS_lseek, fd, 0, 2 /* SEEK_END */);
+	if (size <= 0)
+		return false;
+	long at = pt_raw6(SYS_mmap, 0, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (at < 0 && at > -4096)
+		return false;
+	v->bytes = (const unsigned char *)at;
+	v->size = (size_t)size;
+	return true;
+}
+
+static const Elf64_Ehdr *native_elf(const struct view *v)
+{
+	const Elf64_Ehdr *e = (const void *)v->bytes;
+	if (v->size < sizeof *e || e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_machine != NATIVE ||
+	    e->e_phentsize != sizeof(Elf64_Phdr) || e->e_phoff > v->size || e->e_phnum > (v->size - e->e_phoff) / sizeof(Elf64_Phdr))
+		return NULL;
+	return e;
+}
+
+static const Elf64_Phdr *segment(const struct view *v, const Elf64_Ehdr *e, unsigned i, uint64_t *from, uint64_t *size)
+{
+	const Elf64_Phdr *p = (const Elf64_Phdr *)(const void *)(v->bytes + e->e_phoff) + i;
+	*from = p->p_offset < v->size ? p->p_offset : v->size;
+	*size = p->p_filesz < v->size - *from ? p->p_filesz : v->size - *from;
+	return p;
+}
+
+static bool has_calls(const unsigned char *p, size_t n)
+{
+#if defined(__x86_64__)
+	for (size_t i = 0; i + 1 < n; i++)
+		if ((p[i] == 0x0f && (p[i + 1] == 0x05 || p[i + 1] == 0x34)) || (p[i] == 0xcd && p[i + 1] == 0x80))
+			return true; /* syscall, sysenter, int $0x80 */
+#elif defined(__aarch64__)
+	for (size_t i = 0; i + 3 < n; i += 4)
+		if ((p[i] & 0x1f) == 1 && (p[i + 2] & 0xe0) == 0 && p[i + 3] == 0xd4)
+			return true; /* svc */
+#endif
+	return false;
+}
+
+static bool raw_calls(const struct view *v, const Elf64_Ehdr *e)
+{
+	uint64_t from, size;
+	for (unsigned i = 0; i < e->e_phnum; i++) {
+		const Elf64_Phdr *p = segment(v, e, i, &from, &size);
+		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && has_calls(v->bytes + from, size))
+			return true;
+	}
+	return false;
+}
+
+/* glibc's loaders are called ld-linux-x86-64.so.2 and the like; another libc's would choke on our library. */
+static bool is_our_loader(const unsigned char *path, size_t n)
+{
+	static const char name[] = "/ld-linux";
+	for (size_t i = 0; i + sizeof name - 1 <= n; i++) {
+		size_t j = 0;
+		while (j < sizeof name - 1 && path[i + j] == (unsigned char)name[j])
+			j++;
+		if (j == sizeof name - 1)
+			return true;
+	}
+	return false;
+}
+
+static enum pt_entry elf(const struct view *v, bool scan)
+{
+	const Elf64_Ehdr *e = native_elf(v);
+	bool loader = false;
+	uint64_t from, size;
+	if (!e)
+		return PT_ENTRY_FOREIGN;
+	for (unsigned i = 0; i < e->e_phnum; i++) {
+		const Elf64_Phdr *p = segment(v, e, i, &from, &size);
+		if (p->p_type != PT_INTERP)
+			continue;
+		if (!is_our_loader(v->bytes + from, size))
+			return PT_ENTRY_FOREIGN;
+		loader = true;
+	}
+	if (!loader)
+		return PT_ENTRY_STATIC;
+	return scan && raw_calls(v, e) ? PT_ENTRY_RAW : PT_ENTRY_TRACELIB;
+}
+
+static enum pt_entry script(const struct view *v, char *out, size_t cap)
+{
+	size_t i = 2, n = 0;
+	while (i < v->size && (v->bytes[i] == ' ' || v->bytes[i] == '\t'))
+		i++;
+	while (i < v->size && v->bytes[i] != ' ' && v->bytes[i] != '\t' && v->bytes[i] != '\n' && v->bytes[i] && n + 1 < cap)
+		out[n++] = (char)v->bytes[i++];
+	if (!n || n + 1 >= cap)
+		return PT_ENTRY_NONE;
+	out[n] = 0;
+	return PT_ENTRY_SCRIPT;
+}
+
+enum pt_entry pt_elf_entry_fd(int fd, bool scan, char *interpreter, size_t cap)
+{
+	struct view v;
+	enum pt_entry entry = PT_ENTRY_NONE;
+	if (!map_file(fd, &v))
+		return entry;
+	if (v.size > 4 && v.bytes[0] == 0x7f && v.bytes[1] == 'E' && v.bytes[2] == 'L' && v.bytes[3] == 'F')
+		entry = elf(&v, scan);
+	else if (v.size > 2 && v.bytes[0] == '#' && v.bytes[1] == '!')
+		entry = script(&v, interpreter, cap);
+	pt_raw2(SYS_munmap, v.bytes, v.size);
+	return entry;
+}
+
+enum pt_entry pt_elf_entry(const char *path, bool scan, char *interpreter, size_t cap)
+{
+	long fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+	if (fd < 0)
+		return PT_ENTRY_NONE;
+	enum pt_entry entry = pt_elf_entry_fd((int)fd, scan, interpreter, cap);
+	pt_raw1(SYS_close, fd);
+	return entry;
+}
+
+bool pt_elf_raw_calls(int fd)
+{
+	struct view v;
+	if (!map_file(fd, &v))
+		return false;
+	const Elf64_Ehdr *e = native_elf(&v);
+	bool raw = e && raw_calls(&v, e);
+	pt_raw2(SYS_munmap, v.bytes, v.size);
+	return raw;
+}
