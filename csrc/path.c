@@ -140,12 +140,15 @@ static int enter(struct walk *w, const char *suffix)
 	memcpy(o->physical + o->physical_len, suffix, n + 1);
 	error = w->fs->exists(w->fs->user, o->physical);
 	o->physical[o->physical_len] = '\0';
+	/* where the target has something that is no directory, that is the answer */
+	if (error && *suffix && w->fs->exists(w->fs->user, o->physical) == 0)
+		return error;
 	if (error && fall_back(w, &v, error) && o->physical_len + n < PT_PATH_CAP) {
 		memcpy(o->physical + o->physical_len, suffix, n + 1);
 		second = w->fs->exists(w->fs->user, o->physical);
 		o->physical[o->physical_len] = '\0';
-		if (!second)
-			return 0;
+		if (second != -ENOENT)
+			return second;
 		place(w, &v);
 	}
 	return error;
