@@ -1,0 +1,172 @@
+"""What strace sees and the log does not, and the reverse: recall on real builds.
+
+usage: bench/recall.py [--only NAME,…] [--out FILE] [--show N]
+
+Each build runs twice on a fresh copy of its source in the same directory: once under ``strace -f``, once under
+``porttrace run --audit --log``. Compared are the sets of (real path, kind of access, success). What differs is sorted
+into reasons by name; what has no reason is a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from builds import BUILDS, Build
+from strace_log import Seen, accesses
+
+CLASS = {"stat": "look", "readlink": "look", "read": "read", "list": "read", "write": "write", "create": "write"}
+TEMPORARY = [
+    (re.compile(r"/cc[A-Za-z0-9]{6}(?=$|\.|/)"), "/cc*"),
+    (re.compile(r"(tmp|cmTC_|conf|sh-thd\.|pip-|CMakeScratch/TryCompile-)[-A-Za-z0-9_.]{5,}"), r"\1*"),
+    (re.compile(r"/proc/\d+"), "/proc/*"),
+    (re.compile(r"(?<=[._-])\d{3,7}(?=$|[._/-])"), "*"),
+]
+Key = tuple[str, str, bool]
+
+# Why the library cannot see an access that the kernel saw: inside libc and the loader nothing passes a wrapper.
+REASONS: list[tuple[str, re.Pattern[str]]] = [
+    ("loader and dlopen search", re.compile(r"/ld\.so\.(cache|preload|nohwcap)$|\.so(\.[\d.]+)?$|/glibc-hwcaps|\.cpython-[^/]*\.so$")),
+    ("libc's own data (locale, gconv, zone, nss)", re.compile(r"/locale(/|$)|/gconv|/zoneinfo|/etc/(localtime|nsswitch\.conf|passwd|group|locale\.alias)|LC_|/nscd/")),
+]  # fmt: skip
+
+
+def normal(path: str) -> str:
+    """A path in which names that differ from run to run are stars."""
+    for pattern, star in TEMPORARY:
+        path = pattern.sub(star, path)
+    return path
+
+
+def names(path: str) -> set[str]:
+    """The real path, last link followed and not: which one a call means, strace does not tell for all."""
+    directory, _, last = path.rstrip("/").rpartition("/")
+    parent = os.path.realpath(directory or "/")
+    own = parent if last in ("", ".") else os.path.realpath(path) if last == ".." else os.path.join(parent, last)
+    return {normal(own), normal(os.path.realpath(path))}
+
+
+def from_strace(seen: Iterable[Seen]) -> dict[frozenset[str], dict[tuple[str, bool], Seen]]:
+    out: dict[frozenset[str], dict[tuple[str, bool], Seen]] = collections.defaultdict(dict)
+    for one in seen:
+        # A loader's mapping of libraries is no access of the program.
+        if one.loader and one.access in ("read", "stat"):
+            continue
+        out[frozenset(names(one.path))].setdefault((CLASS.get(one.access, one.access), not one.error), one)
+    return out
+
+
+def from_log(path: Path) -> dict[str, dict[tuple[str, bool], dict[str, object]]]:
+    out: dict[str, dict[tuple[str, bool], dict[str, object]]] = collections.defaultdict(dict)
+    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            entry = json.loads(line)
+            key = CLASS.get(entry["access"], entry["access"]), not entry["errno"]
+            for name in names(entry["path"]):
+                out[name].setdefault(key, entry)
+    return out
+
+
+def reason(path: str) -> str:
+    for why, pattern in REASONS:
+        if pattern.search(path):
+            return why
+    return ""
+
+
+def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
+    """Run one build under both and compare."""
+    top = Path(tempfile.mkdtemp(prefix="porttrace-recall."))
+    work, tree = top / "work", build.tree(cache)
+    env = {"PATH": os.environ["PATH"], "HOME": str(top), "LANG": "C", "TMPDIR": str(top / "tmp")}
+    for variable in ("PYENV_ROOT", "PYENV_VERSION"):
+        if variable in os.environ:
+            env[variable] = os.environ[variable]
+
+    def fresh() -> None:
+        for path in (work, top / "tmp"):
+            shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(tree, work, symlinks=True)
+        (top / "tmp").mkdir()
+
+    def run(prefix: list[str]) -> None:
+        fresh()
+        done = subprocess.run([*prefix, "sh", "-c", build.script], cwd=work, env=env, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{build.name}: {prefix[0]}: exit {done.returncode}: {done.stderr[-800:]}")
+
+    try:
+        run(["strace", "-f", "-y", "-s", "8192", "-o", str(top / "strace.out"), "--"])
+        run([os.environ.get("PORTTRACE", "porttrace"), "run", "-q", "--audit", "--log", str(top / "log"), "--"])
+        truth = from_strace(accesses(top / "strace.out", str(work)))
+        log = from_log(top / "log")
+    finally:
+        if not os.environ.get("KEEP"):
+            shutil.rmtree(top, ignore_errors=True)
+    missed: dict[str, list[str]] = collections.defaultdict(list)
+    hit = total = 0
+    for paths, kinds in truth.items():
+        for key, one in kinds.items():
+            total += 1
+            if any(key in log.get(path, {}) for path in paths):
+                hit += 1
+            else:
+                missed[reason(one.path)].append(f"{one.path} {key[0]} {'ok' if key[1] else one.error} ({one.program})")
+    known = {(path, key) for paths, kinds in truth.items() for path in paths for key in kinds}
+    invented = [
+        f"{path} {key[0]} {'ok' if key[1] else entry['errno']} {entry['op']} ({entry['exe']})"
+        for path, kinds in log.items()
+        for key, entry in kinds.items()
+        if (path, key) not in known and not any((name, key) in known for name in names(str(entry["path"])))
+    ]
+    for what, listed in (("missed", missed.get("", [])), ("invented", invented)):
+        for text in listed[:show]:
+            print(f"  {what}: {text}", file=sys.stderr)
+    explained = {why: len(texts) for why, texts in missed.items() if why}
+    return {
+        "build": build.name,
+        "source": build.source,
+        "accesses": total,
+        "seen": hit,
+        "explained": explained,
+        "missed": len(missed.get("", [])),
+        "invented": len(invented),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--show", type=int, default=10)
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "porttrace-bench-sources")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    args.cache.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for build in BUILDS:
+        if args.only and build.name not in args.only.split(","):
+            continue
+        if shutil.which(build.needs) is None:
+            print(f"not measured: {build.name} needs {build.needs}", file=sys.stderr)
+            continue
+        row = measure(build, args.cache, args.show)
+        rows.append(row)
+        print(json.dumps(row))
+    if args.out:
+        args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 1 if any(row["missed"] or row["invented"] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
