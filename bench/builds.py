@@ -47,7 +47,7 @@ class Build:
 BUILDS = [
     Build("autotools", "apt:hello", "./configure --quiet --disable-nls && make -s", "cc"),
     Build("cmake", "apt:cjson", "cmake -S . -B out -DENABLE_CJSON_TEST=Off >/dev/null && cmake --build out >/dev/null", "cmake"),
-    Build("meson", "apt:libinih", "meson setup out >/dev/null && ninja -C out >/dev/null", "meson"),
+    Build("meson", "apt:pkgconf", "meson setup out >/dev/null && ninja -C out >/dev/null", "meson"),
     Build("perl", "apt:libjson-xs-perl", "perl Makefile.PL >/dev/null </dev/null && make -s >/dev/null", "perl"),
     Build("python extension", "pypi:markupsafe", "python3 setup.py -q build", "python3"),
     Build("shell-heavy", "apt:libtool", "./configure --quiet >/dev/null", "sh"),
