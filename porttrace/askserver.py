@@ -78,6 +78,7 @@ class AskServer:
     def __init__(self, path: Path, uids: set[int]) -> None:
         self.policies: dict[int, Asked] = {}
         self.asked = 0
+        self._closed = False
         self.uids = uids | {0}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(os.fspath(path))
@@ -93,9 +94,10 @@ class AskServer:
 
     def close(self) -> None:
         """Stop answering and drop all clients."""
-        with contextlib.suppress(OSError):
+        if not self._closed:
+            self._closed = True  # the pipe's number may be somebody else's after this
             os.write(self._wake_write, b"x")
-        self._thread.join(timeout=5)
+            self._thread.join(timeout=5)
 
     def _serve(self) -> None:
         try:
