@@ -118,6 +118,8 @@ class Backend:
         return {"read": policy.read, "write": policy.write}
 
     def _defaults(self, client: Client, phase: str, owners: Ownership | None, closure: frozenset[str]) -> Policy:
+        if client.base is not None:
+            return Policy(client.base.copy(), client.base.copy(), owners=owners, closure=closure, dirs_visible=True)
         from porttrace.defaults import phase_policy, run_defaults
 
         def place(key: str) -> Path | None:
@@ -250,9 +252,8 @@ def _apply(filemap: Filemap, edit: Edit) -> Filemap:
         for rule in reversed(rules):
             filemap.prepend(rule)
     else:
-        at = next((i for i, rule in enumerate(filemap) if rule.path in names), None)
-        if at is None:
-            raise PorttraceError(f"filemap replace: no rule for {os.fsdecode(edit.path)}")
+        # The rule was there when the edit was made; where another phase's defaults lack it, the new one wins there.
+        at = next((i for i, rule in enumerate(filemap) if rule.path in names), 0)
         for name in names:
             filemap.remove(name)
         for rule in reversed(rules):

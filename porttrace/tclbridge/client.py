@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from porttrace.tclbridge.tcllist import TclValue
 
 if TYPE_CHECKING:
+    from porttrace.filemap import Filemap
     from porttrace.findings import Finding
     from porttrace.session import Trace
     from porttrace.tclbridge.commands import Core
@@ -62,7 +63,10 @@ class Edit:
 
 @dataclass
 class Client:
-    """The state of one Tcl interpreter that loaded the package."""
+    """The state of one Tcl interpreter that loaded the package.
+
+    `base` replaces the default rules of both maps where it is set (by ``tracelib setsandbox``).
+    """
 
     name: str
     core: Core
@@ -76,6 +80,7 @@ class Client:
     dirty: bool = False
     past: list[Finding] = field(default_factory=list)
     own: list[Finding] = field(default_factory=list)
+    base: Filemap | None = None
 
     # --- text and bytes ---
 
@@ -226,8 +231,20 @@ class Client:
             raise TclError(f"filemap load: {error}", "PORTTRACE", "FILEMAP", str(error.offset)) from None
 
     def edit(self, edit: Edit) -> None:
-        """Make one change; it takes effect for processes started after it."""
-        self.edits.append(edit)
+        """Make one change; it takes effect for processes started after it.
+
+        ``reset`` forgets all changes. TclError where there is nothing to replace.
+        """
+        if edit.verb == "reset":
+            self.edits.clear()
+        else:
+            if edit.verb == "replace":
+                maps = self.core.backend.maps(self, edit.phase)
+                if not any(rule.path == edit.path for which in edit.maps for rule in maps[which]):
+                    raise TclError(f"filemap replace: no rule for {self.decode(edit.path)}", "PORTTRACE", "USAGE")
+            if edit.verb == "clear" and not edit.phase and len(edit.maps) == 2:
+                self.edits.clear()
+            self.edits.append(edit)
         self.dirty = True
 
     def list_rules(self, which: str, phase: str) -> list[list[str]]:

@@ -17,6 +17,7 @@ from porttrace.tclbridge.tcllist import TclValue
 
 if TYPE_CHECKING:
     from porttrace.tclbridge.backend import Backend
+    from porttrace.tclbridge.tracelib import Tracelib
 
 __all__ = ["COMMANDS", "Core", "TclError"]
 
@@ -44,6 +45,23 @@ class Core:
         self._clients: dict[str, Client] = {}
         self._caller, self._host_pid, self._alive = caller, host_pid, alive
         self._backend = backend
+        self._tracelib: Tracelib | None = None
+
+    @property
+    def tracelib(self) -> Tracelib:
+        """The process-wide state of MacPorts' `tracelib` command."""
+        if self._tracelib is None:
+            from porttrace.tclbridge.tracelib import Tracelib
+
+            self._tracelib = Tracelib(self.client("tracelib"))
+        return self._tracelib
+
+    def client(self, name: str) -> Client:
+        """The state kept under a client's name; made with its first command."""
+        state = self._clients.get(name)
+        if state is None:
+            state = self._clients[name] = Client(name, self)
+        return state
 
     @property
     def backend(self) -> Backend:
@@ -62,11 +80,8 @@ class Core:
         function = COMMANDS.get(command)
         if function is None:
             return "error", f'porttrace: unknown command "{command}"', "PORTTRACE UNKNOWN"
-        state = self._clients.get(client)
-        if state is None:
-            state = self._clients[client] = Client(client, self)
         try:
-            return "ok", tcllist.text(function(state, list(words))), "NONE"
+            return "ok", tcllist.text(function(self.client(client), list(words))), "NONE"
         except TclError as error:
             return "error", str(error), tcllist.join(error.code)
         except PorttraceError as error:
@@ -86,6 +101,7 @@ class Core:
         for client in self._clients.values():
             client.abandon()
         self._clients.clear()
+        self._tracelib = None
         if self._backend is not None:
             self._backend.close()
 
@@ -123,6 +139,14 @@ def _hello(client: Client, words: list[str]) -> TclValue:
     if words:
         client.set_encoding(words[0])
     return "1.1"
+
+
+@command("pid", 0, 0, "")
+def _pid(client: Client, words: list[str]) -> TclValue:
+    """The process in which the core runs."""
+    import os
+
+    return os.getpid()
 
 
 @command("context", 0, None, "?key value ...?")
@@ -222,7 +246,7 @@ def _dict_value(value: object) -> TclValue:
 @command("filemap", 1, None, "subcommand ?-read|-write? ?-phase phase? ?-literal? ?arg ...?")
 def _filemap(client: Client, words: list[str]) -> TclValue:
     """Edit or show the filemaps; a change takes effect for processes that are started after it."""
-    verbs = ("append", "prepend", "replace", "remove", "clear", "list", "dump", "load")
+    verbs = ("append", "prepend", "replace", "remove", "clear", "reset", "list", "dump", "load")
     verb, rest = words[0], words[1:]
     if verb not in verbs:
         listed = ", ".join(verbs[:-1]) + ", or " + verbs[-1]
@@ -266,7 +290,7 @@ def _map_options(words: list[str]) -> tuple[str, str, bool, list[str]]:
 
 
 def _edit(client: Client, verb: str, maps: tuple[str, ...], phase: str, literal: bool, rest: list[str]) -> Edit:
-    if verb == "clear":
+    if verb in ("clear", "reset"):
         return Edit(verb, maps, phase)
     if verb == "load":
         try:
@@ -311,3 +335,34 @@ def _program(client: Client, words: list[str]) -> TclValue:
 def _hidden_below(client: Client, words: list[str]) -> TclValue:
     """The first entry of the tree at a path that the policy hides from the port process; empty: none."""
     return client.hidden_below(words[0])
+
+
+_TRACELIB = {"setname": 1, "setsandbox": 1, "setdeps": 1} | dict.fromkeys(
+    ("opensocket", "enablefence", "run", "poll", "waiting", "closesocket", "clean"), 0
+)
+
+
+@command("tracelib", 1, 2, "option ?arg?")
+def _tracelib(client: Client, words: list[str]) -> TclValue:
+    """MacPorts' command for the whole process; see porttrace.tclbridge.tracelib."""
+    option, rest = words[0], words[1:]
+    if option not in _TRACELIB:
+        listed = "setname, opensocket, run, clean, setsandbox, closesocket, setdeps, or enablefence"
+        raise TclError(f'bad option "{option}": must be {listed}', "TCL", "LOOKUP", "INDEX", "option", option)
+    if len(rest) != _TRACELIB[option]:
+        raise TclError(f'wrong # args: should be "tracelib {option}{" value" * _TRACELIB[option]}"', "TCL", "WRONGARGS")
+    answer: TclValue = getattr(client.core.tracelib, option)(*rest)
+    return answer
+
+
+@command("sandbox", 1, 1, "string")
+def _sandbox(client: Client, words: list[str]) -> TclValue:
+    """Replace both maps of the running trace by the entries of ``tracelib setsandbox``."""
+    from porttrace.tclbridge.tracelib import parse_sandbox
+
+    signs = {0: "allow", 2: "ask", 3: "deny"}
+    entries = [(client.rule_path(path), signs[action]) for path, action in parse_sandbox(words[0])]
+    client.edit(Edit("clear", ("read", "write")))
+    for path, action in entries:
+        client.edit(Edit("append", ("read", "write"), path=path, action=action))
+    return client.environment()

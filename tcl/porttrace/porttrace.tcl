@@ -80,10 +80,13 @@ proc porttrace::trace_start {workpath} {
     variable tracing
     variable client
     if {$tracing} {
-        trace_stop
+        # of a former phase that ended without a word; its core may be gone
+        catch trace_stop
     }
     call hello [encoding system]
-    gather_context
+    # MacPorts' target_run has the name of the target in a variable of its own.
+    upvar 1 target target
+    gather_context [expr {[info exists target] ? $target : ""}]
     set environment [call trace_start [file normalize $workpath]]
     set tracing 1
     apply_environment $environment
@@ -129,6 +132,7 @@ proc porttrace::setdeps {names} {
 #   append|prepend|replace ?-read|-write? ?-phase p? path action ?target?
 #   remove ?-read|-write? ?-phase p? path
 #   clear|list|dump ?-read|-write? ?-phase p?
+#   reset (forget all changes)
 #   load ?-read|-write? ?-phase p? bytes
 # Actions are allow, ask, deny, redirect. A change takes effect for processes
 # that are started after it; first match wins.
@@ -159,7 +163,7 @@ proc porttrace::trace_check_violations {} {
     if {[is_verbose]} {
         lappend options -verbose
     }
-    foreach pair [call trace_check_violations {*}$options] {
+    foreach pair [or_give_up {call trace_check_violations {*}$options}] {
         lassign $pair level text
         say $level $text
     }
@@ -175,19 +179,70 @@ proc porttrace::check {access path} {
     return [lindex [call check $access [inport::absolute $path]] 0]
 }
 
+##
+# Run a script that ends a trace or looks at it. Where the core is gone, this
+# process gets back what it gave up before the error is raised.
+proc porttrace::or_give_up {script} {
+    variable tracing
+    if {[catch {uplevel 1 $script} result options]} {
+        if {[lrange [dict get $options -errorcode] 0 1] eq {PORTTRACE CORE}} {
+            set tracing 0
+            inport::uninstall
+            restore_environment
+        }
+        dict incr options -level
+    }
+    return -options $options $result
+}
+
 # --- what is between the commands above and the core --------------------------
 
-proc porttrace::gather_context {} {
-    upvar #0 prefix prefix portpath portpath distpath distpath subport subport name name
+##
+# Take what the policy depends on from the variables that a port tool has.
+# What was set with porttrace::context before wins where no variable says otherwise.
+proc porttrace::gather_context {target} {
     set context [list]
     foreach {key variable} {prefix prefix portpath portpath distpath distpath port subport} {
-        if {[info exists $variable] && [set $variable] ne ""} {
-            lappend context $key [set $variable]
+        if {[info exists ::$variable] && [set ::$variable] ne ""} {
+            lappend context $key [set ::$variable]
         }
+    }
+    if {[in_macports]} {
+        lappend context {*}[macports_context $target]
     }
     if {[llength $context]} {
         call context {*}$context
     }
+}
+
+# MacPorts' Pextlib is in this interpreter: its port(1) is the host.
+proc porttrace::in_macports {} {
+    return [expr {![catch {package present Pextlib}] && [llength [info commands ::geteuid]]}]
+}
+
+proc porttrace::macports_context {target} {
+    set context [list enforce 0 phase $target user [uid_to_name [geteuid]]]
+    set database [expr {[info exists ::registry.path] ? ${::registry.path} :
+        [info exists ::portdbpath] ? $::portdbpath : ""}]
+    if {$database ne ""} {
+        lappend context registry [file join $database registry registry.db]
+    }
+    set extra [list]
+    foreach variable {::env(CCACHE_DIR) ::ccache_dir ::env(TMPDIR)} {
+        if {[info exists $variable] && [string index [string trim [set $variable]] 0] eq "/"} {
+            lappend extra [string trim [set $variable]]
+        }
+    }
+    lappend context extra $extra
+    set readable [list]
+    foreach variable {::configure.sdkroot ::developer_dir} {
+        # On Linux the latter is empty, which must not come to mean everything.
+        if {[info exists $variable] && [string length [string trim [set $variable] / ]]} {
+            lappend readable [set $variable]
+        }
+    }
+    lappend context readable $readable
+    return $context
 }
 
 proc porttrace::apply_environment {environment} {
