@@ -16,6 +16,7 @@ from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.inport import hidden_below, judge
 
 if TYPE_CHECKING:
+    from porttrace.defaults import Allowance
     from porttrace.registry import Registry
     from porttrace.session import Session, Trace
     from porttrace.tclbridge.client import Client, Edit
@@ -83,7 +84,7 @@ class Backend:
             self._session.close()
             self._session = None
         if self._session is None:
-            self._session = Session(identity, host_pid=self._host_pid)
+            self._session = Session(identity, pid=self._host_pid)
             # the core itself is no leftover of a build, whoever it runs as
             self._session.spared.add(os.getpid())
         return self._session
@@ -122,34 +123,66 @@ class Backend:
             return Policy(client.base.copy(), client.base.copy(), owners=owners, closure=closure, dirs_visible=True)
         from porttrace.defaults import phase_policy, run_defaults
 
-        def place(key: str) -> Path | None:
+        def place(key: str) -> bytes | None:
             value = client.context.get(key, "")
-            return Path(os.fsdecode(client.encode(value))) if value else None
+            return client.encode(value) if value else None
 
-        workpath = Path(os.fsdecode(client.encode(client.workpath)))
-        prefix = place("prefix")
-        if prefix is None:
-            read, write = run_defaults(workpath, _tmpdir())
-            return Policy(Filemap(read), Filemap(write), owners=owners, closure=closure)
-        return phase_policy(
-            phase=phase,
-            prefix=prefix,
-            workpath=workpath,
-            portpath=place("portpath"),
-            distpath=place("distpath"),
-            closure=closure,
-            owners=owners,
-            allowances=[],
-            extra_write=self._places(client, "extra"),
-            port=client.context.get("port", ""),
-        )
-
-    def _places(self, client: Client, key: str) -> list[Path]:
+        workpath, prefix = client.encode(client.workpath), place("prefix")
         try:
-            words = tcllist.split(client.context.get(key, ""))
+            if prefix is None:
+                read, write = run_defaults(workpath, place("tmpdir"))
+                own = [Rule(p, Action.ALLOW, None, "context") for p in self._places(client, "extra")]
+                seen = [Rule(p, Action.ALLOW, None, "context") for p in self._places(client, "readable")]
+                return Policy(Filemap([*own, *seen, *read]), Filemap([*own, *write]), owners=owners, closure=closure)
+            return phase_policy(
+                phase=phase,
+                prefix=prefix,
+                workpath=workpath,
+                portpath=place("portpath"),
+                distpath=place("distpath"),
+                portdbpath=place("portdbpath"),
+                tmpdir=place("tmpdir"),
+                ccache_dir=place("ccache_dir"),
+                closure=closure,
+                owners=owners,
+                allowances=self._allowances(client),
+                extra_read=self._places(client, "readable"),
+                extra_write=self._places(client, "extra"),
+                port=client.context.get("port", ""),
+            )
+        except ValueError as error:
+            raise PorttraceError(str(error)) from None
+
+    def _allowances(self, client: Client) -> list[Allowance]:
+        from porttrace.defaults import Allowance
+
+        out: list[Allowance] = []
+        for entry in self._words(client, "allowances"):
+            words = tcllist.split(entry)
+            if len(words) not in (3, 4, 5) or words[0] not in ("read", "write", "hide", "redirect"):
+                raise PorttraceError(
+                    f"context allowances: {{kind path origin ?phase? ?target?}} wanted, not {{{entry}}}"
+                )
+            kind, path, origin, phase, target = [*words, "", ""][:5]
+            out.append(
+                Allowance(
+                    kind,  # type: ignore[arg-type]
+                    client.encode(path),
+                    origin,
+                    phase,
+                    client.encode(target) if target else None,
+                )
+            )
+        return out
+
+    def _words(self, client: Client, key: str) -> list[str]:
+        try:
+            return tcllist.split(client.context.get(key, ""))
         except ValueError as error:
             raise PorttraceError(f"context {key}: {error}") from None
-        return [Path(os.fsdecode(client.encode(word))) for word in words]
+
+    def _places(self, client: Client, key: str) -> list[bytes]:
+        return [client.encode(word) for word in self._words(client, key)]
 
     def _registry(self, path: str, names: list[str]) -> tuple[Ownership, frozenset[str]]:
         from porttrace.closure import closure
@@ -278,11 +311,6 @@ def _stamp(path: str) -> tuple[int, ...]:
         else:
             out += [info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns]
     return tuple(out)
-
-
-def _tmpdir() -> Path | None:
-    value = os.environ.get("TMPDIR", "")
-    return Path(value) if value.startswith("/") else None
 
 
 def _executable(pid: int | None) -> str:

@@ -63,8 +63,8 @@ proc porttrace::call {command args} {
 ##
 # Tell the core what a phase's policy is made from, or show it.
 #
-# Keys: port phase prefix registry portpath distpath extra readable allowances
-# user sdk strict audit log enforce.
+# Keys: port phase prefix registry portpath distpath portdbpath tmpdir
+# ccache_dir extra readable allowances user strict audit log enforce.
 proc porttrace::context {args} {
     return [call context {*}$args]
 }
@@ -227,13 +227,18 @@ proc porttrace::macports_context {target} {
     if {$database ne ""} {
         lappend context registry [file join $database registry registry.db]
     }
-    set extra [list]
-    foreach variable {::env(CCACHE_DIR) ::ccache_dir ::env(TMPDIR)} {
-        if {[info exists $variable] && [string index [string trim [set $variable]] 0] eq "/"} {
-            lappend extra [string trim [set $variable]]
-        }
+    if {[info exists ::portdbpath]} {
+        lappend context portdbpath $::portdbpath
     }
-    lappend context extra $extra
+    foreach {key variables} {ccache_dir {::env(CCACHE_DIR) ::ccache_dir} tmpdir ::env(TMPDIR)} {
+        set found ""
+        foreach variable $variables {
+            if {$found eq "" && [info exists $variable]} {
+                set found [string trim [set $variable]]
+            }
+        }
+        lappend context $key [expr {[string index $found 0] eq "/" ? $found : ""}]
+    }
     set readable [list]
     foreach variable {::configure.sdkroot ::developer_dir} {
         # On Linux the latter is empty, which must not come to mean everything.

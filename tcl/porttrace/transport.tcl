@@ -121,19 +121,19 @@ proc porttrace::transport::start {} {
     set pipe $channel
 }
 
-# A request that is longer than what a pipe holds goes in pieces.
+# A request that is longer than what the pipe holds goes in pieces, which Tcl
+# writes in its event loop only; such requests (a filemap as bytes) are rare.
 proc porttrace::transport::drain {} {
     variable pipe
     variable patience_ms
+    variable tick
     set deadline [expr {[clock milliseconds] + $patience_ms}]
     while {[chan pending output $pipe] > 0} {
-        flush $pipe
         if {[clock milliseconds] > $deadline} {
             silent
         }
-        if {[chan pending output $pipe] > 0} {
-            after 1
-        }
+        after 1 [list set [namespace current]::tick 1]
+        vwait [namespace current]::tick
     }
 }
 
