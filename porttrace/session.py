@@ -32,6 +32,7 @@ from porttrace.identity import Identity, privileged
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members
 from porttrace.runtime_dir import RuntimeDir
+from porttrace.supervisor import Supervisor
 from porttrace.tiers import available_tiers
 
 __all__ = ["Session", "Trace", "TraceResult"]
@@ -127,6 +128,22 @@ class Trace:
         self.image = Image(data)
         self._names = _ImageNames(self.image)
         self._fill(data)
+        self._supervisor: Supervisor | None = None
+        if "supervisor" in session.tiers:
+            self._supervise()
+
+    def _supervise(self) -> None:
+        supervisor = Supervisor(self.directory)
+        try:
+            supervisor.start()
+        except PorttraceError as error:
+            if self.session.tiers_named:
+                raise
+            self.session.notices.append(f"static programs run untraced: {error}")
+            return
+        self._supervisor = supervisor
+        if supervisor.pid is not None:
+            self.session.spared.add(supervisor.pid)
 
     def _compile(self) -> bytes:
         write = self.policy.write.copy()
@@ -177,6 +194,9 @@ class Trace:
         if not identity.is_current:
             groups = ",".join(map(str, identity.groups or (identity.gid,)))
             words += ["--uid", str(identity.uid), "--gid", str(identity.gid), "--groups", groups]
+        if self._supervisor is not None and "tracelib" not in self.session.tiers:
+            # Without the library inside, every call of the whole tree is answered by the supervisor.
+            words += ["--session", os.fspath(self.directory), "--supervise"]
         if self._fenced:
             words.append(f"--fence={self.directory / fence.LIST_NAME}")
         return [*words, "--"]
@@ -232,8 +252,10 @@ class Trace:
         before = self._former.stop() if self._former is not None else None
         with privileged():
             ended = self._end_processes()
+            supervised = self._supervisor.stop() if self._supervisor is not None else None
         found, stats, lost = self._read()
         stats["seconds"] = round(time.monotonic() - self._started, 3)
+        stats["supervised_calls"] = supervised.calls if supervised is not None else 0
         notices = []
         if lost:
             notices.append(
@@ -245,7 +267,7 @@ class Trace:
             ended = [*before.processes, *ended]
             lost += before.lost
             notices = [*before.notices, *notices]
-            for key in ("processes", "programs", "events_lost", "events_unsound", "seconds"):
+            for key in ("processes", "programs", "events_lost", "events_unsound", "supervised_calls", "seconds"):
                 stats[key] += before.stats[key]
         self.session.server.policies.pop(self.number, None)
         return TraceResult(found, ended, stats, lost, notices)
@@ -307,6 +329,7 @@ class Session:
         self._pid = os.getpid()
         self._handlers: dict[int, Any] = {}
         present = available_tiers()
+        self.tiers_named = tiers is not None
         wanted = list(present) if tiers is None else list(dict.fromkeys(tiers))
         for tier in wanted:
             if tier not in present:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
+from porttrace.supervisor import supervisor_available
+
 __all__ = ["TIERS", "available_tiers", "landlock_abi"]
 
 TIERS = ("tracelib", "supervisor", "fence")
@@ -29,6 +31,8 @@ def landlock_abi() -> int:
 def available_tiers() -> tuple[str, ...]:
     """The tiers that a run can use here."""
     tiers = ["tracelib"]
+    if supervisor_available():
+        tiers.append("supervisor")
     if landlock_abi() > 0:
         tiers.append("fence")
     return tuple(tiers)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from porttrace.cli.rules import parse_rule
 from porttrace.closure import closure
+from porttrace.defaults import run_defaults
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import VIOLATIONS, Finding
@@ -124,31 +125,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _below(path: bytes, directory: bytes) -> bool:
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
-
-
-def _default_maps(prefix: bytes | None, cwd: Path, tmpdir: str | None) -> tuple[list[Rule], list[Rule]]:
-    """The default rules, with the prefix's own before whatever lies above it: the more specific stands."""
-    from porttrace.defaults import run_defaults
-
-    read, write = (list(rules) for rules in run_defaults(cwd, Path(tmpdir) if tmpdir else None))
-    if prefix is None:
-        return read, write
-    inside = [
-        Rule(path, Action.ALLOW, origin=origin)
-        for path, origin in (
-            (os.fsencode(cwd.resolve()), "current directory"),
-            (os.fsencode(os.path.realpath(tmpdir)) if tmpdir else b"", "$TMPDIR"),
-        )
-        if path and _below(path, prefix)
-    ]
-    for rules, action in ((read, Action.ASK), (write, Action.DENY)):
-        at = next((at for at, rule in enumerate(rules) if _below(prefix, rule.path)), len(rules))
-        rules[at:at] = [*inside, Rule(prefix, action, origin="--prefix")]
-    return read, write
-
-
 def _ports(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     """Prefix and registry file; one is found from the other by MacPorts' layout."""
     layout = Path("var/macports/registry/registry.db")
@@ -185,13 +161,12 @@ def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
             write += rules
         else:
             (read if option == "--read" else write).extend(parse_rule(text, option, default=Action.ALLOW))
-    real_prefix = os.fsencode(prefix) if prefix is not None else None
     if not options.no_defaults:
-        defaults = _default_maps(real_prefix, Path.cwd(), os.environ.get("TMPDIR"))
+        defaults = run_defaults(Path.cwd(), os.environ.get("TMPDIR") or None, prefix)
         read += defaults[0]
         write += defaults[1]
-    elif real_prefix is not None:
-        read.append(Rule(real_prefix, Action.ASK, origin="--prefix"))
+    elif prefix is not None:
+        read.append(Rule(os.fsencode(prefix), Action.ASK, origin="--prefix"))
     if options.ask == "socket":
         read = [replace(rule, live=True) if rule.action is Action.ASK else rule for rule in read]
         write = [replace(rule, live=True) if rule.action is Action.ASK else rule for rule in write]

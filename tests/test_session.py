@@ -1,0 +1,289 @@
+"""Sessions: one directory, numbered policies, nothing and nobody left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from porttrace.errors import PorttraceError
+from porttrace.filemap import Action, Filemap, Rule
+from porttrace.identity import Identity
+from porttrace.policy import Image, Policy
+from porttrace.session import Session
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to become another user")
+
+
+def policy(phase: str = "build") -> Policy:
+    everything = Rule(b"/", Action.ALLOW)
+    return Policy(
+        Filemap([everything]), Filemap([Rule(b"/tmp", Action.ALLOW), Rule(b"/dev", Action.ALLOW)]), phase=phase
+    )
+
+
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """A workpath that every user can reach and write."""
+    with tempfile.TemporaryDirectory(prefix="porttrace-test-", dir="/tmp") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+def wait_for(condition: object, seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():  # type: ignore[operator]
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_layout(work: Path) -> None:
+    with Session() as session:
+        directory = session.directory
+        assert directory == Path(f"/tmp/macports/{os.getpid()}")
+        assert stat.S_ISSOCK((directory / "socket").stat().st_mode)
+        assert os.access(directory / "launch", os.X_OK)
+        first, second = session.start(policy(), work), session.start(policy("destroot"), work)
+        assert [first.directory.name, second.directory.name] == ["1", "2"]
+        for trace in (first, second):
+            assert trace.env == {"LD_PRELOAD": f"{directory}/{trace.number}/tracelib.so"}
+            assert stat.S_IMODE((trace.directory / "policy").stat().st_mode) == 0o444
+            assert Image((trace.directory / "policy").read_bytes(), verify=True).label("phase") == trace.policy.phase
+        assert first.library.samefile(second.library)
+        one = os.statvfs(first.directory)
+        assert (first.directory / "events").stat().st_blocks * 512 < one.f_bsize * 16, "the event file must be sparse"
+    assert not directory.exists()
+
+
+def test_the_sessions_own_files_cannot_be_written(work: Path) -> None:
+    with Session() as session:
+        trace = session.start(policy(), work)
+        own = os.fsencode(trace.directory / "policy")
+        assert trace.image.decide(own, "write").action is Action.DENY
+        assert trace.image.decide(b"/tmp/x", "write").action is Action.ALLOW
+        assert len(trace.policy.write) == 2, "the caller's policy is not changed"
+
+
+def test_one_session_at_a_time_and_again_after_it(work: Path) -> None:
+    with Session() as session:
+        with pytest.raises(PorttraceError, match="a session already"):
+            Session()
+        session.close()
+        session.close()
+        with pytest.raises(PorttraceError, match="closed"):
+            session.start(policy(), work)
+    with Session():
+        pass
+
+
+def test_a_policy_that_cannot_be_compiled_is_one_line(work: Path) -> None:
+    bad = policy()
+    bad.read.append(Rule(b"/a\0b", Action.ALLOW))
+    with Session() as session, pytest.raises(PorttraceError) as error:
+        session.start(bad, work)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_tier_is_refused() -> None:
+    with pytest.raises(PorttraceError, match="does not have the tier teleport"):
+        Session(tiers=["teleport"])
+    with Session(tiers=["tracelib"]) as session:
+        assert session.tiers == ("tracelib",)
+
+
+def test_a_command_runs_under_it(work: Path) -> None:
+    with Session() as session:
+        trace = session.start(policy(), work)
+        out = subprocess.run([*trace.launch_argv, "sh", "-c", "echo $LD_PRELOAD"], capture_output=True, text=True)
+        assert (out.returncode, out.stdout.strip()) == (0, str(trace.library))
+        assert (
+            "1/tracelib.so"
+            in subprocess.run(
+                [*trace.launch_argv, "cat", "/proc/self/maps"], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        result = trace.stop()
+        assert result.processes == [] and result.lost == 0
+        assert trace.stop() is result
+
+
+@as_root
+def test_the_build_user_gets_all_ids_and_cannot_change_the_session(work: Path) -> None:
+    with Session(Identity.named("nobody")) as session:
+        trace = session.start(policy(), work)
+        show = "id -u; id -g; id -G; grep ^Uid /proc/self/status; echo x > {0}/policy; rm {0}/events; touch {0}/x"
+        out = subprocess.run(
+            [*trace.launch_argv, "sh", "-c", show.format(trace.directory)], capture_output=True, text=True
+        )
+        nobody = Identity.named("nobody")
+        ids = [str(nobody.uid), str(nobody.gid), " ".join(map(str, nobody.groups))]
+        assert out.stdout.splitlines()[:3] == ids
+        assert out.stdout.split("Uid:")[1].split() == [str(nobody.uid)] * 4
+        assert sorted(entry.name for entry in trace.directory.iterdir()) == sorted(
+            ["tracelib.so", "policy", "events", *(["fence", "unfenced"] if "fence" in session.tiers else [])]
+        )
+        Image((trace.directory / "policy").read_bytes(), verify=True)
+        assert (trace.directory / "events").stat().st_uid == nobody.uid
+
+
+@as_root
+def test_a_port_that_lowered_its_effective_ids_still_has_a_session(work: Path) -> None:
+    nobody = Identity.named("nobody")
+    with nobody.effective(), Session() as session:
+        assert session.directory.stat().st_uid == 0
+        trace = session.start(policy(), work)
+        out = subprocess.run(
+            [*trace.launch_argv, "sh", "-c", "id -ru; echo $LD_PRELOAD"], capture_output=True, text=True
+        )
+        assert out.stdout.split() == [str(nobody.uid), str(trace.library)]
+        assert os.geteuid() == nobody.uid
+        directory = session.directory
+    assert os.geteuid() == 0
+    assert not directory.exists()
+
+
+LEFTOVERS = {
+    "background": "sleep 300 & echo $!",
+    "daemon": "setsid sh -c 'sleep 300 & echo $!; wait' & sleep 0.3",
+    "double fork": "(sleep 300 >/dev/null 2>&1 & echo $!)",
+    "deaf": "sh -c 'trap \"\" TERM INT HUP; echo $$; while :; do sleep 0.1; done' & sleep 0.3",
+    "stopped": "sleep 300 & echo $!; kill -STOP $!",
+    "clean environment": "env -i sh -c 'sleep 300 & echo $!'",
+}
+
+
+@pytest.mark.parametrize("script", LEFTOVERS.values(), ids=LEFTOVERS.keys())
+def test_what_still_runs_is_ended_and_told(work: Path, script: str) -> None:
+    with Session() as session:
+        trace = session.start(policy(), work)
+        out = work / "out"
+        with out.open("wb") as file:
+            subprocess.run([*trace.launch_argv, "sh", "-c", script], stdout=file, check=True)
+        pid = int(out.read_text().split()[0])
+        assert alive(pid)
+        bystander = subprocess.Popen(["sleep", "300"])
+        try:
+            result = trace.stop()
+            assert not alive(pid)
+            assert pid in {left.pid for left in result.processes}
+            if "trap" in script:
+                assert {left.pid: left.signal for left in result.processes}[pid] == "KILL"
+            assert bystander.poll() is None, "a child of port that is no part of the build must live"
+        finally:
+            bystander.kill()
+            bystander.wait()
+
+
+def test_another_phases_processes_live_until_their_own_end(work: Path) -> None:
+    with Session() as session:
+        build, install = session.start(policy(), work), session.start(policy("install"), work)
+        children = [
+            subprocess.Popen([*trace.launch_argv, "sleep", "300"], stdout=subprocess.DEVNULL)
+            for trace in (build, install)
+        ]
+        assert wait_for(lambda: all(b"sleep" in Path(f"/proc/{c.pid}/cmdline").read_bytes()[:8] for c in children))
+        install.stop()
+        assert alive(children[0].pid) and not alive(children[1].pid)
+    assert not alive(children[0].pid)
+
+
+def test_a_changed_policy_lets_running_processes_be(work: Path) -> None:
+    with Session() as session:
+        first = session.start(policy(), work)
+        child = subprocess.Popen([*first.launch_argv, "sleep", "300"])
+        assert wait_for(lambda: b"sleep" in Path(f"/proc/{child.pid}/cmdline").read_bytes()[:8])
+        second = session.start(policy(), work, replaces=first)
+        assert alive(child.pid)
+        assert second.findings() == []
+        assert child.pid in {left.pid for left in second.stop().processes}
+
+
+# --- ends that nobody planned: a script that starts a session and says so, to be killed ---
+
+SCRIPT = """
+import subprocess, sys, time
+from pathlib import Path
+from porttrace.filemap import Action, Filemap, Rule
+from porttrace.policy import Policy
+from porttrace.session import Session
+allow = Filemap([Rule(b"/", Action.ALLOW)])
+session = Session()
+trace = session.start(Policy(allow, allow.copy()), Path("/tmp"))
+child = subprocess.Popen([*trace.launch_argv, "sh", "-c", "trap '' INT; sleep 300 & sleep 300"], stdout=subprocess.DEVNULL)
+time.sleep(0.3)
+print(session.directory, child.pid, flush=True)
+{end}
+"""
+
+
+def script(end: str, **options: object) -> tuple[subprocess.Popen[str], Path, int]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(end=textwrap.dedent(end))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        **options,  # type: ignore[call-overload]
+    )
+    assert process.stdout is not None
+    directory, pid = process.stdout.readline().split()
+    return process, Path(directory), int(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_signals_leave_nothing(number: signal.Signals) -> None:
+    process, directory, child = script("time.sleep(60)")
+    assert directory.exists() and alive(child)
+    os.killpg(process.pid, number)
+    status = process.wait(20)
+    assert status in (-number, 1 if number == signal.SIGINT else -number)
+    assert not directory.exists()
+    assert not alive(child)
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit(3)", "raise RuntimeError"])
+def test_any_end_of_the_program_leaves_nothing(end: str) -> None:
+    process, directory, child = script(end)
+    process.wait(20)
+    assert not directory.exists()
+    assert not alive(child)
+
+
+def test_a_killed_session_is_cleaned_up_by_the_next(work: Path) -> None:
+    process, directory, child = script("time.sleep(60)")
+    process.kill()
+    process.wait()
+    assert directory.exists() and alive(child)
+    with Session():
+        assert not directory.exists()
+        assert not alive(child)
+
+
+def test_two_sessions_side_by_side_do_not_disturb_each_other() -> None:
+    first, first_directory, first_child = script("time.sleep(60)")
+    second, second_directory, second_child = script("time.sleep(60)")
+    first.terminate()
+    first.wait(20)
+    assert not first_directory.exists() and not alive(first_child)
+    assert second_directory.exists() and alive(second_child)
+    second.terminate()
+    second.wait(20)
+    assert not second_directory.exists() and not alive(second_child)
