@@ -89,6 +89,8 @@ static bool place(struct walk *w, struct pt_verdict *v)
 	if (v->action == PT_REDIRECT) {
 		o->physical_len = o->real_len ? pt_redirect(w->image, v->rule, o->real, o->real_len, o->physical, PT_PATH_CAP)
 					      : pt_redirect(w->image, v->rule, "/", 1, o->physical, PT_PATH_CAP);
+		if (!o->physical_len)
+			o->physical[0] = '\0';
 		return o->physical_len != 0;
 	}
 	memcpy(o->physical, o->real, o->real_len + 1);
@@ -289,6 +291,9 @@ void pt_resolve(const struct pt_image *image, const struct pt_fs *fs, const char
 	o->slash = o->hidden = false;
 	o->real_len = o->physical_len = 0;
 	o->real[0] = '\0';
+	if (!redirects(&w))
+		o->physical = o->real;
+	o->physical[0] = '\0';
 	if (!len || len >= PT_PATH_CAP) {
 		stop(&w, len ? ENAMETOOLONG : ENOENT, NULL, NULL);
 		return;

@@ -111,6 +111,7 @@ def oracle(
 
     links = 0
     real = b""
+    passed = False  # the walk came through here: a directory, even where a redirect lies below something that is none
     rest = [p for p in path.split(b"/") if p]
     slash = path.endswith((b"/", b"/."))
     while rest:
@@ -118,7 +119,7 @@ def oracle(
         if part == b".":
             continue
         if part == b"..":
-            if real:
+            if real and not passed:
                 if hidden(real):
                     return errno.ENOENT, real, True
                 error, node = kind(real)
@@ -126,7 +127,9 @@ def oracle(
                 if node is not None:
                     return errno.ENOTDIR, b"", False
             real = real.rpartition(b"/")[0]
+            passed = True
             continue
+        passed = False
         parent, real = real, real + b"/" + part
         error, node = kind(real)
         if error == errno.ENOENT and last:
@@ -147,7 +150,8 @@ def oracle(
                 slash = True
             rest = [p for p in node.split(b"/") if p] + rest
             real = b"" if node.startswith(b"/") else parent
-    if slash and real:
+            passed = True
+    if slash and real and not passed:
         error, node = kind(real)
         if not error and node is not None:
             parent = real.rpartition(b"/")[0]
