@@ -4,6 +4,7 @@
  *	header      4096 bytes: magic, capacity, generation, head, lost
  *	execs       65536 slots: pid -> image that executes another program
  *	findings    65536 slots: key -> count
+ *	links       65536 bits: which links were followed
  *	arena       records, each led by one 64-bit word
  *
  * A record's word says its size before the record is filled, so that a writer
@@ -25,6 +26,7 @@
 #define MAGIC 0x31767365636172ull      /* "racesv1" */
 #define EXEC_SLOTS 65536u
 #define FINDING_SLOTS 65536u
+#define LINK_WORDS 1024u
 #define PROBES 32u
 #define NO_SLOT UINT32_MAX
 
@@ -41,6 +43,7 @@ struct pt_events {
 	_Alignas(64) _Atomic uint64_t lost;
 	_Alignas(4096) _Atomic uint64_t execs[EXEC_SLOTS];
 	struct finding_slot findings[FINDING_SLOTS];
+	_Atomic uint64_t links[LINK_WORDS];
 	_Alignas(4096) unsigned char arena[];
 };
 
@@ -207,22 +210,35 @@ static const struct record *image_record(const struct pt_events *ev, uint32_t im
 	return r->kind == PT_EV_PROCESS ? r : NULL;
 }
 
+/* Which image a process runs, or ran before its exec. */
+static uint32_t current_image(const struct pt_events *ev, int32_t pid)
+{
+	uint64_t slot = atomic_load_explicit(&ev->execs[(uint32_t)pid % EXEC_SLOTS], memory_order_acquire);
+	return (int32_t)(slot >> 32) == pid ? (uint32_t)slot : 0;
+}
+
+static void note_image(struct pt_events *ev, int32_t pid, uint32_t image)
+{
+	atomic_store_explicit(&ev->execs[(uint32_t)pid % EXEC_SLOTS], (uint64_t)(uint32_t)pid << 32 | image, memory_order_release);
+}
+
 uint32_t pt_events_image(struct pt_events *ev, const struct pt_event *process)
 {
 	struct pt_event e = *process;
 	uint32_t parent = e.image;
-	if (!parent) {
-		uint64_t slot = atomic_load_explicit(&ev->execs[(uint32_t)e.pid % EXEC_SLOTS], memory_order_acquire);
-		if ((int32_t)(slot >> 32) == e.pid)
-			parent = (uint32_t)slot;
-	}
+	if (!parent)
+		parent = current_image(ev, e.pid);
+	if (!parent)           /* spawned: nobody could name our pid before */
+		parent = current_image(ev, e.ppid);
 	const struct record *above = image_record(ev, parent);
 	uint64_t chain = mix_bytes(above ? above->key : 1, e.path, e.path_len);
 	e.kind = PT_EV_PROCESS;
 	e.image = 0;
 	e.rule = parent;
 	struct record *r = append(ev, &e, NO_SLOT, chain);
-	return r ? (uint32_t)((uint64_t)((char *)r - (char *)ev) >> 4) : 0;
+	uint32_t image = r ? (uint32_t)((uint64_t)((char *)r - (char *)ev) >> 4) : 0;
+	note_image(ev, e.pid, image);
+	return image;
 }
 
 static void put_finding(struct pt_events *ev, const struct pt_event *e)
@@ -268,8 +284,7 @@ void pt_events_put(struct pt_events *ev, const struct pt_event *e)
 		put_finding(ev, e);
 		return;
 	case PT_EV_EXEC:
-		atomic_store_explicit(&ev->execs[(uint32_t)e->pid % EXEC_SLOTS], (uint64_t)(uint32_t)e->pid << 32 | e->image,
-				      memory_order_release);
+		note_image(ev, e->pid, e->image);
 		break;
 	default:
 		break;
@@ -285,6 +300,19 @@ uint64_t pt_events_generation(const struct pt_events *ev)
 void pt_events_bump(struct pt_events *ev)
 {
 	atomic_fetch_add_explicit(&ev->generation, 1, memory_order_acq_rel);
+}
+
+void pt_events_link_seen(struct pt_events *ev, uint64_t hash)
+{
+	_Atomic uint64_t *word = &ev->links[(hash >> 6) % LINK_WORDS];
+	uint64_t one = 1ull << (hash & 63);
+	if (!(atomic_load_explicit(word, memory_order_relaxed) & one))
+		atomic_fetch_or_explicit(word, one, memory_order_acq_rel);
+}
+
+bool pt_events_maybe_link(const struct pt_events *ev, uint64_t hash)
+{
+	return atomic_load_explicit(&ev->links[(hash >> 6) % LINK_WORDS], memory_order_acquire) >> (hash & 63) & 1;
 }
 
 /* ---- reader: believes nothing ---- */

@@ -12,7 +12,9 @@
 
 enum pt_event_kind {
 	PT_EV_PROCESS = 1,  /* a process image has started with the library inside: pid, ppid, image, path = executable */
-	PT_EV_EXEC = 2,     /* written before an exec: pid, image = the executing image's index, path = target; answered by a PT_EV_PROCESS of the same pid */
+	PT_EV_EXEC = 2,     /* written before an exec: pid, image = the executing image's index, path = target; answered by a PT_EV_PROCESS of the
+			     * same pid. After posix_spawn (op) the child's pid is known only then: the answer may come first.
+			     * `error` not 0: an exec announced before with the same pid has failed with this errno. */
 	PT_EV_FINDING = 3,  /* a refusal or remark; equal ones are counted, not repeated */
 	PT_EV_ACCESS = 4,   /* the full log: one for each access */
 	PT_EV_UNTRACED = 5, /* a process that the library cannot enter: path = executable, asked = reason */
@@ -56,6 +58,9 @@ uint32_t pt_events_image(struct pt_events *, const struct pt_event *process);
 void pt_events_put(struct pt_events *, const struct pt_event *);
 uint64_t pt_events_generation(const struct pt_events *);   /* topology: changes when cached real paths may be stale */
 void pt_events_bump(struct pt_events *);
+/* A link that somebody in the session has followed: its removal makes cached real paths stale. `hash`: pt_hash_path of the link. */
+void pt_events_link_seen(struct pt_events *, uint64_t hash);
+bool pt_events_maybe_link(const struct pt_events *, uint64_t hash); /* false: surely not */
 
 /*
  * Reader side: iterate over what is published; *cursor starts at 0. false: nothing more (yet).

@@ -1,0 +1,263 @@
+"""Make code, tests and documentation from ``csrc/calls.table``.
+
+usage: gen_calls.py TABLE {wrappers|ops.h|ops.c|tests|coverage|names} [OUTPUT]
+
+``wrappers``  C text of the plain wrappers and of all aliases
+``ops.h``     ``enum pt_op``: one number for each row
+``ops.c``     the names that go with the numbers
+``tests``     C text of a helper program that makes each call once
+``coverage``  Markdown table for ``docs/coverage.md``
+``names``     every name with its form, one a line (for lists that other platforms and tiers need)
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ACCESS = ("read", "stat", "exec", "list", "readlink", "write", "create", "delete", "rename", "link", "attributes")
+READS = ACCESS[:5]
+
+
+@dataclass
+class PathArg:
+    """One path parameter of a call."""
+
+    name: str
+    dirfd: str
+    letters: str
+    follow: str
+    access: str
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    name: str
+    form: str
+    result: str = ""
+    parameters: list[tuple[str, str]] = field(default_factory=list)
+    signature: str = ""
+    paths: str = ""
+    after: str = ""
+    test: str = ""
+    line: int = 0
+
+    @property
+    def target(self) -> str:
+        """The row that an alias stands for."""
+        return self.form[1:].strip() if self.form.startswith("=") else ""
+
+    def path_args(self) -> list[PathArg]:
+        args = []
+        pattern = re.compile(r"(\w+)(?:@(\w+))?(?::([a-z0]*))?(?:\?(\(.*?\)))?=(\w+)(?:\s+|$)")
+        at = 0
+        while at < len(self.paths):
+            m = pattern.match(self.paths, at)
+            if not m or m[5] not in ACCESS:
+                raise SystemExit(f"calls.table:{self.line}: cannot read the paths column at {self.paths[at:]!r}")
+            letters = m[3] or ""
+            follow = m[4] or ("1" if "f" in letters else "0")
+            args.append(PathArg(m[1], m[2] or "AT_FDCWD", letters, follow, m[5]))
+            at = m.end()
+        return args
+
+
+def split_parameters(text: str) -> list[tuple[str, str]]:
+    """``(declaration, name)`` of each parameter; commas inside parentheses do not split."""
+    parts, depth, current = [], 0, ""
+    for c in text:
+        depth += (c == "(") - (c == ")")
+        if c == "," and depth == 0:
+            parts.append(current.strip())
+            current = ""
+        else:
+            current += c
+    parts.append(current.strip())
+    found = []
+    for part in parts:
+        m = re.search(r"\(\*(\w+)\)", part) or re.search(r"(\w+)(?:\[\w*\])?$", part)
+        found.append((part, m[1] if m else ""))
+    return found
+
+
+def read(path: Path) -> list[Row]:
+    rows: list[Row] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        cells = [cell.strip() for cell in re.split(r"\s\|(?=\s|$)", line, maxsplit=5)]
+        cells += [""] * (6 - len(cells))
+        if len(cells) < 2 or len(cells) > 6:
+            raise SystemExit(f"calls.table:{number}: {len(cells)} columns, at most 6 are known")
+        row = Row(cells[0], cells[1], line=number, signature=cells[2], paths=cells[3], after=cells[4], test=cells[5])
+        if row.form in ("plain", "hand"):
+            m = re.match(r"(.*?)\s*\((.*)\)$", row.signature)
+            if not m:
+                raise SystemExit(f"calls.table:{number}: no signature of the form: result (parameters)")
+            row.result = m[1]
+            row.parameters = split_parameters(m[2])
+        elif not row.target and row.form != "not":
+            raise SystemExit(f"calls.table:{number}: unknown form {row.form!r}")
+        rows.append(row)
+    names = {row.name for row in rows if row.form != "not"}
+    for row in rows:
+        if row.target and row.target not in names:
+            raise SystemExit(f"calls.table:{row.line}: {row.name} stands for {row.target}, which has no row")
+    return rows
+
+
+def wrapper(row: Row) -> str:
+    args = row.path_args()
+    failure = "NULL" if "*" in row.result else "-1"
+    declaration = ", ".join(d for d, _ in row.parameters)
+    names = [n for _, n in row.parameters]
+    out = [f"PT_EXPORT {row.result} {row.name}({declaration})", "{"]
+    out.append(f'\ttypedef {row.result} real_t({declaration});')
+    out.append(f'\treal_t *real = PT_REAL(real_t, "{row.name}");')
+    out.append(f"\tif (unlikely(!real)) {{\n\t\terrno = ENOSYS;\n\t\treturn {failure};\n\t}}")
+    first = args[0]
+    null = [a for a in args if "0" in a.letters]
+    if null:
+        out.append(f"\tif (!{null[0].name})\n\t\treturn real({', '.join(names)});")
+    if len(args) == 1 and not row.after:
+        which = "PT_READ" if first.access in READS else "PT_WRITE"
+        if first.follow == "0":
+            quick = f"pt_quick({first.dirfd}, {first.name}, {which})"
+        else:
+            quick = f"pt_quick_follow({first.dirfd}, {first.name}, {which})"
+        out.append(f"\tif (likely({quick}))\n\t\treturn real({', '.join(names)});")
+    for n, a in enumerate(args):
+        flags = []
+        if a.follow != "0":
+            flags.append("PT_FOLLOW" if a.follow == "1" else f"({a.follow} ? PT_FOLLOW : 0)")
+        if "x" in a.letters:
+            flags.append("PT_EXCL")
+        if "e" in a.letters:
+            flags.append("PT_EMPTY")
+        out.append(
+            f"\tstruct pt_at at{n} = {{ .dirfd = {a.dirfd}, .path = {a.name}, .access = PT_ACC_{a.access.upper()},"
+            f" .flags = {' | '.join(flags) or '0'} }};"
+        )
+    op = f"PT_OP_{row.name}"
+    out.append(f"\tint error = pt_judge({op}, &at0);")
+    if len(args) == 2:
+        out.append("\tat1.slab = NULL;\n\tif (!error)\n\t\terror = pt_judge(" + op + ", &at1);")
+    replaced = {a.name: f"at{n}.path" for n, a in enumerate(args)}
+    replaced |= {a.dirfd: f"at{n}.dirfd" for n, a in enumerate(args) if a.dirfd != "AT_FDCWD"}
+    call = ", ".join(replaced.get(n, n) for n in names)
+    out.append(f"\t{row.result} result = {failure};" if "*" not in row.result else f"\t{row.result}result = NULL;")
+    out.append(f"\tif (!error) {{\n\t\tresult = real({call});")
+    out.append(f"\t\tif (result == {failure})\n\t\t\terror = errno;")
+    if row.after:
+        last = f"at{len(args) - 1}"
+        out.append(f"\t\telse\n\t\t\tpt_after_{row.after}(&at0, &{last});")
+    out.append("\t}")
+    for n in reversed(range(len(args))):
+        out.append(f"\tpt_done({op}, &at{n}, error);")
+    out.append(f"\tif (result == {failure})\n\t\terrno = error;\n\treturn result;\n}}")
+    return "\n".join(out) + "\n"
+
+
+def alias(name: str, target: str) -> str:
+    """Another name for a wrapper. In assembly, because headers may declare it with a type of its own (struct stat64)."""
+    return f'__asm__(".globl {name}\\n.set {name}, {target}");'
+
+
+def wrappers(rows: list[Row]) -> str:
+    by_name = {row.name: row for row in rows if row.form != "not"}
+    text = ["/* Made from csrc/calls.table by csrc/gen_calls.py: do not edit. */"]
+    text += [wrapper(row) for row in rows if row.form == "plain"]
+    for row in rows:
+        if row.target and by_name[row.target].form == "plain":
+            text.append(alias(row.name, row.target))
+    return "\n".join(text) + "\n"
+
+
+def aliases_of(rows: list[Row]) -> str:
+    """Symbol assignments for hand-written rows: an alias must be made in the object that defines its target."""
+    out = ["/* Made from csrc/calls.table by csrc/gen_calls.py: do not edit. */"]
+    hand = {row.name: [r.name for r in rows if r.target == row.name] for row in rows if row.form == "hand"}
+    for name, others in hand.items():
+        made = " ".join(alias(o, name) for o in others)
+        out.append(f"#define PT_ALIASES_{name} {made}")
+    return "\n".join(out) + "\n"
+
+
+def ops(rows: list[Row]) -> list[str]:
+    return [row.name for row in rows if row.form in ("plain", "hand")]
+
+
+def ops_h(rows: list[Row]) -> str:
+    body = "".join(f"\tPT_OP_{name} = {n},\n" for n, name in enumerate(ops(rows), 1))
+    return f"enum pt_op {{\n\tPT_OP_none = 0,\n{body}\tPT_OP_COUNT\n}};\n" + aliases_of(rows)
+
+
+def ops_c(rows: list[Row]) -> str:
+    body = "".join(f'\t"{name}",\n' for name in ops(rows))
+    count = len(ops(rows)) + 1
+    return (
+        '#include "ops.h"\n\n'
+        f'const char *const pt_op_names[] = {{\n\t"",\n{body}}};\nconst unsigned pt_op_count = {count};\n'
+    )
+
+
+def tests(rows: list[Row]) -> str:
+    """A table of functions; the harness in tests/calls/main.c runs them by name."""
+    out = ["/* Made from csrc/calls.table by csrc/gen_calls.py: do not edit. */"]
+    tested = [row for row in rows if row.test]
+    for row in tested:
+        expression = row.test
+        compared = "(intptr_t)" if not re.search(r"[?<]", expression) else ""
+        resulting = row.result or next((r.result for r in rows if r.name == row.target), "")
+        failure = "== 0" if "*" in resulting else "< 0"
+        value = f"({expression})"
+        out.append(f"static int call_{row.name}(void)\n{{\n\treturn {compared}{value} {failure} ? -1 : 0;\n}}")
+    out.append("static const struct call calls[] = {")
+    out += [f'\t{{ "{row.name}", call_{row.name} }},' for row in tested]
+    out.append("};")
+    return "\n".join(out) + "\n"
+
+
+def coverage(rows: list[Row]) -> str:
+    out = ["| call | other names | what it does with a path | wrapper |", "|---|---|---|---|"]
+    for row in rows:
+        if row.form in ("plain", "hand"):
+            others = " ".join(f"`{r.name}`" for r in rows if r.target == row.name)
+            paths = row.paths.replace("|", "\\|")
+            how = "from the table" if row.form == "plain" else "its own"
+            out.append(f"| `{row.name}` | {others} | {f'`{paths}`' if paths else 'keeps descriptors known'} | {how} |")
+    out += ["", "## Deliberately not", "", "| names | why |", "|---|---|"]
+    out += [f"| `{row.name}` | {row.signature} |" for row in rows if row.form == "not"]
+    return "\n".join(out) + "\n"
+
+
+def names(rows: list[Row]) -> str:
+    return "".join(f"{row.name} {row.form}\n" for row in rows)
+
+
+MAKERS = {
+    "wrappers": wrappers,
+    "ops.h": ops_h,
+    "ops.c": ops_c,
+    "tests": tests,
+    "coverage": coverage,
+    "names": names,
+}
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) not in (3, 4) or argv[2] not in MAKERS:
+        raise SystemExit(f"usage: gen_calls.py TABLE {{{'|'.join(MAKERS)}}} [OUTPUT]")
+    text = MAKERS[argv[2]](read(Path(argv[1])))
+    if len(argv) == 4:
+        Path(argv[3]).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -1,0 +1,220 @@
+/*
+ * Directories: what a listing shows. Entries are looked at only where some of
+ * the directory's children may be hidden.
+ */
+#include "headers.h"
+
+static void listed(int fd, const struct pt_at *at)
+{
+	pt_fd_forget(fd);
+	if (at->judged)
+		pt_fd_set(fd, at->real, at->real_len);
+}
+
+PT_EXPORT DIR *opendir(const char *path)
+{
+	typedef DIR *real_t(const char *);
+	real_t *real = PT_REAL(real_t, "opendir");
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_LIST, .flags = PT_FOLLOW };
+	int error = pt_judge(PT_OP_opendir, &at);
+	DIR *d = NULL;
+	if (!error) {
+		d = real(at.path);
+		if (d)
+			listed(dirfd(d), &at);
+		else
+			error = errno;
+	}
+	pt_done(PT_OP_opendir, &at, error);
+	if (!d)
+		errno = error;
+	return d;
+}
+
+PT_EXPORT DIR *fdopendir(int fd)
+{
+	typedef DIR *real_t(int);
+	DIR *d = PT_REAL(real_t, "fdopendir")(fd);
+	struct pt_info info;
+	if (d && pt_on())
+		pt_fd_dir(fd, &info, NULL);
+	return d;
+}
+
+PT_EXPORT int closedir(DIR *d)
+{
+	typedef int real_t(DIR *);
+	if (d)
+		pt_fd_forget(dirfd(d));
+	return PT_REAL(real_t, "closedir")(d);
+}
+
+/* May the program see this entry? */
+static bool shown(int fd, const char *name, unsigned char type)
+{
+	struct pt_info info;
+	if ((name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) || pt_fd_dir(fd, &info, NULL) != 0)
+		return true;
+	size_t len = strlen(name);
+	struct pt_verdict v = info.uniform[PT_READ] ? info.all[PT_READ] :
+		pt_decide_child(pt.image, info.cursor[PT_READ], info.hash, name, len);
+	if (v.action != PT_DENY)
+		return true;
+	if (!(v.flags & (PT_V_ASKED | PT_V_BELOW)))
+		return false;
+	if (type == DT_UNKNOWN) {
+		struct stat st;
+		return sys_fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+	}
+	return type == DT_DIR;
+}
+
+PT_EXPORT struct dirent *readdir(DIR *d)
+{
+	typedef struct dirent *real_t(DIR *);
+	real_t *real = PT_REAL(real_t, "readdir");
+	struct dirent *e = real(d);
+	if (likely(!e || !pt_fd_filtered(dirfd(d))))
+		return e;
+	int kept = errno;
+	while (e && !shown(dirfd(d), e->d_name, e->d_type)) {
+		errno = kept;
+		e = real(d);
+	}
+	return e;
+}
+PT_ALIASES_readdir
+
+PT_EXPORT int readdir_r(DIR *restrict d, struct dirent *restrict entry, struct dirent **restrict result)
+{
+	typedef int real_t(DIR *, struct dirent *, struct dirent **);
+	real_t *real = PT_REAL(real_t, "readdir_r");
+	int r;
+	do
+		r = real(d, entry, result);
+	while (r == 0 && *result && pt_fd_filtered(dirfd(d)) && !shown(dirfd(d), entry->d_name, entry->d_type));
+	return r;
+}
+PT_ALIASES_readdir_r
+
+/* Takes hidden entries out of a buffer of getdents64. */
+ssize_t pt_filter_entries(int fd, char *buf, ssize_t n)
+{
+	struct pt_info info;
+	if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL) != 0 || !info.filter)))
+		return n;
+	ssize_t out = 0;
+	for (ssize_t in = 0; in < n;) {
+		struct dirent *e = (struct dirent *)(buf + in);
+		size_t size = e->d_reclen;
+		if (!size)
+			break;
+		if (shown(fd, e->d_name, e->d_type)) {
+			memmove(buf + out, e, size);
+			out += (ssize_t)size;
+		}
+		in += (ssize_t)size;
+	}
+	return out;
+}
+
+PT_EXPORT ssize_t getdents64(int fd, void *buf, size_t size)
+{
+	typedef ssize_t real_t(int, void *, size_t);
+	real_t *real = PT_REAL(real_t, "getdents64");
+	for (;;) {
+		ssize_t n = real(fd, buf, size), left = pt_filter_entries(fd, buf, n);
+		if (left || n <= 0)
+			return left;
+	}
+}
+
+/* The C library's own scandir reads past our readdir; the program's malloc is its to use here. */
+static int scan(DIR *d, struct dirent ***list, int (*select)(const struct dirent *), int (*compare)(const struct dirent **, const struct dirent **))
+{
+	struct dirent **found = NULL, *e;
+	size_t count = 0, room = 0;
+	int kept = errno, error = 0;
+	errno = 0;
+	while ((e = readdir(d)) != NULL) {
+		if (select) {
+			errno = 0;
+			if (!select(e))
+				continue;
+		}
+		if (count == room) {
+			struct dirent **more = realloc(found, (room = room ? 2 * room : 16) * sizeof *found);
+			if (!more) {
+				error = ENOMEM;
+				break;
+			}
+			found = more;
+		}
+		found[count] = malloc(e->d_reclen);
+		if (!found[count]) {
+			error = ENOMEM;
+			break;
+		}
+		memcpy(found[count++], e, e->d_reclen);
+		errno = 0;
+	}
+	if (!error)
+		error = errno;
+	closedir(d);
+	if (error) {
+		while (count)
+			free(found[--count]);
+		free(found);
+		errno = error;
+		return -1;
+	}
+	if (compare && count)
+		qsort(found, count, sizeof *found, (int (*)(const void *, const void *))(void *)compare);
+	errno = kept;
+	*list = found;
+	return (int)count;
+}
+
+PT_EXPORT int scandir(const char *restrict path, struct dirent ***restrict list, int (*select)(const struct dirent *),
+		      int (*compare)(const struct dirent **, const struct dirent **))
+{
+	DIR *d = opendir(path);
+	return d ? scan(d, list, select, compare) : -1;
+}
+PT_ALIASES_scandir
+
+PT_EXPORT int scandirat(int fd, const char *restrict path, struct dirent ***restrict list, int (*select)(const struct dirent *),
+			int (*compare)(const struct dirent **, const struct dirent **))
+{
+	int dir = openat(fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = dir < 0 ? NULL : fdopendir(dir);
+	return d ? scan(d, list, select, compare) : -1;
+}
+PT_ALIASES_scandirat
+
+static int glob_stat(const char *path, struct stat *st)
+{
+	return stat(path, st);
+}
+
+static int glob_lstat(const char *path, struct stat *st)
+{
+	return lstat(path, st);
+}
+
+PT_EXPORT int glob(const char *restrict pattern, int flags, int (*error)(const char *, int), glob_t *restrict found)
+{
+	typedef int real_t(const char *, int, int (*)(const char *, int), glob_t *);
+	real_t *real = PT_REAL(real_t, "glob");
+	if (!pt_on() || (flags & GLOB_ALTDIRFUNC))
+		return real(pattern, flags, error, found);
+	found->gl_opendir = (void *(*)(const char *))opendir;
+	found->gl_readdir = (struct dirent *(*)(void *))readdir;
+	found->gl_closedir = (void (*)(void *))(void *)closedir;
+	found->gl_stat = glob_stat;
+	found->gl_lstat = glob_lstat;
+	int r = real(pattern, flags | GLOB_ALTDIRFUNC, error, found);
+	found->gl_flags &= ~GLOB_ALTDIRFUNC;
+	return r;
+}
+PT_ALIASES_glob

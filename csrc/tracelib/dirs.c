@@ -1,0 +1,408 @@
+/*
+ * What is known of directories: real path, where both filemaps stand after it,
+ * whether that knowledge can go stale.
+ *
+ * A cache of fixed slots, each guarded by a sequence number: a writer that
+ * finds a slot busy leaves it alone, a reader that is overtaken calls it a
+ * miss. So nothing waits, whatever a fork or a signal handler interrupts.
+ */
+#include "trace.h"
+
+#define MAX_LINKS 40
+
+static uint64_t text_key(const char *s, size_t len)
+{
+	uint64_t h = len * 0x9e3779b97f4a7c15ull + 1;
+	for (; len >= 8; len -= 8, s += 8) {
+		uint64_t v;
+		memcpy(&v, s, 8);
+		h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+		h ^= h >> 32;
+	}
+	uint64_t v = 0;
+	for (; len; len--)
+		v = v << 8 | (unsigned char)*s++;
+	h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+	return (h ^ h >> 32) | 1;
+}
+
+static uint64_t generation(void)
+{
+	return pt.events ? pt_events_generation(pt.events) : 0;
+}
+
+/* A slot's contents where they are `key`'s (0: whatever is there) and still true. */
+static inline bool slot_read(struct pt_dir *d, uint64_t key, const char *lex, size_t len, struct pt_info *info, char *real)
+{
+	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_acquire);
+	if (!seq || (seq & 1) || d->key != key)
+		return false;
+	memcpy(info, &d->info, sizeof *info);
+	if (lex && (info->lex_len != len || len > PT_DIR_TEXT || memcmp(d->text, lex, len) != 0))
+		return false;
+	if (real) {
+		uint32_t at = d->real_at;
+		if (at > PT_DIR_TEXT || info->real_len > PT_DIR_TEXT - at)
+			return false;
+		memcpy(real, d->text + at, info->real_len);
+		real[info->real_len] = 0;
+	}
+	atomic_thread_fence(memory_order_acquire);
+	if (atomic_load_explicit(&d->seq, memory_order_relaxed) != seq)
+		return false;
+	return info->stable || info->generation == generation();
+}
+
+/* Lexical and real path must fit; a real path equal to the lexical one is kept once. */
+static void slot_write(struct pt_dir *d, uint64_t key, const char *lex, size_t len, const struct pt_info *info, const char *real)
+{
+	bool same = len == info->real_len && memcmp(lex, real, len) == 0;
+	if (len + (same ? 0 : info->real_len) > PT_DIR_TEXT)
+		return;
+	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_relaxed);
+	if ((seq & 1) || !atomic_compare_exchange_strong_explicit(&d->seq, &seq, seq + 1, memory_order_acquire, memory_order_relaxed))
+		return;
+	atomic_thread_fence(memory_order_release);
+	d->key = key;
+	memcpy(&d->info, info, sizeof *info);
+	d->info.lex_len = (uint16_t)len;
+	d->real_at = same ? 0 : (uint32_t)len;
+	memcpy(d->text, lex, len);
+	memcpy(d->text + d->real_at, real, info->real_len);
+	atomic_store_explicit(&d->seq, seq + 2 ? seq + 2 : 2, memory_order_release);
+}
+
+bool pt_dir_cached(const char *lex, size_t len, struct pt_info *info, char *real)
+{
+	uint64_t key = text_key(lex, len);
+	struct pt_dir *d = &pt.dirs[(key >> 32) % (PT_DIRS / 2) * 2];
+	return slot_read(d, key, lex, len, info, real) || slot_read(d + 1, key, lex, len, info, real);
+}
+
+static void keep(const char *lex, size_t len, const struct pt_info *info, const char *real)
+{
+	/* /proc/self means another directory in each process, and a cache is inherited by a forked child. */
+	if ((info->real_len >= 5 && memcmp(real, "/proc", 5) == 0) || (len >= 5 && memcmp(lex, "/proc", 5) == 0))
+		return;
+	uint64_t key = text_key(lex, len);
+	struct pt_dir *d = &pt.dirs[(key >> 32) % (PT_DIRS / 2) * 2];
+	uint32_t a = atomic_load_explicit(&d[0].seq, memory_order_relaxed), b = atomic_load_explicit(&d[1].seq, memory_order_relaxed);
+	if (a && d[0].key != key && (!b || d[1].key == key || (key & 0x10000)))
+		d++;
+	slot_write(d, key, lex, len, info, real);
+}
+
+/* ---- the walk ---- */
+
+static void settle(struct pt_info *info)
+{
+	bool filter = false;
+	for (int map = PT_READ; map <= PT_WRITE; map++) {
+		info->uniform[map] = 0;
+		struct pt_rule_view rule;
+		bool known = info->cursor[map].rule == PT_NO_RULE || pt_image_rule(pt.image, info->cursor[map].rule, &rule);
+		bool asked = known && info->cursor[map].rule != PT_NO_RULE && (rule.action == PT_ASK || rule.action == PT_REDIRECT || rule.live);
+		if (known && !asked && pt_cursor_uniform(pt.image, info->cursor[map])) {
+			info->uniform[map] = 1;
+			info->all[map] = pt_decide_child(pt.image, info->cursor[map], info->hash, "-", 1);
+		}
+		if (map == PT_READ)
+			filter = !info->uniform[map] || info->all[map].action != PT_ALLOW;
+	}
+	info->filter = filter && !(pt.flags & PT_IMG_AUDIT);
+}
+
+static void info_root(struct pt_info *info)
+{
+	memset(info, 0, sizeof *info);
+	info->cursor[PT_READ] = pt_cursor_root(pt.image, PT_READ);
+	info->cursor[PT_WRITE] = pt_cursor_root(pt.image, PT_WRITE);
+	info->hash = pt_hash_dir(pt.seed, "", 0);
+	info->stable = !(pt.flags & PT_IMG_AUDIT);
+	info->generation = generation();
+}
+
+/* Steps down to a child that is no link; `real` already holds its path of info->real_len bytes. Settled later. */
+static void info_child(struct pt_info *info, const char *name, size_t len, const char *real, size_t real_len)
+{
+	if (info->stable && pt_decide_child(pt.image, info->cursor[PT_WRITE], info->hash, name, len).action != PT_DENY)
+		info->stable = 0;
+	for (int map = PT_READ; map <= PT_WRITE; map++)
+		info->cursor[map] = pt_cursor_descend(pt.image, info->cursor[map], name, len);
+	info->real_len = (uint16_t)real_len;
+	info->hash = pt_hash_dir(pt.seed, real, real_len);
+}
+
+void pt_info_of_real(const char *real, size_t len, struct pt_info *info)
+{
+	info_root(info);
+	size_t pos = 0;
+	while (pos < len) {
+		size_t start = pos + 1, end = start;
+		while (end < len && real[end] != '/')
+			end++;
+		info_child(info, real + start, end - start, real, end);
+		pos = end;
+	}
+	settle(info);
+}
+
+void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_info *info)
+{
+	char *real = s->real;
+	size_t pos = len, real_len;
+	uint64_t begun = generation();
+
+	if (pt_dir_cached(lex, len, info, real))
+		return;
+	for (;;) {      /* the longest part that is known */
+		while (pos && lex[pos - 1] != '/')
+			pos--;
+		if (!pos) {
+			info_root(info);
+			break;
+		}
+		pos--;
+		if (pt_dir_cached(lex, pos, info, real))
+			break;
+	}
+	real_len = info->real_len;
+	bool stable_links = info->stable, hidden = false;
+	int links = 0;
+	/* what remains: lex[pos..] at first, pending after a link */
+	const char *rest = lex + pos;
+	size_t rest_len = len - pos;
+	while (rest_len) {
+		if (*rest == '/') {
+			rest++, rest_len--;
+			continue;
+		}
+		size_t n = 0;
+		while (n < rest_len && rest[n] != '/')
+			n++;
+		if (n == 1 && rest[0] == '.') {
+			rest++, rest_len--;
+			continue;
+		}
+		if (n == 2 && rest[0] == '.' && rest[1] == '.') {
+			while (real_len && real[--real_len] != '/')
+				;
+			real[real_len] = 0;
+			uint8_t missing = info->missing;
+			pt_info_of_real(real, real_len, info);
+			info->missing = missing;
+			rest += 2, rest_len -= 2;
+			continue;
+		}
+		if (real_len + n + 2 > PT_PATH_CAP) {
+			info->error = ENAMETOOLONG;
+			break;
+		}
+		real[real_len] = '/';
+		memcpy(real + real_len + 1, rest, n);
+		real[real_len + 1 + n] = 0;
+		ssize_t got = info->missing ? -ENOENT : sys_readlink(real, s->link, sizeof s->link - 1);
+		if (got > 0) {
+			struct pt_verdict v = pt_decide_child(pt.image, info->cursor[PT_READ], info->hash, real + real_len + 1, n);
+			if (v.action == PT_DENY && !(pt.flags & PT_IMG_AUDIT)) {
+				hidden = true;
+				real_len += n + 1;
+				break;
+			}
+			if (++links > MAX_LINKS) {
+				info->error = ELOOP;
+				break;
+			}
+			if (pt_decide_child(pt.image, info->cursor[PT_WRITE], info->hash, real + real_len + 1, n).action != PT_DENY)
+				stable_links = false;
+			if (pt.events)
+				pt_events_link_seen(pt.events, pt_hash_child(info->hash, real + real_len + 1, n));
+			rest += n, rest_len -= n;
+			if ((size_t)got + rest_len + 1 > PT_PATH_CAP) {
+				info->error = ENAMETOOLONG;
+				break;
+			}
+			/* `rest` may lie in `pending` itself: move it to its place first */
+			memmove(s->pending + got, rest, rest_len);
+			memcpy(s->pending, s->link, (size_t)got);
+			rest = s->pending, rest_len += (size_t)got;
+			if (s->link[0] == '/') {
+				real_len = 0;
+				info_root(info);
+			}
+			real[real_len] = 0;
+			continue;
+		}
+		if (got == -ENOENT || got == -ENOTDIR)
+			info->missing = 1;
+		real_len += n + 1;
+		info_child(info, real + real_len - n, n, real, real_len);
+		stable_links = stable_links && info->stable;
+		rest += n, rest_len -= n;
+		if (!links && rest_len && !info->missing) {
+			settle(info);
+			info->generation = begun;
+			keep(real, real_len, info, real);
+		}
+	}
+	real[real_len] = 0;
+	info->real_len = (uint16_t)real_len;
+	info->stable = info->stable && stable_links && !info->missing;
+	info->generation = begun;
+	if (hidden) {
+		info->hidden = 1;
+		info->error = ENOENT;
+		return;
+	}
+	if (info->error)
+		return;
+	settle(info);
+	keep(lex, len, info, real);
+}
+
+/* ---- descriptors and the working directory ---- */
+
+static _Atomic uint64_t known[PT_FDS / 64], filtered[PT_FDS / 64];
+/*
+ * A vfork child has the parent's memory, yet a working directory of its own:
+ * once one of them has changed it, the slot is believed only by the process
+ * that filled it.
+ */
+static _Atomic int cwd_by_pid;
+static _Atomic pid_t cwd_pid;
+
+static bool bit(const _Atomic uint64_t *map, int fd)
+{
+	return fd >= 0 && fd < (int)PT_FDS && (atomic_load_explicit(&map[fd / 64], memory_order_relaxed) >> (fd % 64) & 1);
+}
+
+static void set_bit(_Atomic uint64_t *map, int fd, bool on)
+{
+	if (on)
+		atomic_fetch_or_explicit(&map[fd / 64], 1ull << (fd % 64), memory_order_relaxed);
+	else
+		atomic_fetch_and_explicit(&map[fd / 64], ~(1ull << (fd % 64)), memory_order_relaxed);
+}
+
+bool pt_fd_filtered(int fd)
+{
+	return bit(filtered, fd);
+}
+
+void pt_fd_forget(int fd)
+{
+	if (unlikely(bit(known, fd)))
+		set_bit(known, fd, false);
+	if (unlikely(bit(filtered, fd)))
+		set_bit(filtered, fd, false);
+}
+
+void pt_fd_forget_range(unsigned first, unsigned last)
+{
+	for (unsigned fd = first; fd <= last && fd < PT_FDS; fd++)
+		pt_fd_forget((int)fd);
+}
+
+void pt_fd_set(int fd, const char *real, size_t len)
+{
+	if (fd < 0 || fd >= (int)PT_FDS || len > PT_DIR_TEXT)
+		return;
+	struct pt_info info;
+	uint64_t begun = generation();
+	if (!pt_dir_cached(real, len, &info, NULL) || info.real_len != len)
+		pt_info_of_real(real, len, &info);
+	info.generation = begun;
+	info.missing = 0;
+	slot_write(&pt.fds[fd], 1, real, len, &info, real);
+	set_bit(filtered, fd, info.filter);
+	set_bit(known, fd, true);
+}
+
+void pt_cwd_forget(void)
+{
+	pid_t pid = sys_getpid();
+	if (pid != pt_pid())
+		atomic_store(&cwd_by_pid, 1);
+	struct pt_dir *d = &pt.fds[PT_FDS];
+	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_relaxed);
+	if (seq && !(seq & 1))
+		d->key = 0;
+}
+
+static bool cwd_slot_mine(void)
+{
+	return !atomic_load_explicit(&cwd_by_pid, memory_order_relaxed) || sys_getpid() == atomic_load(&cwd_pid);
+}
+
+bool pt_fd_cached(int fd, struct pt_info *info, char *real)
+{
+	if (fd == AT_FDCWD)
+		return cwd_slot_mine() && slot_read(&pt.fds[PT_FDS], 1, NULL, 0, info, real);
+	return bit(known, fd) && slot_read(&pt.fds[fd], 1, NULL, 0, info, real);
+}
+
+int pt_fd_dir(int fd, struct pt_info *info, char *real)
+{
+	struct pt_slab *s = NULL;
+	char link[32];
+	ssize_t n;
+	struct pt_dir *d = NULL;
+
+	if (fd == AT_FDCWD) {
+		d = &pt.fds[PT_FDS];
+		if (cwd_slot_mine() && slot_read(d, 1, NULL, 0, info, real))
+			return 0;
+	} else if (fd < 0) {
+		return EBADF;
+	} else if (fd < (int)PT_FDS) {
+		d = &pt.fds[fd];
+		if (bit(known, fd) && slot_read(d, 1, NULL, 0, info, real))
+			return 0;
+	}
+	uint64_t begun = generation();
+	char *buf = real;
+	if (!buf) {
+		s = pt_slab_take();
+		if (!s)
+			return ENOMEM;
+		buf = s->link;
+	}
+	if (fd == AT_FDCWD) {
+		n = PT_SYS2(SYS_getcwd, buf, PT_PATH_CAP);
+		if (n > 0 && buf[0] == '/')
+			n--;
+		else
+			n = sys_readlink("/proc/self/cwd", buf, PT_PATH_CAP - 1);  /* removed: "… (deleted)" is below its parent still */
+	} else {
+		char *p = link + sizeof link;
+		unsigned v = (unsigned)fd;
+		*--p = 0;
+		do
+			*--p = (char)('0' + v % 10);
+		while (v /= 10);
+		p -= 14;
+		memcpy(p, "/proc/self/fd/", 14);
+		n = sys_readlink(p, buf, PT_PATH_CAP - 1);
+	}
+	int error = 0;
+	if (n <= 0) {
+		error = n < 0 ? (int)-n : ENOENT;
+	} else if (buf[0] != '/') {
+		error = ENOTDIR;                                 /* a pipe or socket */
+	} else {
+		buf[n] = 0;
+		if (n == 1)
+			buf[n = 0] = 0;
+		pt_info_of_real(buf, (size_t)n, info);
+		info->generation = begun;
+		if (d && fd == AT_FDCWD) {
+			info->stable = info->stable && !(pt.flags & PT_IMG_AUDIT);
+			atomic_store(&cwd_pid, sys_getpid());
+			slot_write(d, 1, buf, (size_t)n, info, buf);
+		} else if (d) {
+			pt_fd_set(fd, buf, (size_t)n);
+		}
+	}
+	pt_slab_give(s);
+	return error;
+}

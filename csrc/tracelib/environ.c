@@ -1,0 +1,72 @@
+/* LD_PRELOAD in every environment that a program hands on, whatever it has put in or left out. */
+#include <sys/mman.h>
+
+#include "trace.h"
+
+static bool names_us(const char *list)
+{
+	for (const char *p = list; *p;) {
+		size_t n = strcspn(p, ": ");
+		if (n == pt.path_len && memcmp(p, pt.path, n) == 0)
+			return true;
+		p += n;
+		while (*p == ':' || *p == ' ')
+			p++;
+	}
+	return false;
+}
+
+static bool is_preload(const char *entry)
+{
+	return strncmp(entry, "LD_PRELOAD=", 11) == 0;
+}
+
+bool pt_environment_holds(char *const *envp)
+{
+	bool held = false;
+	for (; envp && *envp; envp++)
+		if (is_preload(*envp)) {
+			if (!names_us(*envp + 11))
+				return false;
+			held = true;
+		}
+	return held;
+}
+
+/*
+ * In an environment without it, one entry more; else the user's own list behind ours. What does not fit the slab
+ * (thousands of variables) goes to a mapping that the exec ends.
+ */
+char *const *pt_environment(char *const *envp, struct pt_slab *s)
+{
+	size_t count = 0, old = 0;
+	if (pt_environment_holds(envp))
+		return envp;
+	for (; envp && envp[count]; count++)
+		if (is_preload(envp[count]))
+			old = strlen(envp[count]) - 11;
+	char **array = (char **)s->lex;
+	char *text = s->link;
+	size_t array_size = (count + 2) * sizeof *array, text_size = 11 + pt.path_len + 1 + old + 1;
+	if (array_size > sizeof s->lex + sizeof s->real || text_size > sizeof s->link) {
+		long p = PT_SYS6(SYS_mmap, 0, array_size + text_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p < 0 && p > -4096)
+			return envp;
+		array = (char **)p;
+		text = (char *)p + array_size;
+	}
+	size_t n = 0;
+	array[n++] = text;
+	memcpy(text, "LD_PRELOAD=", 11);
+	memcpy(text + 11, pt.path, pt.path_len + 1);
+	for (size_t i = 0; i < count; i++) {
+		if (!is_preload(envp[i])) {
+			array[n++] = envp[i];
+		} else if (envp[i][11]) {          /* the loader takes the last of several */
+			text[11 + pt.path_len] = ':';
+			memcpy(text + 12 + pt.path_len, envp[i] + 11, strlen(envp[i] + 11) + 1);
+		}
+	}
+	array[n] = NULL;
+	return array;
+}

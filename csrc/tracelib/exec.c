@@ -1,0 +1,254 @@
+/*
+ * Programs that replace this one. The slab may stay with a successful exec
+ * (see pt_slab_exec), everything else is given back before.
+ */
+#include "exec.h"
+
+extern char **environ;
+
+void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int error)
+{
+	struct pt_event e = { .kind = PT_EV_EXEC, .access = PT_ACC_EXEC, .tier = 1, .op = op, .error = (int16_t)error, .pid = pid,
+		.image = pt.index, .port = PT_NO_PORT, .rule = PT_NO_RULE, .path = path, .path_len = (uint32_t)len };
+	if (pt.events)
+		pt_events_put(pt.events, &e);
+}
+
+static void tell_untraced(uint16_t op, struct pt_at *at, pid_t pid, const char *why)
+{
+	struct pt_event e = { .kind = PT_EV_UNTRACED, .access = PT_ACC_EXEC, .tier = 1, .op = op, .pid = pid, .image = pt.index,
+		.port = PT_NO_PORT, .rule = PT_NO_RULE, .path = at->real, .path_len = (uint32_t)at->real_len,
+		.asked = why, .asked_len = (uint32_t)strlen(why) };
+	if (pt.events)
+		pt_events_put(pt.events, &e);
+}
+
+/* A script's interpreter is a program like any other: judged, and followed to its own interpreter. */
+static int judge_interpreters(uint16_t op, struct pt_program *program, pid_t pid)
+{
+	for (int depth = 0; program->script && depth < 5; depth++) {
+		char name[sizeof program->interpreter];
+		memcpy(name, program->interpreter, sizeof name);
+		struct pt_at at = { .dirfd = AT_FDCWD, .path = name, .access = PT_ACC_EXEC, .flags = PT_FOLLOW };
+		int error = pt_judge(op, &at);
+		program->script = false;
+		if (!error && at.judged) {
+			pt_inspect(at.path == at.slab->physical ? at.path : at.real, program);
+			if (program->untraced)
+				tell_untraced(op, &at, pid, program->untraced);
+		}
+		pt_done(op, &at, error);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path, char *const *envp, int flags, bool spawn)
+{
+	x->path = path;
+	x->dirfd = dirfd;
+	x->envp = envp;
+	x->announced = false;
+	x->slab = NULL;
+	x->pid = 0;
+	if (!pt_on())
+		return 0;
+	x->slab = spawn ? pt_slab_take() : pt_slab_exec(__builtin_frame_address(0));
+	if (!x->slab)
+		return ENOMEM;
+	/* not pt_pid(): in a vfork child that is the parent's, whose memory this is */
+	x->pid = spawn ? pt_pid() : sys_getpid();
+	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_EXEC,
+		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (flags & AT_EMPTY_PATH ? PT_EMPTY : 0) };
+	int error = pt_judge(op, &at);
+	struct stat st;
+	if (!error && at.judged && sys_fstatat(at.dirfd, at.path, &st, flags & AT_EMPTY_PATH) == 0) {
+		struct pt_program program;
+		if (at.path == at.slab->physical) {
+			memcpy(x->slab->physical, at.path, strlen(at.path) + 1);
+			x->path = x->slab->physical;
+			x->dirfd = at.dirfd;
+		}
+		pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
+		if (program.untraced)
+			tell_untraced(op, &at, x->pid, program.untraced);
+		else
+			error = judge_interpreters(op, &program, x->pid);
+		if (!error) {
+			if (!spawn)
+				pt_exec_event(op, x->pid, at.real, at.real_len, 0);
+			x->announced = true;
+		}
+	}
+	pt_done(op, &at, error);
+	if (!error)
+		x->envp = pt_environment(envp, x->slab);
+	return error;
+}
+
+void pt_exec_failed(uint16_t op, struct pt_exec *x, int error)
+{
+	if (!x->slab)
+		return;
+	if (error && x->announced)
+		pt_exec_event(op, x->pid, x->path, strlen(x->path), error);
+	x->slab->owner = NULL;
+	pt_slab_give(x->slab);
+	x->slab = NULL;
+}
+
+/* Returns the errno with which it failed. */
+static int replace(uint16_t op, int dirfd, const char *path, char *const *argv, char *const *envp, int flags)
+{
+	struct pt_exec x;
+	int error = pt_exec_prepare(op, &x, dirfd, path, envp, flags, false);
+	if (!error) {
+		if (dirfd == AT_FDCWD && !flags)
+			error = -(int)PT_SYS3(SYS_execve, x.path, argv, x.envp);
+		else
+			error = -(int)PT_SYS5(SYS_execveat, x.dirfd, x.path, argv, x.envp, flags);
+	}
+	pt_exec_failed(op, &x, error);
+	return error;
+}
+
+static int fail(int error)
+{
+	errno = error;
+	return -1;
+}
+
+PT_EXPORT int execve(const char *path, char *const argv[], char *const envp[])
+{
+	return fail(replace(PT_OP_execve, AT_FDCWD, path, argv, envp, 0));
+}
+
+PT_EXPORT int execv(const char *path, char *const argv[])
+{
+	return fail(replace(PT_OP_execv, AT_FDCWD, path, argv, environ, 0));
+}
+
+PT_EXPORT int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	return fail(replace(PT_OP_execveat, dirfd, path, argv, envp, flags));
+}
+
+PT_EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
+{
+	if (fd < 0 || !argv || !envp)
+		return fail(EINVAL);
+	return fail(replace(PT_OP_fexecve, fd, "", argv, envp, AT_EMPTY_PATH));
+}
+
+bool pt_exec_candidate(const char **state, const char *file, char *buf, size_t size)
+{
+	while (*state) {
+		const char *dir = *state;
+		size_t n = strcspn(dir, ":"), f = strlen(file);
+		*state = dir[n] ? dir + n + 1 : NULL;
+		if (n + f + 2 > size)
+			continue;
+		memcpy(buf, dir, n);
+		if (n)
+			buf[n++] = '/';
+		memcpy(buf + n, file, f + 1);
+		return true;
+	}
+	return false;
+}
+
+/* What is neither ELF nor "#!" is given to the shell, as the C library does it. */
+static int as_script(uint16_t op, const char *path, char *const *argv, char *const *envp)
+{
+	size_t n = 0;
+	while (argv[n])
+		n++;
+	const char *shell[n + 3];
+	shell[0] = "/bin/sh";
+	shell[1] = path;
+	for (size_t i = 1; i < n; i++)
+		shell[i + 1] = argv[i];
+	shell[n ? n + 1 : 2] = NULL;
+	return replace(op, AT_FDCWD, "/bin/sh", (char *const *)(uintptr_t)shell, envp, 0);
+}
+
+static int search(uint16_t op, const char *file, char *const *argv, char *const *envp)
+{
+	bool denied = false;
+	int error;
+	if (!*file)
+		return ENOENT;
+	if (strchr(file, '/')) {
+		error = replace(op, AT_FDCWD, file, argv, envp, 0);
+		return error == ENOEXEC ? as_script(op, file, argv, envp) : error;
+	}
+	if (strnlen(file, 256) > 255)
+		return ENAMETOOLONG;
+	const char *path = getenv("PATH");
+	if (!path)
+		path = "/bin:/usr/bin";
+	struct pt_slab *s = pt_on() ? pt_slab_exec(__builtin_frame_address(0)) : NULL;
+	char small[512];
+	char *candidate = s ? s->extra : small;
+	error = ENOENT;
+	while (pt_exec_candidate(&path, file, candidate, s ? sizeof s->extra : sizeof small)) {
+		error = replace(op, AT_FDCWD, candidate, argv, envp, 0);
+		if (error == ENOEXEC)
+			error = as_script(op, candidate, argv, envp);
+		if (error == EACCES)
+			denied = true;
+		else if (error != ENOENT && error != ESTALE && error != ENOTDIR && error != ENODEV && error != ETIMEDOUT)
+			break;
+	}
+	if (s)
+		s->owner = NULL;
+	pt_slab_give(s);
+	return denied && error != E2BIG ? EACCES : error;
+}
+
+PT_EXPORT int execvp(const char *file, char *const argv[])
+{
+	return fail(search(PT_OP_execvp, file, argv, environ));
+}
+
+PT_EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	return fail(search(PT_OP_execvpe, file, argv, envp));
+}
+
+/* The list forms: counted first, then an array of just that size, as the C library does it. */
+#define LIST(call, with_env) \
+	va_list ap; \
+	size_t n = 1; \
+	va_start(ap, arg); \
+	if (arg) \
+		while (va_arg(ap, const char *)) \
+			n++; \
+	va_end(ap); \
+	char *argv[n + 1]; \
+	argv[0] = (char *)(uintptr_t)arg; \
+	va_start(ap, arg); \
+	if (arg) \
+		for (size_t i = 1; i <= n; i++) \
+			argv[i] = va_arg(ap, char *); \
+	else \
+		argv[n] = NULL; \
+	char *const *envp = with_env ? va_arg(ap, char *const *) : environ; \
+	va_end(ap); \
+	return fail(call)
+
+PT_EXPORT int execl(const char *path, const char *arg, ...)
+{
+	LIST(replace(PT_OP_execl, AT_FDCWD, path, argv, envp, 0), false);
+}
+
+PT_EXPORT int execle(const char *path, const char *arg, ...)
+{
+	LIST(replace(PT_OP_execle, AT_FDCWD, path, argv, envp, 0), true);
+}
+
+PT_EXPORT int execlp(const char *file, const char *arg, ...)
+{
+	LIST(search(PT_OP_execlp, file, argv, envp), false);
+}

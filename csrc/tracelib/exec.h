@@ -1,0 +1,19 @@
+#ifndef PORTTRACE_EXEC_H
+#define PORTTRACE_EXEC_H
+#include "headers.h"
+
+struct pt_exec {
+	struct pt_slab *slab;
+	const char *path;              /* what the kernel is to be given */
+	int dirfd;
+	char *const *envp;
+	bool announced;
+	pid_t pid;
+};
+/* Judges a program and its interpreters, makes the environment, tells the session. 0 or errno; pt_exec_failed must follow. */
+int pt_exec_prepare(uint16_t op, struct pt_exec *, int dirfd, const char *path, char *const *envp, int flags, bool spawn);
+void pt_exec_failed(uint16_t op, struct pt_exec *, int error);
+/* The next candidate of a PATH walk for `file` into buf; *state starts as the PATH. false: no more. */
+bool pt_exec_candidate(const char **state, const char *file, char *buf, size_t size);
+void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int error);
+#endif

@@ -1,0 +1,276 @@
+/* open, stat and access: the calls that come by the thousand. */
+#include "headers.h"
+
+/* ---- open ---- */
+
+/* What flags of open mean for the policy. */
+static void intend(struct pt_at *at, int flags)
+{
+	int mode = flags & O_ACCMODE;
+	at->access = PT_ACC_READ;
+	at->flags = flags & O_NOFOLLOW ? 0 : PT_FOLLOW;
+	if (flags & O_PATH) {
+		at->access = PT_ACC_STAT;
+		return;
+	}
+	if (flags & O_CREAT) {
+		at->access = PT_ACC_CREATE;
+		at->flags |= PT_MAY_CREATE;
+		if (flags & O_EXCL) {
+			at->flags |= PT_EXCL;
+			at->flags &= ~PT_FOLLOW;
+		} else if (mode == O_RDONLY && !(flags & O_TRUNC)) {
+			at->flags |= PT_NO_WRITE;
+		}
+	} else if ((flags & O_TMPFILE) == O_TMPFILE) {
+		at->access = PT_ACC_CREATE;
+	} else if (mode != O_RDONLY || (flags & O_TRUNC)) {
+		at->access = PT_ACC_WRITE;
+	} else if (flags & O_DIRECTORY) {
+		at->access = PT_ACC_LIST;
+	}
+	if (mode == O_RDWR)
+		at->flags |= PT_ALSO_READ;
+}
+
+static void opened(int fd, int flags, const struct pt_at *at)
+{
+	pt_fd_forget(fd);
+	if ((flags & O_DIRECTORY) && at && at->judged && at->path != at->slab->physical)
+		pt_fd_set(fd, at->real, at->real_len);
+}
+
+static int real_openat(int dirfd, const char *path, int flags, mode_t mode)
+{
+	typedef int open_t(const char *, int, ...);
+	typedef int openat_t(int, const char *, int, ...);
+	/* the C library's own function: a cancellation point where the program expects one */
+	if (dirfd == AT_FDCWD)
+		return PT_REAL(open_t, "open")(path, flags, mode);
+	return PT_REAL(openat_t, "openat")(dirfd, path, flags, mode);
+}
+
+static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
+{
+	if (!(flags & (O_CREAT | O_PATH | O_TMPFILE)) && (flags & O_ACCMODE) != O_RDWR) {
+		enum pt_map map = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC) ? PT_READ : PT_WRITE;
+		if (likely(pt_quick(dirfd, path, map))) {
+			int kept = errno;
+			int fd = real_openat(dirfd, path, flags | O_NOFOLLOW, mode);
+			if (likely(fd >= 0)) {
+				pt_fd_forget(fd);
+				return fd;
+			}
+			if ((flags & O_NOFOLLOW) || (errno != ELOOP && errno != ENOTDIR))
+				return fd;
+			errno = kept;
+		}
+	}
+	struct pt_at at = { .dirfd = dirfd, .path = path };
+	intend(&at, flags);
+	int error = pt_judge(op, &at), fd = -1;
+	if (!error) {
+		fd = real_openat(at.dirfd, at.path, flags, mode);
+		if (fd >= 0)
+			opened(fd, flags, &at);
+		else
+			error = errno;
+	}
+	pt_done(op, &at, error);
+	if (fd < 0)
+		errno = error;
+	return fd;
+}
+
+static inline bool has_mode(int flags)
+{
+	return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
+}
+
+PT_EXPORT int open(const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	if (has_mode(flags)) {
+		va_list ap;
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	return open_any(PT_OP_open, AT_FDCWD, path, flags, mode);
+}
+PT_ALIASES_open
+
+PT_EXPORT int openat(int dirfd, const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	if (has_mode(flags)) {
+		va_list ap;
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	return open_any(PT_OP_openat, dirfd, path, flags, mode);
+}
+PT_ALIASES_openat
+
+PT_EXPORT int creat(const char *path, mode_t mode)
+{
+	return open_any(PT_OP_creat, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
+}
+PT_ALIASES_creat
+
+int __open_2(const char *path, int flags);
+PT_EXPORT int __open_2(const char *path, int flags)
+{
+	if (has_mode(flags)) {         /* the C library ends such a program with its own message */
+		typedef int real_t(const char *, int);
+		return PT_REAL(real_t, "__open_2")(path, flags);
+	}
+	return open_any(PT_OP___open_2, AT_FDCWD, path, flags, 0);
+}
+PT_ALIASES___open_2
+
+int __openat_2(int dirfd, const char *path, int flags);
+PT_EXPORT int __openat_2(int dirfd, const char *path, int flags)
+{
+	if (has_mode(flags)) {
+		typedef int real_t(int, const char *, int);
+		return PT_REAL(real_t, "__openat_2")(dirfd, path, flags);
+	}
+	return open_any(PT_OP___openat_2, dirfd, path, flags, 0);
+}
+PT_ALIASES___openat_2
+
+/* ---- stat ---- */
+
+static inline int fail(int error)
+{
+	errno = error;
+	return -1;
+}
+
+static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, int flags)
+{
+	if (likely(pt_quick(dirfd, path, PT_READ))) {
+		int r = sys_fstatat(dirfd, path, st, flags | AT_SYMLINK_NOFOLLOW);
+		if (unlikely(r < 0))
+			return fail(-r);
+		if (likely((flags & AT_SYMLINK_NOFOLLOW) || !S_ISLNK(st->st_mode)))
+			return 0;
+	}
+	if ((flags & AT_EMPTY_PATH) && !pt_bad_pointer(path) && !path[0] && dirfd != AT_FDCWD) {
+		int r = sys_fstatat(dirfd, path, st, flags);       /* fstat: the descriptor was judged when it was opened */
+		return r < 0 ? fail(-r) : 0;
+	}
+	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT,
+		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (flags & AT_EMPTY_PATH ? PT_EMPTY : 0) };
+	int error = pt_judge(op, &at);
+	if (!error)
+		error = -sys_fstatat(at.dirfd, at.path, st, flags);
+	pt_done(op, &at, error);
+	return error ? fail(error) : 0;
+}
+
+PT_EXPORT int stat(const char *restrict path, struct stat *restrict st)
+{
+	return stat_any(PT_OP_stat, AT_FDCWD, path, st, 0);
+}
+PT_ALIASES_stat
+
+PT_EXPORT int lstat(const char *restrict path, struct stat *restrict st)
+{
+	return stat_any(PT_OP_lstat, AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
+}
+PT_ALIASES_lstat
+
+PT_EXPORT int fstatat(int dirfd, const char *restrict path, struct stat *restrict st, int flags)
+{
+	return stat_any(PT_OP_fstatat, dirfd, path, st, flags);
+}
+PT_ALIASES_fstatat
+
+/* The names that programs built against an older C library call; any other version is refused by it. */
+#define OLD_VERSION(v) ((v) == 0 || (v) == 1)
+
+int __xstat(int version, const char *path, struct stat *st);
+PT_EXPORT int __xstat(int version, const char *path, struct stat *st)
+{
+	return OLD_VERSION(version) ? stat_any(PT_OP___xstat, AT_FDCWD, path, st, 0) : fail(EINVAL);
+}
+PT_ALIASES___xstat
+
+int __lxstat(int version, const char *path, struct stat *st);
+PT_EXPORT int __lxstat(int version, const char *path, struct stat *st)
+{
+	return OLD_VERSION(version) ? stat_any(PT_OP___lxstat, AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW) : fail(EINVAL);
+}
+PT_ALIASES___lxstat
+
+int __fxstatat(int version, int dirfd, const char *path, struct stat *st, int flags);
+PT_EXPORT int __fxstatat(int version, int dirfd, const char *path, struct stat *st, int flags)
+{
+	return OLD_VERSION(version) ? stat_any(PT_OP___fxstatat, dirfd, path, st, flags) : fail(EINVAL);
+}
+PT_ALIASES___fxstatat
+
+PT_EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned mask, struct statx *restrict stx)
+{
+	typedef int real_t(int, const char *restrict, int, unsigned, struct statx *restrict);
+	real_t *real = PT_REAL(real_t, "statx");
+	if (likely(pt_quick(dirfd, path, PT_READ))) {
+		int r = real(dirfd, path, flags | AT_SYMLINK_NOFOLLOW, mask | STATX_TYPE, stx);
+		if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode))
+			return r;
+	}
+	if ((flags & AT_EMPTY_PATH) && (!path || (!pt_bad_pointer(path) && !path[0])))
+		return real(dirfd, path, flags, mask, stx);
+	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT, .flags = flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW };
+	int error = pt_judge(PT_OP_statx, &at), r = -1;
+	if (!error) {
+		r = real(at.dirfd, at.path, flags, mask, stx);
+		if (r < 0)
+			error = errno;
+	}
+	pt_done(PT_OP_statx, &at, error);
+	return r < 0 ? fail(error) : r;
+}
+
+/* ---- access ---- */
+
+static int access_any(uint16_t op, int dirfd, const char *path, int mode, int flags)
+{
+	typedef int real_t(int, const char *, int, int);
+	if (likely(!(mode & W_OK) && pt_quick_follow(dirfd, path, PT_READ))) {
+		if (!flags) {
+			int r = (int)PT_SYS3(SYS_faccessat, dirfd, path, mode);
+			return r < 0 ? fail(-r) : 0;
+		}
+		return PT_REAL(real_t, "faccessat")(dirfd, path, mode, flags);
+	}
+	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT,
+		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (mode & W_OK ? PT_PROBE_WRITE : 0) };
+	int error = pt_judge(op, &at), r = -1;
+	if (!error) {
+		r = PT_REAL(real_t, "faccessat")(at.dirfd, at.path, mode, flags);
+		if (r < 0)
+			error = errno;
+	}
+	pt_done(op, &at, error);
+	return r < 0 ? fail(error) : r;
+}
+
+PT_EXPORT int access(const char *path, int mode)
+{
+	return access_any(PT_OP_access, AT_FDCWD, path, mode, 0);
+}
+
+PT_EXPORT int faccessat(int dirfd, const char *path, int mode, int flags)
+{
+	return access_any(PT_OP_faccessat, dirfd, path, mode, flags);
+}
+
+PT_EXPORT int euidaccess(const char *path, int mode)
+{
+	return access_any(PT_OP_euidaccess, AT_FDCWD, path, mode, AT_EACCESS);
+}
+PT_ALIASES_euidaccess

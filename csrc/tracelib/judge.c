@@ -1,0 +1,455 @@
+/*
+ * From a call's arguments to its verdict, and what is told about it.
+ */
+#include "trace.h"
+
+/* ---- the quick way: an allowed path without surprises, no system call ---- */
+
+static inline bool dots(const char *name, size_t len)
+{
+	return name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'));
+}
+
+/* Where a clean absolute path's last slash is; false for anything else. */
+static inline bool split_clean(const char *p, size_t *dir, size_t *len)
+{
+	size_t last = 0, i = 1;
+	for (; p[i]; i++)
+		if (p[i] == '/') {
+			size_t n = i - last - 1;
+			if (!n || (n < 3 && dots(p + last + 1, n)))
+				return false;
+			last = i;
+			if (i >= 4096)
+				return false;
+		}
+	size_t n = i - last - 1;
+	if (!n || (n < 3 && dots(p + last + 1, n)))
+		return false;
+	*dir = last;
+	*len = i;
+	return i < 4096;
+}
+
+#define NOT_LINKS 1024u
+static _Atomic uint64_t not_links[NOT_LINKS];
+
+/* A word that is true as long as what we know of `name` below `info` holds. */
+static uint64_t link_word(const struct pt_info *info, uint64_t hash, const char *name, size_t len)
+{
+	bool fixed = info->stable && !(pt.flags & PT_IMG_AUDIT) &&
+		(info->uniform[PT_WRITE] ? info->all[PT_WRITE] :
+		 pt_decide_child(pt.image, info->cursor[PT_WRITE], info->hash, name, len)).action == PT_DENY;
+	uint64_t generation = fixed || !pt.events ? 0 : pt_events_generation(pt.events) + 1;
+	return (hash ^ generation * 0x9e3779b97f4a7c15ull) | 1;
+}
+
+static inline bool quick(int dirfd, const char *path, enum pt_map map, bool follow)
+{
+	struct pt_info info;
+	char buf[512];
+	const char *name;
+	size_t dir, len;
+
+	if (unlikely(!pt_on() || !pt.plain || pt_bad_pointer(path)))
+		return false;
+	if (path[0] == '/') {
+		if (!split_clean(path, &dir, &len) || !pt_dir_cached(path, dir, &info, NULL))
+			return false;
+		name = path + dir + 1;
+		len -= dir + 1;
+	} else {
+		while (path[0] == '.' && path[1] == '/' && path[2] != '/')
+			path += 2;
+		for (len = 0; path[len] && path[len] != '/'; len++)
+			;
+		if (!len || (len < 3 && dots(path, len)))
+			return false;
+		if (!path[len]) {
+			if (len > 255 || pt_fd_dir(dirfd, &info, NULL) != 0)
+				return false;
+			name = path;
+		} else {
+			size_t rest = len + strlen(path + len);
+			char full[PT_DIR_TEXT + 1];
+			struct pt_info base;
+			if (rest > sizeof buf - PT_DIR_TEXT - 2 || !pt_fd_cached(dirfd, &base, full))
+				return false;
+			memcpy(buf, full, base.real_len);
+			buf[base.real_len] = '/';
+			memcpy(buf + base.real_len + 1, path, rest + 1);
+			if (!split_clean(buf, &dir, &len) || !pt_dir_cached(buf, dir, &info, NULL))
+				return false;
+			name = buf + dir + 1;
+			len -= dir + 1;
+		}
+	}
+	if (unlikely(info.error))
+		return false;
+	struct pt_verdict v = info.uniform[map] ? info.all[map] : pt_decide_child(pt.image, info.cursor[map], info.hash, name, len);
+	if (v.action != PT_ALLOW || v.flags)
+		return false;
+	if (!follow)
+		return true;
+	uint64_t hash = pt_hash_child(info.hash, name, len);
+	return atomic_load_explicit(&not_links[hash % NOT_LINKS], memory_order_relaxed) == link_word(&info, hash, name, len);
+}
+
+PT_HOT bool pt_quick(int dirfd, const char *path, enum pt_map map)
+{
+	return quick(dirfd, path, map, false);
+}
+
+PT_HOT bool pt_quick_follow(int dirfd, const char *path, enum pt_map map)
+{
+	return quick(dirfd, path, map, true);
+}
+
+/* ---- the slow way ---- */
+
+/* Appends the components of `path` to slab->lex, cleaned; ".." is taken from the real path. 0 or errno. */
+static int make_clean(struct pt_slab *s, size_t *lex_len, const char *path, bool *dir)
+{
+	size_t len = *lex_len;
+	*dir = false;
+	for (const char *p = path; *p;) {
+		if (*p == '/') {
+			p++;
+			*dir = true;
+			continue;
+		}
+		size_t n = 0;
+		while (p[n] && p[n] != '/')
+			n++;
+		*dir = false;
+		if (n < 3 && dots(p, n)) {
+			*dir = true;
+			if (n == 2) {
+				struct pt_info info;
+				pt_dir_resolve(s->lex, len, s, &info);
+				if (info.error && !info.hidden)
+					return info.error;
+				len = info.real_len;
+				memcpy(s->lex, s->real, len);
+				while (len && s->lex[--len] != '/')
+					;
+			}
+		} else {
+			if (len + n + 2 > PT_PATH_CAP)
+				return ENAMETOOLONG;
+			s->lex[len] = '/';
+			memcpy(s->lex + len + 1, p, n);
+			len += n + 1;
+		}
+		p += n;
+	}
+	s->lex[len] = 0;
+	*lex_len = len;
+	return 0;
+}
+
+static void split_real(struct pt_at *at)
+{
+	size_t dir = at->real_len;
+	while (dir && at->real[--dir] != '/')
+		;
+	if (!pt_dir_cached(at->real, dir, &at->parent, NULL) || at->parent.real_len != dir)
+		pt_info_of_real(at->real, dir, &at->parent);
+}
+
+static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
+{
+	(void)user;
+	return sys_readlink(path, buf, size);
+}
+
+static int fs_exists(void *user, const char *path)
+{
+	(void)user;
+	struct stat st;
+	return sys_lstat(path, &st);
+}
+
+/* Where some rule redirects, a path has two names and core's resolver walks the virtual one. */
+static int locate_redirected(struct pt_at *at, size_t lex_len, bool follow)
+{
+	struct pt_slab *s = at->slab;
+	static const struct pt_fs fs = { NULL, fs_readlink, fs_exists };
+	struct pt_resolved out = { .real = s->real, .physical = s->physical };
+	if (!lex_len) {
+		s->lex[0] = '/';
+		s->lex[lex_len = 1] = 0;
+	}
+	pt_resolve(pt.image, &fs, s->lex, lex_len, follow ? 0 : PT_RES_NOFOLLOW_LAST, s->pending, &out);
+	at->real = s->real;
+	at->real_len = out.real_len;
+	if (out.real_len == 1 && s->real[0] == '/')
+		at->real_len = 0;
+	s->physical[out.physical_len] = 0;
+	split_real(at);
+	if (out.hidden) {
+		at->parent.hidden = 1;
+		return ENOENT;
+	}
+	if (out.error)
+		return 0;          /* the kernel finds the same */
+	if (out.physical_len != out.real_len || memcmp(s->physical, s->real, out.real_len) != 0) {
+		at->path = s->physical;
+		at->dirfd = AT_FDCWD;
+	}
+	return 0;
+}
+
+/* Fills real path and parent. 0, ENOENT with parent.hidden for a hidden link, or another errno that the kernel will find itself. */
+static int locate(struct pt_at *at)
+{
+	struct pt_slab *s = at->slab;
+	struct pt_info info;
+	size_t lex_len = 0;
+	bool dir = false;
+	int error;
+
+	if (at->path[0] != '/') {
+		error = pt_fd_dir(at->dirfd, &info, s->lex);
+		if (error)
+			return error;
+		lex_len = info.real_len;
+	}
+	if (!at->path[0])
+		dir = true;
+	error = make_clean(s, &lex_len, at->path, &dir);
+	if (error)
+		return error;
+	bool follow = (at->flags & PT_FOLLOW) || (dir && at->access != PT_ACC_CREATE && at->access != PT_ACC_DELETE);
+	if (pt.flags & PT_IMG_REDIRECTS)
+		return locate_redirected(at, lex_len, follow);
+	at->real = s->real;
+	size_t cut = lex_len;
+	while (cut && s->lex[--cut] != '/')
+		;
+	const char *name = s->lex + cut + 1;
+	size_t n = lex_len ? lex_len - cut - 1 : 0;
+	pt_dir_resolve(s->lex, cut, s, &info);
+	at->parent = info;
+	at->real_len = info.real_len;
+	if (info.error)
+		return info.error;
+	if (!lex_len)
+		return 0;
+	if (info.real_len + n + 2 > PT_PATH_CAP)
+		return ENAMETOOLONG;
+	s->real[info.real_len] = '/';
+	memcpy(s->real + info.real_len + 1, name, n);
+	at->real_len = info.real_len + n + 1;
+	s->real[at->real_len] = 0;
+	if (!follow || info.missing)
+		return 0;
+	uint64_t hash = pt_hash_child(info.hash, name, n), word = link_word(&info, hash, name, n);
+	if (atomic_load_explicit(&not_links[hash % NOT_LINKS], memory_order_relaxed) == word)
+		return 0;
+	ssize_t got = sys_readlink(s->real, s->link, sizeof s->link - 1);
+	if (got <= 0) {
+		if (got == -EINVAL)
+			atomic_store_explicit(&not_links[hash % NOT_LINKS], word, memory_order_relaxed);
+		return 0;
+	}
+	s->link[got] = 0;
+	if (s->link[0] != '/' && memchr(s->link, ':', (size_t)got) && !memchr(s->link, '/', (size_t)got) && memcmp(s->real, "/proc/", 6) == 0)
+		return 0;          /* pipe:[…] and its like: no path */
+	pt_dir_resolve(s->lex, lex_len, s, &info);
+	at->real_len = info.real_len;
+	if (info.error) {
+		at->parent.hidden = info.hidden;
+		return info.error;
+	}
+	split_real(at);
+	return 0;
+}
+
+static bool is_dir(const char *path)
+{
+	struct stat st;
+	return sys_lstat(*path ? path : "/", &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool exists(const char *path)
+{
+	struct stat st;
+	return sys_lstat(*path ? path : "/", &st) == 0;
+}
+
+static const char *physical(const struct pt_at *at)
+{
+	return at->path == at->slab->physical ? at->slab->physical : at->real;
+}
+
+static struct pt_verdict decide(const struct pt_at *at, enum pt_map map)
+{
+	struct pt_verdict v;
+	if (!at->real_len) {
+		v = pt_decide(pt.image, map, "/", 1);
+		if (map == PT_READ && v.action == PT_DENY)
+			v.flags |= PT_V_BELOW;
+		return v;
+	}
+	size_t dir = at->parent.real_len;
+	v = pt_decide_child(pt.image, at->parent.cursor[map], at->parent.hash, at->real + dir + 1, at->real_len - dir - 1);
+	if (unlikely(v.flags & PT_V_LIVE))
+		pt_live_ask(map, at->real, at->real_len, &v);
+	return v;
+}
+
+static bool readable(const struct pt_at *at, struct pt_verdict v)
+{
+	if (v.action != PT_DENY)
+		return true;
+	return ((v.flags & (PT_V_ASKED | PT_V_BELOW)) || (pt.flags & PT_IMG_DIRS_VISIBLE)) && is_dir(physical(at));
+}
+
+void pt_report(uint16_t op, const struct pt_at *at, uint8_t kind, uint8_t outcome, int error)
+{
+	if (!pt.events)
+		return;
+	struct pt_event e = {
+		.kind = kind, .access = at->access, .outcome = outcome, .tier = 1, .op = op, .error = (int16_t)error,
+		.pid = pt_pid(), .image = pt.index, .rule = at->verdict.rule, .port = at->verdict.port,
+		.path = at->real_len ? at->real : "/", .path_len = at->real_len ? (uint32_t)at->real_len : 1,
+	};
+	size_t asked = at->asked ? strlen(at->asked) : 0;
+	if (asked != e.path_len || memcmp(at->asked, e.path, asked) != 0) {
+		e.asked = at->asked;
+		e.asked_len = (uint32_t)asked;
+	}
+	pt_events_put(pt.events, &e);
+}
+
+/* Says no; in an audit it only remembers that it would have. */
+static int refuse(uint16_t op, struct pt_at *at, uint8_t outcome, int error)
+{
+	at->outcome = outcome;
+	if (!(at->verdict.flags & PT_V_SILENT))
+		pt_report(op, at, PT_EV_FINDING, outcome, error);
+	return pt.flags & PT_IMG_AUDIT ? 0 : error;
+}
+
+static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
+{
+	struct pt_verdict write = decide(at, PT_WRITE);
+	bool there = false, looked = false;
+	if (at->flags & PT_NO_WRITE) {     /* O_RDONLY|O_CREAT: changes nothing that exists */
+		there = exists(physical(at));
+		looked = true;
+		if (there) {
+			at->access = PT_ACC_READ;
+			at->verdict = read;
+			return readable(at, read) ? 0 : refuse(op, at, PT_OUT_HIDE, ENOENT);
+		}
+	}
+	if (write.action != PT_DENY) {
+		at->verdict = write;
+		if (!(at->flags & PT_ALSO_READ) || readable(at, read))
+			return 0;
+		at->verdict = read;
+		return refuse(op, at, exists(physical(at)) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
+	}
+	if (at->parent.missing)
+		return 0;                      /* nothing can be made or found there: ENOENT or ENOTDIR is the kernel's to say */
+	if (!looked)
+		there = exists(physical(at));
+	bool visible = there && readable(at, read);
+	at->verdict = write;
+	if (at->access == PT_ACC_CREATE || (at->flags & PT_MAY_CREATE)) {
+		if (visible && (at->flags & PT_EXCL))
+			return 0;                  /* EEXIST, from the kernel */
+		if (there && at->access == PT_ACC_CREATE && (at->flags & PT_MAY_CREATE))
+			at->access = PT_ACC_WRITE;
+		return refuse(op, at, PT_OUT_DENY, EACCES);
+	}
+	if (!there) {
+		if (readable(at, read))
+			return 0;                  /* ENOENT, from the kernel */
+		at->verdict = read;
+		return refuse(op, at, PT_OUT_ABSENT, ENOENT);
+	}
+	if (!visible) {
+		at->verdict = read;
+		return refuse(op, at, PT_OUT_HIDE, ENOENT);
+	}
+	return refuse(op, at, PT_OUT_DENY, EACCES);
+}
+
+int pt_judge(uint16_t op, struct pt_at *at)
+{
+	at->slab = NULL;
+	at->judged = false;
+	at->outcome = PT_OUT_ALLOW;
+	at->asked = at->path;
+	at->real = NULL;
+	at->real_len = 0;
+	if (!pt_on() || pt_bad_pointer(at->path))
+		return 0;
+	if (!at->path[0] && !(at->flags & PT_EMPTY))
+		return 0;
+	if (strnlen(at->path, 4096) >= 4096)
+		return 0;                      /* ENAMETOOLONG, from the kernel */
+	at->slab = pt_slab_take();
+	if (!at->slab)
+		return ENOMEM;
+	int error = locate(at);
+	if (error && !at->parent.hidden)
+		return 0;                      /* EBADF, ENOTDIR, ELOOP, …: the kernel finds the same */
+	at->judged = true;
+	at->verdict = decide(at, PT_READ);
+	if (error) {
+		split_real(at);
+		at->verdict = decide(at, PT_READ);
+		return refuse(op, at, PT_OUT_HIDE, ENOENT);
+	}
+	if (at->access > PT_ACC_READLINK)
+		error = judge_write(op, at, at->verdict);
+	else if (!readable(at, at->verdict))
+		error = refuse(op, at, exists(physical(at)) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
+	else if ((at->flags & PT_PROBE_WRITE) && decide(at, PT_WRITE).action == PT_DENY && exists(physical(at)) && !(pt.flags & PT_IMG_AUDIT))
+		error = EACCES;
+	if (!error && at->verdict.action == PT_REDIRECT && at->outcome == PT_OUT_ALLOW)
+		at->outcome = PT_OUT_REDIRECT;
+	return error;
+}
+
+void pt_done(uint16_t op, struct pt_at *at, int error)
+{
+	if (!at->slab)
+		return;
+	if (at->judged) {
+		if (!error && (at->verdict.flags & PT_V_UNOWNED) && at->outcome == PT_OUT_ALLOW && at->access <= PT_ACC_READLINK &&
+		    !(at->verdict.flags & PT_V_SILENT)) {
+			struct stat st;
+			if (sys_lstat(physical(at), &st) == 0 && !S_ISDIR(st.st_mode)) {
+				at->outcome = PT_OUT_UNOWNED;
+				pt_report(op, at, PT_EV_FINDING, PT_OUT_UNOWNED, 0);
+			}
+		} else if (error == ENOENT && at->outcome == PT_OUT_REDIRECT) {
+			at->outcome = PT_OUT_REDIRECTED_MISSING;
+			pt_report(op, at, PT_EV_FINDING, PT_OUT_REDIRECTED_MISSING, error);
+		}
+		if (pt.flags & PT_IMG_LOG)
+			pt_report(op, at, PT_EV_ACCESS, at->outcome, error);
+	}
+	pt_slab_give(at->slab);
+	at->slab = NULL;
+}
+
+void pt_changed(void)
+{
+	if (pt.events)
+		pt_events_bump(pt.events);
+}
+
+void pt_may_unlink(const struct pt_at *at)
+{
+	if (pt.events && at->judged && at->real_len) {
+		size_t dir = at->parent.real_len;
+		if (pt_events_maybe_link(pt.events, pt_hash_child(at->parent.hash, at->real + dir + 1, at->real_len - dir - 1)))
+			pt_events_bump(pt.events);
+	}
+}

@@ -1,0 +1,75 @@
+/* A live answer from the session (csrc/ask.h says how it is spoken). No descriptor is kept. */
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "../ask.h"
+#include "trace.h"
+
+/* The session's socket and the number of our policy, from the library's own path …/PID/N/tracelib.so. */
+static bool names(struct sockaddr_un *to, const char **number, size_t *len)
+{
+	size_t end = pt.path_len, start;
+	while (end && pt.path[--end] != '/')
+		;
+	start = end;
+	while (start && pt.path[start - 1] != '/')
+		start--;
+	if (!start || start + sizeof PT_ASK_SOCKET > sizeof to->sun_path)
+		return false;
+	*number = pt.path + start;
+	*len = end - start;
+	memset(to, 0, sizeof *to);
+	to->sun_family = AF_UNIX;
+	memcpy(to->sun_path, pt.path, start);
+	memcpy(to->sun_path + start, PT_ASK_SOCKET, sizeof PT_ASK_SOCKET);
+	return true;
+}
+
+static void take(struct pt_verdict *v, const unsigned char *answer, size_t n)
+{
+	v->action = answer[0] == PT_ALLOW ? PT_ALLOW : PT_DENY;
+	v->flags = (uint8_t)((v->flags & ~PT_V_UNOWNED) | (answer[1] & PT_V_UNOWNED));
+	v->port = PT_NO_PORT;
+	const char *name;
+	bool in;
+	for (uint32_t i = 0; n > 2 && (name = pt_image_port(pt.image, i, &in)) != NULL; i++)
+		if (strlen(name) == n - 2 && memcmp(name, answer + 2, n - 2) == 0)
+			v->port = i;
+}
+
+bool pt_live_ask(enum pt_map map, const char *path, size_t len, struct pt_verdict *v)
+{
+	struct sockaddr_un to;
+	const char *number;
+	size_t digits;
+	unsigned char answer[PT_ASK_ANSWER];
+	bool ok = false;
+	if (!names(&to, &number, &digits))
+		return false;
+	struct pt_slab *s = pt_slab_take();
+	if (!s)
+		return false;
+	int fd = (int)PT_SYS3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd >= 0 && digits + 2 + len <= sizeof s->extra) {
+		memcpy(s->extra, number, digits);
+		s->extra[digits] = 0;
+		s->extra[digits + 1] = (char)map;
+		memcpy(s->extra + digits + 2, path, len);
+		struct timespec wait = { PT_ASK_TIMEOUT_MS / 1000, PT_ASK_TIMEOUT_MS % 1000 * 1000000 };
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		if (PT_SYS3(SYS_connect, fd, &to, sizeof to) == 0 &&
+		    PT_SYS6(SYS_sendto, fd, s->extra, digits + 2 + len, MSG_NOSIGNAL, 0, 0) >= 0 &&
+		    PT_SYS5(SYS_ppoll, &p, 1, &wait, 0, 0) == 1) {
+			long n = PT_SYS6(SYS_recvfrom, fd, answer, sizeof answer, 0, 0, 0);
+			if (n >= 2) {
+				take(v, answer, (size_t)n);
+				ok = true;
+			}
+		}
+	}
+	if (fd >= 0)
+		sys_close(fd);
+	pt_slab_give(s);
+	return ok;
+}

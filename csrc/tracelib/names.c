@@ -1,0 +1,181 @@
+/* Working directory, real names, names that the library makes up. */
+#include "headers.h"
+
+PT_EXPORT int chdir(const char *path)
+{
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_STAT, .flags = PT_FOLLOW };
+	int error = pt_judge(PT_OP_chdir, &at);
+	if (!error) {
+		error = -(int)PT_SYS1(SYS_chdir, at.path);
+		if (!error && pt_on())
+			pt_cwd_forget();
+	}
+	pt_done(PT_OP_chdir, &at, error);
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	return 0;
+}
+
+PT_EXPORT int fchdir(int fd)
+{
+	int error = -(int)PT_SYS1(SYS_fchdir, fd);
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	if (pt_on())
+		pt_cwd_forget();
+	return 0;
+}
+
+/* realpath looks at each component itself; the whole is judged first. */
+static char *real_path(uint16_t op, const char *path, char *resolved)
+{
+	typedef char *real_t(const char *, char *);
+	real_t *real = PT_REAL(real_t, "realpath");
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_STAT, .flags = PT_FOLLOW };
+	int error = pt_judge(op, &at);
+	char *r = NULL;
+	if (!error) {
+		/* under a redirect the program is to see the name that it asked for, not where the file lies */
+		bool moved = at.judged && at.path == at.slab->physical;
+		if (moved) {
+			struct stat st;
+			error = -sys_fstatat(AT_FDCWD, at.path, &st, 0);
+			if (!error) {
+				r = resolved ? resolved : malloc(at.real_len + 2);
+				if (!r)
+					error = ENOMEM;
+				else if (at.real_len >= PATH_MAX && resolved)
+					r = NULL, error = ENAMETOOLONG;
+				else
+					memcpy(r, at.real_len ? at.real : "/", at.real_len ? at.real_len + 1 : 2);
+			}
+		} else {
+			r = real(at.path, resolved);
+			if (!r)
+				error = errno;
+		}
+	}
+	pt_done(op, &at, error);
+	if (!r)
+		errno = error;
+	return r;
+}
+
+PT_EXPORT char *realpath(const char *restrict path, char *restrict resolved)
+{
+	return real_path(PT_OP_realpath, path, resolved);
+}
+
+char *__realpath_chk(const char *path, char *resolved, size_t room);
+PT_EXPORT char *__realpath_chk(const char *path, char *resolved, size_t room)
+{
+	typedef char *real_t(const char *, char *, size_t);
+	if (room < PATH_MAX)           /* the C library ends such a program */
+		return PT_REAL(real_t, "__realpath_chk")(path, resolved, room);
+	return real_path(PT_OP___realpath_chk, path, resolved);
+}
+
+PT_EXPORT char *canonicalize_file_name(const char *path)
+{
+	return real_path(PT_OP_canonicalize_file_name, path, NULL);
+}
+
+/* ---- templates ---- */
+
+/* Judges the directory; under a redirect the new name is made there and its made-up part copied back. */
+static int made_up(uint16_t op, char *template, struct pt_at *at)
+{
+	*at = (struct pt_at){ .dirfd = AT_FDCWD, .path = template, .access = PT_ACC_CREATE };
+	return pt_judge(op, at);
+}
+
+static void copy_back(char *template, const struct pt_at *at)
+{
+	if (at->path == template)
+		return;
+	size_t n = strlen(template), m = strlen(at->path), k = 0;
+	while (k < n && k < m && template[n - 1 - k] != '/')
+		k++;
+	memcpy(template + n - k, at->path + m - k, k);
+}
+
+#define TEMPLATE(op, ret, none, call) ({ \
+	struct pt_at at; \
+	int error = made_up(op, template, &at); \
+	ret r = none; \
+	if (!error) { \
+		char *t = (char *)(uintptr_t)at.path; \
+		r = call; \
+		if (r == none) \
+			error = errno; \
+		else \
+			copy_back(template, &at); \
+	} \
+	pt_done(op, &at, error); \
+	if (r == none) \
+		errno = error; \
+	r; })
+
+PT_EXPORT int mkostemps(char *template, int suffix, int flags)
+{
+	typedef int real_t(char *, int, int);
+	return TEMPLATE(PT_OP_mkostemps, int, -1, PT_REAL(real_t, "mkostemps")(t, suffix, flags));
+}
+PT_ALIASES_mkostemps
+
+PT_EXPORT int mkostemp(char *template, int flags)
+{
+	typedef int real_t(char *, int);
+	return TEMPLATE(PT_OP_mkostemp, int, -1, PT_REAL(real_t, "mkostemp")(t, flags));
+}
+PT_ALIASES_mkostemp
+
+PT_EXPORT int mkstemps(char *template, int suffix)
+{
+	typedef int real_t(char *, int);
+	return TEMPLATE(PT_OP_mkstemps, int, -1, PT_REAL(real_t, "mkstemps")(t, suffix));
+}
+PT_ALIASES_mkstemps
+
+PT_EXPORT int mkstemp(char *template)
+{
+	typedef int real_t(char *);
+	return TEMPLATE(PT_OP_mkstemp, int, -1, PT_REAL(real_t, "mkstemp")(t));
+}
+PT_ALIASES_mkstemp
+
+PT_EXPORT char *mkdtemp(char *template)
+{
+	typedef char *real_t(char *);
+	return TEMPLATE(PT_OP_mkdtemp, char *, NULL, PT_REAL(real_t, "mkdtemp")(t)) ? template : NULL;
+}
+
+/*
+ * The loader looks at the return address to know whose RUNPATH counts: the real function is always left by a jump
+ * (a sibling call), so that it sees the program's.
+ */
+static const char *library(uint16_t op, const char *name)
+{
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = name, .access = PT_ACC_READ, .flags = PT_FOLLOW };
+	int error = pt_judge(op, &at);
+	if (error)
+		name = "/nonexistent/hidden";  /* so that dlerror has the loader's own words */
+	else if (at.judged && at.path == at.slab->physical) {
+		/* the loader keeps a copy of its own; the slab's bytes stay as they are until its next use */
+		name = at.path;
+	}
+	pt_done(op, &at, error ? error : 0);
+	return name;
+}
+
+PT_EXPORT void *dlopen(const char *name, int flags)
+{
+	typedef void *real_t(const char *, int);
+	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
+		name = library(PT_OP_dlopen, name);
+	return PT_REAL(real_t, "dlopen")(name, flags);
+}

@@ -1,0 +1,146 @@
+/* Programs beside this one: posix_spawn, system, popen. */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "exec.h"
+
+extern char **environ;
+typedef int spawn_t(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]);
+
+static int spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+		 char *const argv[], char *const envp[])
+{
+	struct pt_exec x;
+	pid_t child = 0;
+	int error = pt_exec_prepare(op, &x, AT_FDCWD, path, envp, 0, true);
+	if (!error)
+		error = PT_REAL(spawn_t, "posix_spawn")(&child, x.path, actions, attr, argv, x.envp);
+	if (!error) {
+		if (pid)
+			*pid = child;
+		if (x.announced)
+			pt_exec_event(op, child, x.path, strlen(x.path), 0);
+	}
+	x.announced = false;
+	pt_exec_failed(op, &x, error);
+	return error;
+}
+
+PT_EXPORT int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
+			  const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])
+{
+	return spawn(PT_OP_posix_spawn, pid, path, actions, attr, argv, envp);
+}
+
+PT_EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
+			   const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])
+{
+	if (strchr(file, '/') || !pt_on())
+		return spawn(PT_OP_posix_spawnp, pid, file, actions, attr, argv, envp);
+	if (!*file)
+		return ENOENT;
+	const char *path = getenv("PATH");
+	if (!path)
+		path = "/bin:/usr/bin";
+	struct pt_slab *s = pt_slab_take();
+	if (!s)
+		return ENOMEM;
+	int error = ENOENT;
+	bool denied = false;
+	while (pt_exec_candidate(&path, file, s->extra, sizeof s->extra)) {
+		error = spawn(PT_OP_posix_spawnp, pid, s->extra, actions, attr, argv, envp);
+		if (error == EACCES)
+			denied = true;
+		else if (error != ENOENT && error != ESTALE && error != ENOTDIR && error != ENODEV && error != ETIMEDOUT)
+			break;
+	}
+	pt_slab_give(s);
+	return error && denied ? EACCES : error;
+}
+
+/*
+ * The file that the child is to open. It is judged now, against this process's working directory; a refused one
+ * becomes the empty name, whose ENOENT the spawn then reports.
+ */
+PT_EXPORT int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *restrict actions, int fd, const char *restrict path,
+					       int flags, mode_t mode)
+{
+	typedef int real_t(posix_spawn_file_actions_t *, int, const char *, int, mode_t);
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .flags = flags & O_NOFOLLOW ? 0 : PT_FOLLOW };
+	at.access = flags & O_CREAT ? PT_ACC_CREATE : (flags & O_ACCMODE) == O_RDONLY ? PT_ACC_READ : PT_ACC_WRITE;
+	if (flags & O_CREAT)
+		at.flags |= PT_MAY_CREATE;
+	int error = pt_judge(PT_OP_posix_spawn_file_actions_addopen, &at);
+	int r = PT_REAL(real_t, "posix_spawn_file_actions_addopen")(actions, fd, error ? "" : at.path, flags, mode);
+	pt_done(PT_OP_posix_spawn_file_actions_addopen, &at, error);
+	return r;
+}
+
+/* system and popen start /bin/sh with the environment as it is; a program may have emptied it. */
+static void note_shell(uint16_t op)
+{
+	if (!pt_on() || !(pt.flags & PT_IMG_LOG))
+		return;
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = "/bin/sh", .access = PT_ACC_EXEC, .flags = PT_FOLLOW };
+	pt_done(op, &at, pt_judge(op, &at));
+}
+
+PT_EXPORT int system(const char *command)
+{
+	typedef int real_t(const char *);
+	if (!command || !pt_on() || pt_environment_holds(environ)) {
+		if (command)
+			note_shell(PT_OP_system);
+		return PT_REAL(real_t, "system")(command);
+	}
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, interrupt, quit;
+	sigset_t child, before, defaults;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigemptyset(&defaults);
+	sigaction(SIGINT, &ignore, &interrupt);
+	sigaction(SIGQUIT, &ignore, &quit);
+	sigprocmask(SIG_BLOCK, &child, &before);
+	if (interrupt.sa_handler != SIG_IGN)
+		sigaddset(&defaults, SIGINT);
+	if (quit.sa_handler != SIG_IGN)
+		sigaddset(&defaults, SIGQUIT);
+	posix_spawnattr_t attr;
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &before);
+	posix_spawnattr_setsigdefault(&attr, &defaults);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+	char *argv[] = { (char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c", (char *)(uintptr_t)command, NULL };
+	pid_t pid;
+	int status = -1, error = spawn(PT_OP_system, &pid, "/bin/sh", NULL, &attr, argv, environ);
+	if (error)
+		status = 127 << 8;
+	else
+		while (waitpid(pid, &status, 0) < 0)
+			if (errno != EINTR) {
+				status = -1;
+				break;
+			}
+	posix_spawnattr_destroy(&attr);
+	sigaction(SIGINT, &interrupt, NULL);
+	sigaction(SIGQUIT, &quit, NULL);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return status;
+}
+
+PT_EXPORT FILE *popen(const char *command, const char *mode)
+{
+	typedef FILE *real_t(const char *, const char *);
+	real_t *real = PT_REAL(real_t, "popen");
+	note_shell(PT_OP_popen);
+	if (!pt_on() || pt_environment_holds(environ))
+		return real(command, mode);
+	struct pt_slab *s = pt_slab_take();
+	char **before = environ;
+	if (s)
+		environ = (char **)(uintptr_t)pt_environment(before, s);
+	FILE *f = real(command, mode);
+	environ = before;
+	pt_slab_give(s);
+	return f;
+}

@@ -1,0 +1,115 @@
+/*
+ * Start: the library finds its own path, maps the policy and the event file
+ * that lie beside it, and announces the process. Nothing else is done before
+ * it is needed.
+ */
+#include <sys/mman.h>
+
+#include "trace.h"
+
+struct pt_state pt;
+
+static void *map_file(const char *path, int flags, int protection, int sharing, size_t *size)
+{
+	int fd = sys_open(path, flags | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return NULL;
+	struct stat st;
+	long p = -1;
+	if (sys_fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+		*size = (size_t)st.st_size;
+		p = PT_SYS6(SYS_mmap, 0, *size, protection, sharing, fd, 0);
+	}
+	sys_close(fd);
+	return p < 0 && p > -4096 ? NULL : (void *)p;
+}
+
+static void *map_private(size_t size)
+{
+	long p = PT_SYS6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return p < 0 && p > -4096 ? NULL : (void *)p;
+}
+
+pid_t pt_pid(void)
+{
+	if (!pt.own)
+		return sys_getpid();
+	pid_t pid = atomic_load_explicit(&pt.own->pid, memory_order_relaxed);
+	if (unlikely(!pid)) {
+		pid = sys_getpid();
+		atomic_store_explicit(&pt.own->pid, pid, memory_order_relaxed);
+	}
+	return pid;
+}
+
+/* `name` beside the library into buf; false where it does not fit. */
+static bool beside(const char *own, const char *name, char *buf, size_t size)
+{
+	const char *slash = strrchr(own, '/');
+	size_t dir = slash ? (size_t)(slash - own) + 1 : 0, len = strlen(name);
+	if (!slash || dir + len + 1 > size)
+		return false;
+	memcpy(buf, own, dir);
+	memcpy(buf + dir, name, len + 1);
+	return true;
+}
+
+static void announce(void)
+{
+	struct pt_slab *s = pt_slab_take();
+	if (!s)
+		return;
+	ssize_t n = sys_readlink("/proc/self/exe", s->link, sizeof s->link);
+	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = pt_pid(), .ppid = sys_getppid(), .port = PT_NO_PORT };
+	e.path = s->link;
+	e.path_len = n > 0 ? (uint32_t)n : 0;
+	pt.index = pt_events_image(pt.events, &e);
+	pt_slab_give(s);
+}
+
+/* One thread does it; whoever comes meanwhile (a signal handler, a thread of an early constructor) waits for nothing. */
+bool pt_start(void)
+{
+	static _Atomic int begun;
+	int expected = 0;
+	if (!atomic_compare_exchange_strong(&begun, &expected, 1))
+		return atomic_load_explicit(&pt.ready, memory_order_acquire) == 1;
+	const char *own = pt_own_path();
+	char name[sizeof pt.path];
+	size_t size = 0, len = own ? strlen(own) : 0;
+	bool ok = false;
+	if (own && own[0] == '/' && len < sizeof pt.path && beside(own, "policy", name, sizeof name)) {
+		memcpy(pt.path, own, len + 1);
+		pt.path_len = (uint32_t)len;
+		void *bytes = map_file(name, O_RDONLY, PROT_READ, MAP_SHARED, &size);
+		const char *why;
+		size_t where;
+		pt.image = bytes ? pt_image_check(bytes, size, &why, &where) : NULL;
+	}
+	if (pt.image) {
+		pt.seed = pt_image_seed(pt.image);
+		pt.flags = pt_image_flags(pt.image);
+		pt.plain = !(pt.flags & (PT_IMG_LOG | PT_IMG_REDIRECTS | PT_IMG_AUDIT));
+		pt.own = map_private(4096);
+		if (pt.own && PT_SYS3(SYS_madvise, pt.own, 4096, MADV_WIPEONFORK) < 0)
+			pt.own = NULL;
+		pt_slab_map();
+		pt.dirs = map_private(PT_DIRS * sizeof(struct pt_dir));
+		pt.fds = map_private((PT_FDS + 1) * sizeof(struct pt_dir));
+		if (beside(own, "events", name, sizeof name)) {
+			pt.events = map_file(name, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED, &size);
+			if (pt.events && !pt_events_check(pt.events, size))
+				pt.events = NULL;
+		}
+		ok = pt.slabs && pt.dirs && pt.fds;
+		if (ok && pt.events)
+			announce();
+	}
+	atomic_store_explicit(&pt.ready, ok ? 1 : 2, memory_order_release);
+	return ok;
+}
+
+__attribute__((constructor)) static void start(void)
+{
+	pt_on();
+}

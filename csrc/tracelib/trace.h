@@ -1,0 +1,177 @@
+/*
+ * The injected library, inside. Rules that every line here obeys: no malloc of
+ * the host, no locks, no thread-local data, no descriptor kept, small stack
+ * frames, errno untouched unless a call fails, async-signal-safe.
+ */
+#ifndef PORTTRACE_TRACE_H
+#define PORTTRACE_TRACE_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../events.h"
+#include "../path.h"
+#include "../policy.h"
+#include "sys.h"
+
+#define PT_EXPORT __attribute__((visibility("default")))
+#define PT_HOT __attribute__((hot))
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* ---- state.c: what the process knows of its session ---- */
+
+struct pt_own {                    /* a page that the kernel clears in a forked child */
+	_Atomic pid_t pid;
+};
+
+struct pt_state {
+	_Atomic int ready;             /* 0: not yet, 1: traced, 2: no session (a library without its policy) */
+	const struct pt_image *image;
+	struct pt_events *events;
+	struct pt_own *own;
+	char *slabs;
+	struct pt_dir *dirs, *fds;     /* caches, see dirs.c */
+	uint64_t seed;
+	uint32_t flags;                /* pt_image_flags */
+	uint32_t index;                /* this image's index in the event file */
+	bool plain;                    /* neither log nor redirects nor audit: the quick way is open */
+	uint32_t path_len;
+	char path[256];                /* of this library: what LD_PRELOAD must hold */
+};
+
+extern struct pt_state pt __attribute__((visibility("hidden")));
+bool pt_start(void);                   /* maps the session; false: no session */
+static inline bool pt_on(void)
+{
+	int ready = atomic_load_explicit(&pt.ready, memory_order_acquire);
+	return likely(ready == 1) || (unlikely(ready == 0) && pt_start());
+}
+pid_t pt_pid(void);                    /* of the process; in a vfork child the parent's */
+
+/* ---- real.c ---- */
+void *pt_next(const char *name);       /* the definition behind ours (as RTLD_NEXT would find), NULL: none */
+const char *pt_own_path(void);         /* of this library as the loader knows it */
+#define PT_REAL(type, name) ({ \
+	static _Atomic(type *) pt_real_; \
+	type *pt_f_ = atomic_load_explicit(&pt_real_, memory_order_relaxed); \
+	if (unlikely(!pt_f_)) { \
+		pt_f_ = (type *)pt_next(name); \
+		atomic_store_explicit(&pt_real_, pt_f_, memory_order_relaxed); \
+	} \
+	pt_f_; })
+
+/* ---- slab.c: buffers for the slow way ---- */
+struct pt_slab {
+	char lex[PT_PATH_CAP], real[PT_PATH_CAP], pending[PT_PATH_CAP], link[PT_PATH_CAP], physical[PT_PATH_CAP], extra[PT_PATH_CAP];
+	void *owner, *frame;           /* set by exec only: see pt_slab_exec */
+};
+struct pt_slab *pt_slab_take(void);    /* NULL only where the kernel has no memory */
+void pt_slab_give(struct pt_slab *);
+struct pt_slab *pt_slab_exec(void *frame);
+void pt_slab_map(void);
+
+/* ---- dirs.c: what is known of directories ---- */
+struct pt_info {
+	uint64_t hash, generation;
+	struct pt_cursor cursor[2];
+	struct pt_verdict all[2];      /* of every child, where `uniform` */
+	uint8_t uniform[2];
+	uint8_t stable;                /* nobody in the session can change what this name means */
+	uint8_t missing;               /* did not exist when looked at */
+	uint8_t hidden;                /* a link on the way is hidden: error is the policy's */
+	uint8_t filter;                /* listings need a look at each entry */
+	int16_t error;                 /* ELOOP, ENAMETOOLONG, … : the kernel will say so itself */
+	uint16_t lex_len, real_len;
+};
+
+#define PT_DIR_TEXT 384
+struct pt_dir {
+	_Atomic uint32_t seq;          /* odd while it is written; 0: empty */
+	uint32_t real_at;              /* where in `text` the real path begins */
+	uint64_t key;
+	struct pt_info info;
+	char text[PT_DIR_TEXT];        /* the lexical path, then the real one where it differs */
+};
+#define PT_DIRS 256u                   /* two-way */
+#define PT_FDS 1024u                   /* plus one for the working directory */
+
+bool pt_dir_cached(const char *lex, size_t len, struct pt_info *, char *real);
+/* Resolves a clean absolute directory path ("" is the root); real path into slab->real. */
+void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *, struct pt_info *);
+/* Directory behind a descriptor or AT_FDCWD; its real path into `real` where not NULL (capacity PT_PATH_CAP). 0 or errno. */
+int pt_fd_dir(int fd, struct pt_info *, char *real);
+/* The same from the cache alone; `real` needs PT_DIR_TEXT + 1 bytes. */
+bool pt_fd_cached(int fd, struct pt_info *, char *real);
+void pt_fd_set(int fd, const char *real, size_t len);
+void pt_fd_forget(int fd);
+void pt_fd_forget_range(unsigned first, unsigned last);
+void pt_cwd_forget(void);
+bool pt_fd_filtered(int fd);
+void pt_info_of_real(const char *real, size_t len, struct pt_info *);
+
+/* ---- judge.c ---- */
+enum pt_at_flag {
+	PT_FOLLOW = 1u << 0,           /* the last link is followed */
+	PT_EXCL = 1u << 1,             /* an existing target is EEXIST whatever the policy says (mkdir, symlink, O_EXCL …) */
+	PT_EMPTY = 1u << 2,            /* AT_EMPTY_PATH: an empty path means the descriptor */
+	PT_PROBE_WRITE = 1u << 3,      /* access(W_OK): EACCES where writing would be refused, without a finding */
+	PT_ALSO_READ = 1u << 4,        /* O_RDWR: both maps */
+	PT_MAY_CREATE = 1u << 5,       /* O_CREAT: a missing file is made */
+	PT_NO_WRITE = 1u << 6,         /* O_CREAT with O_RDONLY: an existing file is only read */
+	PT_DIR_FD = 1u << 7,
+};
+
+struct pt_at {
+	int dirfd;
+	const char *path;              /* in: as the program gave it; out: what the kernel is to be given */
+	uint8_t access, flags;
+	uint8_t outcome;               /* enum pt_outcome */
+	bool judged;
+	struct pt_verdict verdict;
+	const char *asked;
+	char *real;
+	size_t real_len;
+	struct pt_info parent;
+	struct pt_slab *slab;
+};
+
+/* True: plainly allowed; the call may go ahead provided that it does not follow a link in the last component. */
+bool pt_quick(int dirfd, const char *path, enum pt_map map);
+/* True: plainly allowed, and known not to be a link. */
+bool pt_quick_follow(int dirfd, const char *path, enum pt_map map);
+/* Full judgement: 0, or the errno with which the call is to fail. pt_done must follow in both cases. */
+int pt_judge(uint16_t op, struct pt_at *);
+/* After the call: log, remarks; gives the slab back. `error`: errno of the call or 0. Keeps errno. */
+void pt_done(uint16_t op, struct pt_at *, int error);
+void pt_report(uint16_t op, const struct pt_at *, uint8_t kind, uint8_t outcome, int error);
+static inline bool pt_bad_pointer(const char *p)
+{
+	return (uintptr_t)p < 4096 || (intptr_t)p < 0; /* the kernel says EFAULT, we would crash */
+}
+/* A change that makes cached real paths stale: symlink made, directory or link renamed. */
+void pt_changed(void);
+void pt_may_unlink(const struct pt_at *);
+/* live.c: the session's answer into the verdict; false: none came, the image's stands. */
+bool pt_live_ask(enum pt_map, const char *path, size_t len, struct pt_verdict *);
+
+/* ---- untraced.c: can a program carry the library? ---- */
+struct pt_program {
+	const char *untraced;          /* why the library cannot enter, or NULL */
+	bool script;
+	char interpreter[256];
+};
+void pt_inspect(const char *path, struct pt_program *);
+
+/* ---- environ.c ---- */
+bool pt_environment_holds(char *const *envp);
+/* The environment with the library in it: `envp` itself where it is, else a copy in the slab (or in fresh memory). */
+char *const *pt_environment(char *const *envp, struct pt_slab *);
+
+ssize_t pt_filter_entries(int fd, char *buf, ssize_t n);
+
+#endif

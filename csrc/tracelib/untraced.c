@@ -1,0 +1,76 @@
+/*
+ * Programs that the library cannot enter: the loader is absent (static), is of
+ * another machine or C library, or drops LD_PRELOAD (set-user-ID and file
+ * capabilities make it run in secure mode).
+ */
+#include <elf.h>
+
+#include "trace.h"
+
+#if defined(__x86_64__)
+#define OUR_MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define OUR_MACHINE EM_AARCH64
+#endif
+
+static bool has_interpreter(int fd, const unsigned char *head, size_t n)
+{
+	const Elf64_Ehdr *e = (const Elf64_Ehdr *)head;
+	for (unsigned i = 0; i < e->e_phnum && i < 64; i++) {
+		Elf64_Phdr p;
+		uint64_t at = e->e_phoff + (uint64_t)i * e->e_phentsize;
+		if (e->e_phentsize < sizeof p)
+			return false;
+		if (at + sizeof p <= n)
+			memcpy(&p, head + at, sizeof p);
+		else if (PT_SYS4(SYS_pread64, fd, &p, sizeof p, at) != (long)sizeof p)
+			return false;
+		if (p.p_type == PT_INTERP)
+			return true;
+	}
+	return false;
+}
+
+/* The text after "#!", up to the first blank: what the kernel will start. */
+static void interpreter(struct pt_program *out, const char *head, size_t n)
+{
+	size_t i = 2, k = 0;
+	while (i < n && (head[i] == ' ' || head[i] == '\t'))
+		i++;
+	while (i < n && head[i] && head[i] != ' ' && head[i] != '\t' && head[i] != '\n' && k + 1 < sizeof out->interpreter)
+		out->interpreter[k++] = head[i++];
+	out->interpreter[k] = 0;
+	out->script = k > 0;
+}
+
+void pt_inspect(const char *path, struct pt_program *out)
+{
+	_Alignas(16) unsigned char head[1024];
+	out->untraced = NULL;
+	out->script = false;
+	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	if (fd < 0) {           /* executable but not readable: what kind it is shows when it announces itself, or does not */
+		if (fd == -EACCES && sys_fstatat(AT_FDCWD, path, &st, 0) == 0 && (st.st_mode & (S_ISUID | S_ISGID)))
+			out->untraced = "set-user-ID";
+		return;
+	}
+	long n = -1;
+	if (sys_fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISREG(st.st_mode))
+		n = PT_SYS4(SYS_pread64, fd, head, sizeof head, 0);
+	if (n > 2 && head[0] == '#' && head[1] == '!') {
+		interpreter(out, (const char *)head, (size_t)n);
+	} else if (n >= (long)sizeof(Elf64_Ehdr) && memcmp(head, ELFMAG, SELFMAG) == 0) {
+		const Elf64_Ehdr *e = (const Elf64_Ehdr *)head;
+		if (head[EI_CLASS] != ELFCLASS64 || e->e_machine != OUR_MACHINE)
+			out->untraced = "other ABI";
+		else if (!has_interpreter(fd, head, (size_t)n))
+			out->untraced = "static";
+		else if ((st.st_mode & S_ISUID && st.st_uid != (uid_t)PT_SYS0(SYS_geteuid)) ||
+			 ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && st.st_gid != (gid_t)PT_SYS0(SYS_getegid)))
+			out->untraced = "set-user-ID";
+		else if (PT_SYS4(SYS_fgetxattr, fd, "security.capability", NULL, 0) > 0)
+			out->untraced = "file capabilities";
+	}
+	sys_close(fd);
+}
