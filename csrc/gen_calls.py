@@ -200,7 +200,7 @@ def ops_c(rows: list[Row]) -> str:
     body = "".join(f'\t"{name}",\n' for name in ops(rows))
     count = len(ops(rows)) + 1
     return (
-        '#include "ops.h"\n\n'
+        '#include "calls.h"\n\n'
         f'const char *const pt_op_names[] = {{\n\t"",\n{body}}};\nconst unsigned pt_op_count = {count};\n'
     )
 

@@ -1,0 +1,2 @@
+extern const char *const pt_op_names[];
+extern const unsigned pt_op_count;
