@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
@@ -90,11 +91,35 @@ static bool adopt(const struct tree *tree)
 	return (uid_t)syscall(SYS_setfsuid, -1) == tree->uid && (gid_t)syscall(SYS_setfsgid, -1) == tree->gid;
 }
 
+/* Linux 6.11 ends the receiving call when nobody is left who could ask; before, only poll tells. */
+static bool wakes_at_end;
+
+static void look_at_kernel(void)
+{
+	struct utsname name;
+	int major = 0, minor = 0;
+	if (!uname(&name) && sscanf(name.release, "%d.%d", &major, &minor) == 2)
+		wakes_at_end = major > 6 || (major == 6 && minor >= 11);
+}
+
+/* false: the last process of the tree is gone. With a timeout of 0 only that is looked at. */
+static bool wait_for(int listener, int timeout)
+{
+	for (;;) {
+		struct pollfd p = { .fd = listener, .events = POLLIN };
+		int n = poll(&p, 1, timeout);
+		if (n < 0 && errno == EINTR)
+			continue;
+		return n == 0 || (n > 0 && (p.revents & POLLIN));
+	}
+}
+
 static void *serve(void *argument)
 {
 	struct tree *tree = argument;
 	struct seccomp_notif_sizes sizes;
-	struct pt_task t = { .sup = tree->sup, .listener = tree->listener };
+	static __thread struct pt_task t;
+	t = (struct pt_task){ .sup = tree->sup, .listener = tree->listener };
 	if (!adopt(tree) || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes))
 		goto out; /* closing the listener makes every call of the tree fail: closed, not open */
 	t.req = calloc(1, sizes.seccomp_notif + 64);
@@ -108,18 +133,13 @@ static void *serve(void *argument)
 		goto out;
 	(void)ioctl(tree->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6 */
 	for (;;) {
-		struct pollfd p = { .fd = tree->listener, .events = POLLIN };
-		if (poll(&p, 1, -1) < 0 && errno != EINTR)
-			break;
-		if (!(p.revents & POLLIN)) {
-			if (p.revents)
-				break; /* the last process of the tree is gone */
-			continue;
-		}
 		memset(t.req, 0, sizes.seccomp_notif);
+		if (!wakes_at_end && !wait_for(tree->listener, -1))
+			break;
 		if (ioctl(tree->listener, SECCOMP_IOCTL_NOTIF_RECV, t.req)) {
-			if (errno == ENOENT || errno == EINTR)
-				continue; /* killed before we looked */
+			/* killed before we looked; or the last process of the tree is gone */
+			if (errno == EINTR || (errno == ENOENT && wait_for(tree->listener, 0)))
+				continue;
 			break;
 		}
 		t.compat = t.req->data.arch == AUDIT_ARCH_I386;
@@ -267,6 +287,7 @@ int main(int argc, char **argv)
 	signal(SIGINT, SIG_IGN); /* Ctrl-C ends the build; the session ends us when it is done with it */
 	signal(SIGHUP, SIG_IGN);
 	pt_sup_guard();
+	look_at_kernel();
 	snprintf(path, sizeof path, "%s/policy", argv[1]);
 	const void *bytes = map(path, PROT_READ, &size);
 	sup.image = pt_image_check(bytes, size, &why, &offset);

@@ -52,6 +52,8 @@ struct pt_task {
 	bool answered;                 /* the reply went out already (a descriptor was handed over) */
 	struct { pid_t pid; uint32_t image; } images[64];
 	unsigned next_image;
+#define PT_NO_LINKS 4096u
+	uint64_t no_links[PT_NO_LINKS]; /* hashes of paths that are known to be no links, and to stay so */
 };
 
 enum pt_judge_flag {
@@ -74,7 +76,7 @@ bool pt_target_write(pid_t, uint64_t address, const void *from, size_t size);
 ssize_t pt_target_path(pid_t, int fd, char *out, size_t cap);
 void pt_target_ids(pid_t thread, pid_t *process, pid_t *parent);
 int pt_target_fd(pid_t, int fd);       /* a duplicate that shares its offset, or -errno */
-extern const struct pt_fs pt_target_fs; /* user: const pid_t * */
+extern const struct pt_fs pt_target_fs; /* user: struct pt_task * */
 
 /* --- supervisor_judge.c --- */
 /* Fill t->at for the path at `address` (0: none) relative to `fd`. 0, or an errno for the program; -1: nothing to judge, the kernel says what is wrong. */

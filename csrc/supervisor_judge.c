@@ -30,7 +30,7 @@ int pt_task_resolve_text(struct pt_task *t, int fd, const char *text, size_t len
 	}
 	t->full[base] = 0;
 	struct pt_fs fs = pt_target_fs;
-	fs.user = &t->pid;
+	fs.user = t;
 	/* `real` and `physical` were set to the task's buffers; the resolver may point the second at the first. */
 	pt_resolve(t->sup->image, &fs, t->full, base, flags, t->scratch, &t->at);
 	t->at.real[t->at.real_len] = 0;

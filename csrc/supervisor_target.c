@@ -101,7 +101,12 @@ int pt_target_fd(pid_t pid, int fd)
 /* "self" and "thread-self" mean the one that asks, not the one that looks. */
 static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
 {
-	const pid_t pid = *(const pid_t *)user;
+	struct pt_task *t = user;
+	const pid_t pid = t->pid;
+	const size_t path_len = strlen(path);
+	uint64_t hash = pt_hash_path(pt_image_seed(t->sup->image), path, path_len), *known = &t->no_links[hash % PT_NO_LINKS];
+	if (*known == hash && hash)
+		return -EINVAL;
 	if (!strncmp(path, "/proc/", 6) && (!strcmp(path + 6, "self") || !strcmp(path + 6, "thread-self"))) {
 		char text[64];
 		/* A thread's directory shows the same files as its process's, and works for both. */
@@ -111,7 +116,14 @@ static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
 		return (ssize_t)len;
 	}
 	ssize_t got = readlink(path, buf, size);
-	return got < 0 ? -errno : got;
+	if (got >= 0)
+		return got;
+	int err = errno;
+	/* What the session cannot write stays what it is; /proc belongs to nobody. */
+	if (err == EINVAL && strncmp(path, "/proc", 5) && !(t->sup->flags & PT_IMG_AUDIT) &&
+	    pt_decide(t->sup->image, PT_WRITE, path, path_len).action == PT_DENY)
+		*known = hash;
+	return -err;
 }
 
 static int fs_exists(void *user, const char *path)
