@@ -1,7 +1,7 @@
 /*
- * porttrace-supervisor DIR/N: serves one policy of a session until its standard
+ * porttrace-supervisor [--alone] DIR/N: serves one policy of a session until its standard
  * input ends (port has gone, or has stopped the trace). Says "ready" on its
- * standard output once launchers can connect.
+ * standard output once launchers can connect. --alone: no injected library announces programs, so all are announced here.
  */
 #include "supervisor.h"
 
@@ -272,8 +272,13 @@ int main(int argc, char **argv)
 	size_t size, offset;
 	const char *why = "";
 	char path[4096];
+	if (argc == 3 && !strcmp(argv[1], "--alone")) {
+		sup.alone = true;
+		argv++;
+		argc--;
+	}
 	if (argc != 2 || argv[1][0] != '/' || strlen(argv[1]) > 4000)
-		fail("usage: porttrace-supervisor DIR/N (started by a session)");
+		fail("usage: porttrace-supervisor [--alone] DIR/N (started by a session)");
 	/* In a port that has switched only its effective uid, root is still there to be had. */
 	if (geteuid() && !getuid())
 		(void)!setresuid((uid_t)-1, 0, (uid_t)-1);

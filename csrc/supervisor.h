@@ -32,6 +32,7 @@ struct pt_sup_call {
 struct pt_sup {
 	const struct pt_image *image;
 	uint32_t flags;
+	bool alone;                    /* no injected library in the session: every program is announced here */
 	struct pt_events *events;
 	atomic_ulong calls, refused, trees;
 };

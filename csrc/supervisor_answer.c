@@ -304,7 +304,7 @@ static int answer_exec(struct pt_task *t)
 		if (fd >= 0)
 			close(fd);
 		if (got < 2 || head[0] != '#' || head[1] != '!') {
-			if (access(t->at.physical, X_OK) == 0 && !is_traced_elf(head, got))
+			if (access(t->at.physical, X_OK) == 0 && (t->sup->alone || !is_traced_elf(head, got)))
 				pt_task_announce(t, t->at.real, t->at.real_len);
 			break;
 		}

@@ -133,7 +133,7 @@ class Trace:
             self._supervise()
 
     def _supervise(self) -> None:
-        supervisor = Supervisor(self.directory)
+        supervisor = Supervisor(self.directory, alone="tracelib" not in self.session.tiers)
         try:
             supervisor.start()
         except PorttraceError as error:
@@ -188,15 +188,16 @@ class Trace:
     def launch_argv(self) -> list[str]:
         """Words to put before a command: they take the build user's ids for good, raise the fence, set the library."""
         words = [os.fspath(self.session.directory / "launch")]
-        if "tracelib" in self.session.tiers:
+        traced = "tracelib" in self.session.tiers
+        if traced or self._supervisor is not None:
             words += ["--session", os.fspath(self.directory)]
+        if self._supervisor is not None:
+            # With the library inside, only programs that it cannot enter need answers; without it the whole tree does.
+            words += ["--supervise=auto"] if traced else ["--supervise", "--no-preload"]
         identity = self.identity
         if not identity.is_current:
             groups = ",".join(map(str, identity.groups or (identity.gid,)))
             words += ["--uid", str(identity.uid), "--gid", str(identity.gid), "--groups", groups]
-        if self._supervisor is not None and "tracelib" not in self.session.tiers:
-            # Without the library inside, every call of the whole tree is answered by the supervisor.
-            words += ["--session", os.fspath(self.directory), "--supervise"]
         if self._fenced:
             words.append(f"--fence={self.directory / fence.LIST_NAME}")
         return [*words, "--"]

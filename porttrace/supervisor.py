@@ -52,12 +52,14 @@ def supervisor_available() -> bool:
 class Supervisor:
     """Serves the session directory `directory` (``N/``: its ``policy`` and ``events`` must be there).
 
-    `program` is the installed ``porttrace-supervisor`` unless named. Also a context manager.
+    `alone`: no injected library announces the session's programs. `program` is the installed
+    ``porttrace-supervisor`` unless named. Also a context manager.
     """
 
-    def __init__(self, directory: Path, program: Path | None = None) -> None:
+    def __init__(self, directory: Path, program: Path | None = None, *, alone: bool = False) -> None:
         self.directory = directory
         self._program = program or Path(str(resources.files("porttrace") / "porttrace-supervisor"))
+        self._alone = alone
         self._process: subprocess.Popen[bytes] | None = None
         self.stats = SupervisorStats((0, 0))
 
@@ -77,7 +79,7 @@ class Supervisor:
         try:
             # In a process group of its own: Ctrl-C at the terminal is for the build, which still needs answers then.
             self._process = subprocess.Popen(
-                [self._program, self.directory],
+                [self._program, *(["--alone"] if self._alone else []), self.directory],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
