@@ -188,7 +188,7 @@ def _regex(path: bytes) -> str:
 
 
 def _physical(path: bytes) -> list[bytes]:
-    """The path, and the real one where links lead elsewhere: Seatbelt sees only that (``/private/tmp`` for ``/tmp``)."""
+    """The path, and the real one where links lead elsewhere: Seatbelt sees that (``/private/tmp``)."""
     real = os.path.realpath(path)
     return [path] if real == path else [path, real]
 
