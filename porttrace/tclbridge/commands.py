@@ -7,6 +7,7 @@ value that has a text form in Tcl, or raises :class:`TclError`. tkinter's host (
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -72,11 +73,14 @@ class Core:
             self._backend = Backend(caller=self._caller, host_pid=self._host_pid, alive=self._alive)
         return self._backend
 
-    def invoke(self, client: str = "", command: str = "", *words: str) -> tuple[str, TclValue, str]:
+    def invoke(self, client: str = "", command: str = "", *words: str) -> tuple[str, TclValue, str, int]:
         """Run one command; never raises for what a caller can get wrong.
 
-        Returns (``ok`` or ``error``, the value or the message, Tcl's errorCode as a list's text).
+        Returns (``ok`` or ``error``, the value or the message, Tcl's errorCode as a list's text, the core's process).
         """
+        return *self._invoke(client, command, words), os.getpid()
+
+    def _invoke(self, client: str, command: str, words: tuple[str, ...]) -> tuple[str, TclValue, str]:
         function = COMMANDS.get(command)
         if function is None:
             return "error", f'porttrace: unknown command "{command}"', "PORTTRACE UNKNOWN"
@@ -144,8 +148,6 @@ def _hello(client: Client, words: list[str]) -> TclValue:
 @command("pid", 0, 0, "")
 def _pid(client: Client, words: list[str]) -> TclValue:
     """The process in which the core runs."""
-    import os
-
     return os.getpid()
 
 

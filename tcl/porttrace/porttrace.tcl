@@ -23,6 +23,9 @@ namespace eval porttrace {
     # Whether a trace that this interpreter started is running.
     variable tracing 0
 
+    # The core that traces: its process id.
+    variable trace_core ""
+
     # What messages are shown at the least in a program that has no ui_*.
     variable verbose 0
 
@@ -48,12 +51,20 @@ if {[llength [info commands ::exit]] && ![llength [info commands ::porttrace::co
 # @param args    its words
 proc porttrace::call {command args} {
     variable client
+    variable tracing
+    variable trace_core
     if {[llength [info commands ::porttrace::core::invoke]]} {
         set answer [::porttrace::core::invoke $client $command {*}$args]
     } else {
         set answer [transport::request [list $client $command {*}$args]]
     }
-    lassign $answer status value code
+    lassign $answer status value code core
+    if {$tracing && $core ne $trace_core && [lrange $code 0 1] ne {PORTTRACE CORE}} {
+        # Another core than the one that traces: an answer of "nothing found" would be a lie.
+        set status error
+        set value "porttrace: the core of this phase is gone; its trace is lost"
+        set code {PORTTRACE CORE DIED}
+    }
     if {$status ne "ok"} {
         return -level 1 -code error -errorcode $code $value
     }
@@ -78,7 +89,7 @@ proc porttrace::context {args} {
 # @param workpath the directory that the build may write to
 proc porttrace::trace_start {workpath} {
     variable tracing
-    variable client
+    variable trace_core
     if {$tracing} {
         # of a former phase that ended without a word; its core may be gone
         catch trace_stop
@@ -88,6 +99,7 @@ proc porttrace::trace_start {workpath} {
     upvar 1 target target
     gather_context [expr {[info exists target] ? $target : ""}]
     set environment [call trace_start [file normalize $workpath]]
+    set trace_core [call pid]
     set tracing 1
     apply_environment $environment
     inport::install

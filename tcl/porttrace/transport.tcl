@@ -28,8 +28,8 @@ proc porttrace::transport::interpreter {} {
         lappend tried $::env(PORTTRACE_PYTHON)
     } else {
         set record [file join $directory interpreter]
-        if {[file isfile $record]} {
-            set channel [open $record r]
+        if {[::tcl::file::isfile $record]} {
+            set channel [[own open] $record r]
             fconfigure $channel -encoding utf-8
             lappend tried [string trim [read $channel]]
             close $channel
@@ -38,7 +38,7 @@ proc porttrace::transport::interpreter {} {
         lappend tried [file join {*}[lrange [file split $directory] 0 end-6] bin python3]
     }
     foreach candidate $tried {
-        if {[file pathtype $candidate] eq "absolute" && [file executable $candidate]} {
+        if {[file pathtype $candidate] eq "absolute" && [::tcl::file::executable $candidate]} {
             return $candidate
         }
     }
@@ -51,7 +51,8 @@ proc porttrace::transport::interpreter {} {
 # Send one request and wait for its answer.
 #
 # @param words {client command arg ...}
-# @return {status value errorcode}
+# @return {status value errorcode core}: what went wrong with the core itself is
+#         a status of error too, because errors lose their code between threads
 proc porttrace::transport::request {words} {
     variable thread
     if {$thread eq ""} {
@@ -60,10 +61,14 @@ proc porttrace::transport::request {words} {
     if {$thread eq "none"} {
         return [direct $words]
     }
-    if {[catch {thread::send $thread [list ::porttrace::transport::direct $words]} answer options]} {
-        return -code error -errorcode [dict get $options -errorcode] $answer
-    }
-    return $answer
+    return [thread::send $thread [list ::porttrace::transport::direct $words]]
+}
+
+##
+# One of Tcl's own commands, also while a guard stands in front of it.
+proc porttrace::transport::own {name} {
+    set real ::porttrace::inport::real::$name
+    return [expr {[llength [info commands $real]] ? $real : "::$name"}]
 }
 
 ##
@@ -89,23 +94,23 @@ proc porttrace::transport::find_thread {} {
 # Talk to the core from the interpreter that owns the pipe.
 proc porttrace::transport::direct {words} {
     variable pipe
-    if {$pipe eq ""} {
-        start
-    }
-    set body [encoding convertto utf-8 $words]
     if {[catch {
+        if {$pipe eq ""} {
+            start
+        }
+        set body [encoding convertto utf-8 $words]
         puts -nonewline $pipe "[string length $body]\n$body"
         flush $pipe
         drain
-        set answer [receive]
-    } message options]} {
+        receive
+    } answer options]} {
         give_up
         set code [dict get $options -errorcode]
         if {[lrange $code 0 1] ne {PORTTRACE CORE}} {
-            set message "porttrace: the core cannot be reached any more ($message); its trace is lost"
+            set answer "porttrace: the core cannot be reached any more ($answer); its trace is lost"
             set code {PORTTRACE CORE DIED}
         }
-        return -code error -errorcode $code $message
+        return [list error $answer $code ""]
     }
     return $answer
 }
@@ -114,7 +119,7 @@ proc porttrace::transport::start {} {
     variable pipe
     set python [interpreter]
     # -I: neither the build's PYTHON* variables nor its directories matter
-    if {[catch {open |[list $python -I -m porttrace.tclbridge.coprocess] r+} channel]} {
+    if {[catch {[own open] |[list $python -I -m porttrace.tclbridge.coprocess] r+} channel]} {
         return -code error -errorcode {PORTTRACE CORE START} "porttrace: the core does not start: $channel"
     }
     fconfigure $channel -translation binary -buffering full -blocking 0
@@ -198,7 +203,7 @@ proc porttrace::transport::give_up {} {
     catch {close $pipe}
     set pipe ""
     foreach process $processes {
-        catch {exec kill -KILL $process 2>/dev/null}
+        catch {[own exec] kill -KILL $process 2>/dev/null}
     }
 }
 
