@@ -18,6 +18,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy scripts/*.py
 
 distfiles: setup   # make the tree's own tarballs again from their sources
 	$(BIN)/python scripts/distfiles.py
