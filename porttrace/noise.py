@@ -1,0 +1,111 @@
+"""Known harmless probes: which findings say nothing about a port.
+
+The knowledge is in ``porttrace/data/noise.toml``. A finding is classed only when that is safe: a file of another port,
+a write or an untraced process never is noise, and some paths are only as long as nothing is there.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Protocol
+
+__all__ = ["NoiseClass", "classes", "classify", "classify_finding"]
+
+_HOMES = ("/root", "/home/*", "/Users/*", "/var/root", "/private/var/root", "/var/empty", "/nonexistent")
+_KINDS = frozenset({"hidden", "absent", "unowned"})
+
+
+class _Program(Protocol):
+    @property
+    def exe(self) -> str: ...
+
+
+class _Finding(Protocol):
+    @property
+    def kind(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def programs(self) -> Sequence[_Program]: ...
+
+
+def _regex(globs: Iterable[str]) -> re.Pattern[str] | None:
+    patterns = []
+    for glob in globs:
+        for full in [home + glob[1:] for home in _HOMES] if glob.startswith("~/") else [glob]:
+            parts = [_translate(part) for part in full.split("**")]
+            patterns.append(".*".join(parts))
+    return re.compile("|".join(patterns), re.DOTALL) if patterns else None
+
+
+def _translate(glob: str) -> str:
+    out = []
+    for token in re.findall(r"\[[^\]]+\]|.", glob, re.DOTALL):
+        if token == "*":
+            out.append("[^/]*")
+        elif token == "?":
+            out.append("[^/]")
+        elif len(token) > 1:
+            out.append("[^" + token[2:] if token[1] == "!" else token)
+        else:
+            out.append(re.escape(token))
+    return "".join(out)
+
+
+@dataclass(frozen=True)
+class NoiseClass:
+    """One class of ``noise.toml``."""
+
+    name: str
+    why: str
+    paths: re.Pattern[str] | None
+    absent: re.Pattern[str] | None
+    programs: tuple[str, ...] = ()
+
+    def matches(self, path: str, program: str, absent: bool) -> bool:
+        """Is a probe of ``path`` by the executable ``program`` of this class?"""
+        if self.programs:
+            name = program.rpartition("/")[2]
+            if not any(fnmatch.fnmatchcase(name, glob) for glob in self.programs):
+                return False
+        if self.paths and self.paths.fullmatch(path):
+            return True
+        return absent and self.absent is not None and self.absent.fullmatch(path) is not None
+
+
+@cache
+def classes() -> tuple[NoiseClass, ...]:
+    """All classes, in the order of the data."""
+    data = tomllib.loads((files("porttrace") / "data" / "noise.toml").read_text(encoding="utf-8"))
+    return tuple(
+        NoiseClass(
+            c["name"], c["why"], _regex(c.get("paths", ())), _regex(c.get("absent", ())), tuple(c.get("programs", ()))
+        )
+        for c in data["class"]
+    )
+
+
+def classify(path: str, program: str, absent: bool = False) -> str | None:
+    """Name of the class to which a probe of ``path`` by ``program`` belongs; ``None``: it is to be shown.
+
+    ``absent``: nothing exists at the path.
+    """
+    return next((c.name for c in classes() if c.matches(path, program, absent)), None)
+
+
+def classify_finding(finding: _Finding) -> str | None:
+    """Name of the class of a whole finding: every program that asked must have been a known one."""
+    if str(finding.kind) not in _KINDS:
+        return None
+    absent = str(finding.kind) == "absent"
+    programs = [program.exe for program in finding.programs] or [""]
+    for c in classes():
+        if all(c.matches(finding.path, program, absent) for program in programs):
+            return c.name
+    return None
