@@ -32,6 +32,8 @@ class Image:
     exe: bytes
     name: str
     parent: Image | None = None
+    announced: bool = True
+    """Whether an exec record of its start was seen."""
 
     def chain(self) -> list[Image]:
         """This image's ancestors up to the phase, outermost first, and itself."""
@@ -64,8 +66,14 @@ class ProcessTree:
         for event in sorted(events, key=lambda e: e.time):
             if event.kind is Kind.EXEC:
                 # A second record with an errno says that the call came back: nothing was started.
+                spawned = latest.get(event.pid)
+                by = tree.images.get(event.image)
                 if event.error:
                     pending.pop(event.pid, None)
+                elif spawned and not spawned.announced and by is not None and by.pid != event.pid:
+                    # posix_spawn knows the pid only when the child may have spoken already.
+                    spawned.parent, spawned.announced = by, True
+                    spawned.name = _name(spawned.exe, event.asked or event.path)
                 else:
                     pending[event.pid] = event
             elif event.kind is Kind.PROCESS:
@@ -77,7 +85,8 @@ class ProcessTree:
                     event.path,
                     _name(event.path, (target.asked or target.path) if target else b""),
                 )
-                # Without an exec record (posix_spawn does not know the pid yet) the parent process's image did it.
+                image.announced = target is not None
+                # Without an exec record (yet) the parent process's image did it.
                 parent = event.parent or (target.image if target else 0)
                 image.parent = tree.images.get(parent) or latest.get(event.pid) or latest.get(event.ppid)
                 tree.images[event.image] = image

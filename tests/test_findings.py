@@ -235,6 +235,17 @@ def test_a_posix_spawned_process_hangs_below_its_parent_process(writer: Writer) 
     assert image
 
 
+def test_a_posix_spawn_may_be_recorded_after_its_child_spoke(writer: Writer) -> None:
+    image = chain(writer)
+    spawned = writer.process(70, 12, b"/usr/bin/x86_64-linux-gnu-as")
+    writer.put(Kind.EXEC, b"/usr/bin/as", pid=70, image=image)
+    writer.find(spawned, Outcome.HIDE, "read", b"/x", pid=70)
+    writer.put(Kind.EXEC, b"/bin/true", pid=70, image=spawned)  # and then it becomes another program, which is silent
+    found = {finding.kind: finding for finding in findings(writer)}
+    assert found[FindingKind.HIDDEN].programs[0].chain == ("configure", "cc", "cc1", "as")
+    assert found[FindingKind.UNTRACED].path == "/bin/true"
+
+
 def elf(static: bool, machine: int | None = None) -> bytearray:
     """The head of an executable: one program header, PT_INTERP or PT_LOAD."""
     with Path("/proc/self/exe").open("rb") as file:
