@@ -11,6 +11,8 @@ namespace eval portutil {
 	variable fence_phases {fetch checksum extract patch configure build test destroot archive install activate deactivate}
 	# option -> word -> {file line}
 	variable allowance_places [dict create]
+	# Whether a trace session is open.
+	variable tracing 0
 }
 
 proc portutil::note_allowance {option action words} {
@@ -59,25 +61,18 @@ unset portutil::kind portutil::phase
 dict set portutil::line_hooks trace.* portutil::note_allowance
 dict set portutil::line_hooks *.trace_* portutil::note_allowance
 
-# For one phase: a list of {map action path target phase origin}, in the order in which they decide: what was said
-# for this phase first, hiding before allowing. map: read, write. action: + allow, - hide, > redirect.
-# phase is "" where every phase is meant.
+# For one phase: a list of {kind path origin target}, in the order in which they decide: what was said for this
+# phase first, hiding before allowing. kind: read, write, hide, redirect (then with a target).
 proc portutil::allowances {phase} {
 	variable allowance_places
 	set rows {}
-	foreach {scope form} [list $phase $phase.trace_ "" trace.] {
+	foreach form [list $phase.trace_ trace.] {
 		foreach kind {hide read write} {
 			set option $form$kind
 			if {![exists $option]} {
 				continue
 			}
 			foreach word [option $option] {
-				set path $word
-				set target ""
-				set action [expr {$kind eq "hide" ? "-" : "+"}]
-				if {[regexp {^(.*?)=>(.*)$} $word -> path target]} {
-					set action >
-				}
 				set origin $option
 				if {[dict exists $allowance_places $option $word]} {
 					lassign [dict get $allowance_places $option $word] file line
@@ -85,12 +80,10 @@ proc portutil::allowances {phase} {
 						set origin "$option, line $line of $file"
 					}
 				}
-				foreach map [expr {$kind eq "hide" ? {read write} : $kind}] {
-					lappend rows [list $map $action $path $target $scope $origin]
-				}
-				# What may be written may be read.
-				if {$kind eq "write" && $action eq "+"} {
-					lappend rows [list read + $path "" $scope $origin]
+				if {[regexp {^(.*?)=>(.*)$} $word -> path target]} {
+					lappend rows [list redirect $path $origin $target]
+				} else {
+					lappend rows [list $kind $word $origin ""]
 				}
 			}
 		}
@@ -101,16 +94,27 @@ proc portutil::allowances {phase} {
 # ---- the trace session of one target ----------------------------------------------------------------------------
 
 proc portutil::trace_begin {target} {
-	global workpath
+	global workpath portdbpath env
+	variable tracing
+	trace_library
 	package require porttrace
 	set rows [portutil::allowances $target]
 	foreach row $rows {
-		lassign $row map action path redirect scope origin
-		ui_info "$target [expr {$action eq {+} ? "may also $map" : $action eq {-} ? "must not see" : "finds $redirect in the place of"}]\
-			$path ($origin)"
+		lassign $row kind path origin redirected
+		set may [dict get {read "may also read $path" write "may also read and write $path" hide "must not see $path"
+			redirect "finds $redirected in the place of $path"} $kind]
+		ui_info "$target [subst -nocommands -nobackslashes $may] ($origin)"
 	}
-	trace_context $target [option name] [option portpath] [option distpath] [option prefix] $rows
+	set registry [file join $portdbpath registry registry.db]
+	set extra {}
+	if {[tbool configure.ccache]} {
+		lappend extra $env(CCACHE_DIR)
+	}
+	porttrace::context port [option subport] phase $target prefix [option prefix] portpath [option portpath] \
+		distpath [option distpath] registry [expr {[file exists $registry] ? $registry : ""}] \
+		allowances $rows extra $extra sdk [option ports_sdk]
 	porttrace::trace_start $workpath
+	set tracing 1
 	if {$target ni {activate archive deactivate install}} {
 		porttrace::trace_enable_fence
 	}
@@ -120,6 +124,20 @@ proc portutil::trace_begin {target} {
 }
 
 proc portutil::trace_end {} {
-	porttrace::trace_check_violations
-	porttrace::trace_stop
+	variable tracing
+	try {
+		porttrace::trace_check_violations
+	} finally {
+		set tracing 0
+		porttrace::trace_stop
+	}
+}
+
+# The words before a command line that put it behind the fence, or at least give up root's ids.
+proc portutil::launch_words {} {
+	variable tracing
+	if {$tracing} {
+		return [porttrace::call launcher]
+	}
+	return [id_words]
 }

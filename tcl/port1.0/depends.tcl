@@ -126,3 +126,11 @@ proc portutil::traced_ports {target} {
 	}
 	return [lsort [registry_closure $names]]
 }
+
+# Whether nothing has to be installed for a dependency.
+proc portutil::is_satisfied {spec} {
+	if {[registry_active [lindex [split $spec :] end]] ne ""} {
+		return 1
+	}
+	return [expr {[portutil::satisfying_file $spec] ne ""}]
+}

@@ -32,7 +32,7 @@ proc system {args} {
 	if {![file isdirectory $directory]} {
 		return -code error "system: the directory $directory does not exist"
 	}
-	set status [spawn $directory $nice [array get ::env] [lindex $args 0]]
+	set status [spawn $directory $nice [array get ::env] [portutil::launch_words] [lindex $args 0]]
 	if {$status != 0} {
 		set line [lindex [split [lindex $args 0] \n] 0]
 		ui_info "Command failed: $line"
@@ -271,7 +271,7 @@ proc reinplace {args} {
 		if {![file isfile $path]} {
 			return -code error "reinplace: $path: No such file or directory"
 		}
-		set status [sed_in_place $flags $locale $expression $path]
+		set status [sed_in_place [portutil::launch_words] $flags $locale $expression $path]
 		if {$status eq "unchanged" && !$quiet} {
 			ui_warn "reinplace $expression didn't change anything in $path"
 		}
@@ -335,4 +335,54 @@ proc findBinary {program {fixed ""}} {
 		return $fixed
 	}
 	return [binaryInPath $program]
+}
+
+# ---- Tcl's own ways to start a program -------------------------------------------------------------------------
+#
+# Where only the effective ids are lowered, a child of exec and open| would have root as its real user, and could
+# take it back. In a traced phase the package porttrace stands in front of both commands and does this itself.
+
+rename exec portutil::tcl_exec
+rename open portutil::tcl_open
+
+proc exec {args} {
+	if {!$portutil::tracing} {
+		set args [portutil::with_ids $args]
+	}
+	tailcall portutil::tcl_exec {*}$args
+}
+
+proc open {name args} {
+	if {!$portutil::tracing && [string index $name 0] eq "|"} {
+		set name |[portutil::with_ids [string range $name 1 end]]
+	}
+	tailcall portutil::tcl_open $name {*}$args
+}
+
+# A pipeline's words, with the launcher before each of its commands.
+proc portutil::with_ids {words} {
+	set launcher [id_words]
+	if {![llength $launcher]} {
+		return $words
+	}
+	set result {}
+	while {[string match -* [lindex $words 0]]} {
+		set words [lassign $words flag]
+		lappend result $flag
+		if {$flag eq "--"} {
+			break
+		}
+	}
+	set first 1
+	foreach word $words {
+		if {$first} {
+			lappend result {*}$launcher
+			set first 0
+		}
+		lappend result $word
+		if {$word in {| |&}} {
+			set first 1
+		}
+	}
+	return $result
 }

@@ -32,10 +32,12 @@ default add_users {}
 default install.user root
 default install.group [expr {$tcl_platform(os) eq "Darwin" ? "wheel" : "root"}]
 
-# Keywords whose effect a build cannot do without: named, with the place.
+# A keyword that is not supported is an error that names it; portutil::error_place adds file and line.
 proc unknown {args} {
 	set word [lindex $args 0]
+	# Tcl's own library is loaded on first use too.
+	if {[auto_load $word [uplevel 1 {::namespace current}]]} {
+		return [uplevel 1 $args]
+	}
 	return -code error -errorcode {PORT KEYWORD} "unsupported keyword or command \"$word\""
 }
-
-# Not supported as ways to fetch: an error at fetch, not silence. See portfetch.tcl.

@@ -49,3 +49,77 @@ proc tbool {name} {
 	upvar #0 $name value
 	return [expr {[info exists value] && [string is true -strict $value]}]
 }
+
+proc portutil::value_or_empty {option} {
+	upvar #0 $option value
+	return [expr {[info exists value] ? $value : ""}]
+}
+
+# Sources every phase of this directory, portmain first.
+proc portutil::load_phases {} {
+	variable directory
+	uplevel #0 [list source -encoding utf-8 [file join $directory portmain.tcl]]
+	foreach file [lsort [glob -directory $directory port*.tcl]] {
+		if {[file tail $file] ni {portutil.tcl portmain.tcl}} {
+			uplevel #0 [list source -encoding utf-8 $file]
+		}
+	}
+}
+
+# The first command of a Portfile.
+proc PortSystem {version} {
+	if {$version ne "1.0"} {
+		return -code error "PortSystem $version: this is PortSystem 1.0"
+	}
+	set ::portutil::system_seen 1
+	return
+}
+
+# Evaluates a Portfile and decides its variants. Errors carry the trace from which portutil::error_place reads.
+proc portutil::evaluate {portfile} {
+	variable system_seen 0
+	# Tcl reports an unbalanced brace where it gives up or not at all (a comment hides it): find the command's start.
+	portutil::check_complete $portfile
+	uplevel #0 [list source -encoding utf-8 $portfile]
+	if {!$system_seen} {
+		return -code error "the command \"PortSystem 1.0\" is missing"
+	}
+	foreach option {name version} {
+		if {[portutil::value_or_empty $option] eq ""} {
+			return -code error "$option is not set"
+		}
+	}
+	if {$::subport eq ""} {
+		set ::subport $::name
+	} elseif {![string equal -nocase $::subport $::name] && $::subport ni $portutil::subports} {
+		return -code error "there is no port $::subport in this Portfile: it has [join [concat [list $::name] $portutil::subports] {, }]"
+	}
+	if {[string equal -nocase $::subport $::name]} {
+		set ::subport $::name
+	}
+	portutil::eval_variants
+}
+
+proc portutil::check_complete {portfile} {
+	set channel [open $portfile r]
+	fconfigure $channel -encoding utf-8
+	set lines [split [read $channel] \n]
+	close $channel
+	set command ""
+	set start 0
+	set number 0
+	foreach line $lines {
+		incr number
+		if {$command eq ""} {
+			set start $number
+		}
+		append command $line \n
+		if {[info complete $command] && ![regexp {(^|[^\\])(\\\\)*\\\n$} $command]} {
+			set command ""
+		}
+	}
+	if {$command ne "" && ![info complete $command]} {
+		return -code error -errorinfo "incomplete\n    (file \"$portfile\" line $start)" \
+			"a brace, bracket or quote that is opened here is never closed"
+	}
+}

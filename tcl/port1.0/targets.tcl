@@ -51,7 +51,10 @@ proc target_provides {item args} {
 	foreach name $args {
 		interp alias {} pre-$name {} portutil::block pre $item
 		interp alias {} post-$name {} portutil::block post $item
-		interp alias {} $name {} portutil::block main $item
+		if {$name ne "load"} {
+			# Tcl's own load is what packages are loaded with
+			interp alias {} $name {} portutil::block main $item
+		}
 		set procedure [dict get $portutil::items $item procedure]
 		proc ::do-$name {args} [list $procedure $item]
 	}

@@ -1,0 +1,160 @@
+"""The command ``port``."""
+
+from __future__ import annotations
+
+import contextlib
+import getopt
+import os
+import signal
+import sys
+import tkinter
+from importlib.resources import files
+from pathlib import Path
+from types import FrameType
+
+from porttrace.errors import PorttraceError
+from porttrace.identity import Identity
+from porttrace.porttool.commands import HostCommands, Interrupted
+from porttrace.porttool.host import Host
+from porttrace.porttool.settings import Settings
+from porttrace.porttool.ui import Ui
+from porttrace.tclbridge import tcllist
+
+__all__ = ["main"]
+
+USAGE = """\
+usage: port [options] ACTION [NAME [@VERSION] [+VARIANT ...] [KEY=VALUE ...] ...]
+
+Actions
+  fetch checksum extract patch configure build test destroot archive
+  install activate deactivate uninstall clean
+  installed contents provides deps info list
+
+Options
+  -t              trace mode: a phase sees its declared dependencies only
+  -k              keep the work directory after an installation
+  -n              leave the dependencies alone
+  -f              force
+  -s              build from source even where an archive is at hand
+  -b              use archives only, build nothing
+  -v, -d, -q      more output, debugging output, errors only
+  -D PORTDIR      the port in this directory
+  --prefix DIR    the prefix (its configuration is DIR/etc/macports/macports.conf)
+  --with-trace-sdk=NAME
+                  show the SDK (or sysroot) NAME in the place of /, in trace mode
+  -h, --help      this text
+
+Examples
+  port -t install foo              build foo inside the fence, with its dependencies, and install it
+  port -v -t test foo +doc         run the tests of a variant; say all that was asked for
+  port -D ./ports/devel/foo build  build the port in a directory
+  port -k install foo build.jobs=1 keep the work directory; set an option of the Portfile
+  port installed                   list what is installed
+"""
+_FLAGS = {"-t": "trace", "-k": "keep", "-n": "nodeps", "-f": "force", "-s": "source", "-b": "binary"}
+_LEVELS = {"-q": 0, "-v": 2, "-d": 3}
+
+
+def main() -> int:
+    """Entry point. Returns the exit status: 0, 1 where something failed, 2 for a wrong command line."""
+    os.umask(0o022)
+    argv = sys.argv[1:]
+    try:
+        given, words = getopt.getopt(argv, "tknfsbdvqD:h", ["prefix=", "with-trace-sdk=", "help"])
+    except getopt.GetoptError as error:
+        return _wrong(str(error))
+    ui = Ui()
+    options: dict[str, str] = {}
+    prefix = None
+    for name, value in given:
+        if name in ("-h", "--help"):
+            print(USAGE, end="")
+            return 0
+        if name in _LEVELS:
+            ui.level = _LEVELS[name]
+        elif name in _FLAGS:
+            options[_FLAGS[name]] = "1"
+        elif name == "-D":
+            options["portdir"] = value
+        elif name == "--prefix":
+            prefix = Path(value)
+        else:
+            options["sdk"] = value
+    if not words:
+        return _wrong("no action given")
+    try:
+        return _run(ui, prefix, options, words)
+    except PorttraceError as error:
+        ui.say("error", str(error))
+        return 1
+
+
+def _wrong(reason: str) -> int:
+    print(f"port: {reason} (port --help shows what there is)", file=sys.stderr)
+    return 2
+
+
+def _build_user(settings: Settings) -> Identity | None:
+    if os.geteuid() != 0 or settings["macportsuser"] == "root":
+        return None
+    try:
+        return Identity.named(settings["macportsuser"])
+    except PorttraceError as error:
+        raise PorttraceError(f"{settings.file}: macportsuser: {error}") from None
+
+
+def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str]) -> int:
+    settings = Settings(prefix, lambda text: ui.say("warn", text))
+    from porttrace.porttool.registry_commands import RegistryCommands
+
+    build_user = _build_user(settings)
+    if settings.flag("portverbose") and ui.level == 1:
+        ui.level = 2
+    commands = HostCommands(ui, settings, build_user)
+
+    def stop(number: int) -> None:
+        commands.stopped_by = number
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        first = commands.stopped_by is None
+        commands.stopped_by = number
+        if first:  # the second one must not disturb the cleaning up
+            raise Interrupted(number)
+
+    host = Host(stop)
+    host.register(commands.table())
+    registry = RegistryCommands(settings.portdbpath, settings.prefix, ui.say, build_user)
+    host.register(registry.table())
+    status = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, on_signal)
+        host.run("source", str(files("porttrace") / "tcl" / "port.tcl"))
+        status = int(host.run("::port::main", tcllist.join(options_list(options)), *words))
+    except (Interrupted, KeyboardInterrupt):
+        pass
+    except tkinter.TclError as error:
+        if commands.stopped_by is None:
+            ui.say("error", str(error).split("\n")[0])
+            ui.say("debug", str(host.run("set", "::errorInfo")))
+    finally:
+        with contextlib.suppress(Interrupted):
+            commands.privileges("root")
+        host.close()
+        ui.progress("")
+    if commands.stopped_by is not None:
+        # Die of the signal, as everybody expects of a program that was interrupted.
+        sys.stdout.flush()
+        signal.signal(commands.stopped_by, signal.SIG_DFL)
+        os.kill(os.getpid(), commands.stopped_by)
+    return status
+
+
+def options_list(options: dict[str, str]) -> list[str]:
+    """A dict as the words of a Tcl dict."""
+    return [word for pair in options.items() for word in pair]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""What port says: on the terminal by level, and everything into the log of the port that is worked on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+__all__ = ["LEVELS", "Ui"]
+
+#: From silent to talkative. A message is shown where its level is at most the user's.
+LEVELS = {"error": 0, "warn": 0, "msg": 1, "notice": 1, "info": 2, "debug": 3}
+_PREFIX = {"error": "Error: ", "warn": "Warning: ", "debug": "DEBUG: "}
+
+
+class Ui:
+    """Messages of one run. ``level`` is 0 with -q, 1 by default, 2 with -v, 3 with -d."""
+
+    def __init__(self, level: int = 1) -> None:
+        self.level = level
+        self.phase = "main"
+        self._logs: list[IO[str]] = []
+        self._progress = ""
+        self.terminal = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+    def say(self, level: str, text: str) -> None:
+        """Show a message of `level` (a key of :data:`LEVELS`) and log it."""
+        for log in self._logs[-1:]:
+            for line in text.split("\n"):
+                log.write(f":{level}:{self.phase} {line}\n")
+        if LEVELS[level] > self.level:
+            return
+        self.progress("")
+        stream = sys.stderr if level in ("error", "warn", "debug") else sys.stdout
+        # Who reads our output may have gone: that must not stop a build half-way.
+        with contextlib.suppress(BrokenPipeError):
+            stream.write(f"{_PREFIX.get(level, '')}{text}\n".encode("utf-8", "replace").decode("utf-8"))
+            stream.flush()
+
+    def progress(self, text: str) -> None:
+        """A line on the terminal that the next message replaces; nothing where there is no terminal."""
+        if not self.terminal or self.level != 1 or text == self._progress:
+            return
+        sys.stderr.write("\r\x1b[K" + text)
+        sys.stderr.flush()
+        self._progress = text
+
+    def push_log(self, path: Path) -> None:
+        """Log to `path` from now on. Raises OSError where it cannot be written."""
+        self._logs.append(path.open("a", encoding="utf-8", errors="replace", buffering=1))
+
+    def pop_log(self) -> None:
+        """Go back to the former log."""
+        if self._logs:
+            self._logs.pop().close()
