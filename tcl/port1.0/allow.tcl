@@ -61,7 +61,7 @@ unset portutil::kind portutil::phase
 dict set portutil::line_hooks trace.* portutil::note_allowance
 dict set portutil::line_hooks *.trace_* portutil::note_allowance
 
-# For one phase: a list of {kind path origin target}, in the order in which they decide: what was said for this
+# For one phase: a list of {kind path origin phase target}, in the order in which they decide: what was said for this
 # phase first, hiding before allowing. kind: read, write, hide, redirect (then with a target).
 proc portutil::allowances {phase} {
 	variable allowance_places
@@ -81,9 +81,9 @@ proc portutil::allowances {phase} {
 					}
 				}
 				if {[regexp {^(.*?)=>(.*)$} $word -> path target]} {
-					lappend rows [list redirect $path $origin $target]
+					lappend rows [list redirect $path $origin "" $target]
 				} else {
-					lappend rows [list $kind $word $origin ""]
+					lappend rows [list $kind $word $origin "" ""]
 				}
 			}
 		}
@@ -100,7 +100,7 @@ proc portutil::trace_begin {target} {
 	package require porttrace
 	set rows [portutil::allowances $target]
 	foreach row $rows {
-		lassign $row kind path origin redirected
+		lassign $row kind path origin scope redirected
 		set may [dict get {read "may also read $path" write "may also read and write $path" hide "must not see $path"
 			redirect "finds $redirected in the place of $path"} $kind]
 		ui_info "$target [subst -nocommands -nobackslashes $may] ($origin)"
