@@ -116,7 +116,7 @@ def wrapper(row: Row) -> str:
     declaration = ", ".join(d for d, _ in row.parameters)
     names = [n for _, n in row.parameters]
     out = [f"PT_EXPORT {row.result} {row.name}({declaration})", "{"]
-    out.append(f'\ttypedef {row.result} real_t({declaration});')
+    out.append(f"\ttypedef {row.result} real_t({declaration});")
     out.append(f'\treal_t *real = PT_REAL(real_t, "{row.name}");')
     out.append(f"\tif (unlikely(!real)) {{\n\t\terrno = ENOSYS;\n\t\treturn {failure};\n\t}}")
     first = args[0]

@@ -180,7 +180,10 @@ static int locate_redirected(struct pt_at *at, size_t lex_len, bool follow)
 		s->lex[0] = '/';
 		s->lex[lex_len = 1] = 0;
 	}
-	pt_resolve(pt.image, &fs, s->lex, lex_len, follow ? 0 : PT_RES_NOFOLLOW_LAST, s->pending, &out);
+	unsigned flags = PT_RES_CREATE | (follow ? 0 : PT_RES_NOFOLLOW_LAST);
+	if (at->access == PT_ACC_CREATE || at->access == PT_ACC_DELETE || at->access == PT_ACC_RENAME)
+		flags |= PT_RES_ENTRY;
+	pt_resolve(pt.image, &fs, s->lex, lex_len, flags, s->pending, &out);
 	at->real = s->real;
 	at->real_len = out.real_len;
 	if (out.real_len == 1 && s->real[0] == '/')
@@ -191,8 +194,10 @@ static int locate_redirected(struct pt_at *at, size_t lex_len, bool follow)
 		at->parent.hidden = 1;
 		return ENOENT;
 	}
-	if (out.error)
-		return 0;          /* the kernel finds the same */
+	if (out.error) {
+		at->final = true;  /* the kernel, asked by the program's name, might find the original */
+		return out.error;
+	}
 	if (out.physical_len != out.real_len || memcmp(s->physical, s->real, out.real_len) != 0) {
 		at->path = s->physical;
 		at->dirfd = AT_FDCWD;
@@ -361,7 +366,7 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 	if (at->access == PT_ACC_CREATE || (at->flags & PT_MAY_CREATE)) {
 		if (visible && (at->flags & PT_EXCL))
 			return 0;                  /* EEXIST, from the kernel */
-		if (there && at->access == PT_ACC_CREATE && (at->flags & PT_MAY_CREATE))
+		if (visible && (at->flags & PT_MAY_CREATE))
 			at->access = PT_ACC_WRITE;
 		return refuse(op, at, PT_OUT_DENY, EACCES);
 	}
@@ -381,7 +386,7 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 int pt_judge(uint16_t op, struct pt_at *at)
 {
 	at->slab = NULL;
-	at->judged = false;
+	at->judged = at->final = false;
 	at->outcome = PT_OUT_ALLOW;
 	at->asked = at->path;
 	at->real = NULL;
@@ -396,6 +401,8 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	if (!at->slab)
 		return ENOMEM;
 	int error = locate(at);
+	if (error && at->final)
+		return error;
 	if (error && !at->parent.hidden)
 		return 0;                      /* EBADF, ENOTDIR, ELOOP, …: the kernel finds the same */
 	at->judged = true;

@@ -132,6 +132,7 @@ struct pt_at {
 	uint8_t access, flags;
 	uint8_t outcome;               /* enum pt_outcome */
 	bool judged;
+	bool final;                    /* an error of the virtual namespace: not the kernel's to say */
 	struct pt_verdict verdict;
 	const char *asked;
 	char *real;

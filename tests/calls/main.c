@@ -1,0 +1,95 @@
+/*
+ * Makes calls by name: each line of standard input is NAME P Q, each line of output NAME and 0 or the errno with
+ * which it failed. Every call is made in a child of its own, so that an exec can succeed and a crash shows (as 1000
+ * plus the signal).
+ */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/ipc.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/time.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#include <utime.h>
+
+extern char **environ;
+static char P[4096], Q[4096], T[4096 + 8];
+static char *A[] = { (char *)"true", NULL };
+/* one shape for every kind of buffer that a call may want */
+static _Alignas(64) char buffer[8192];
+#define S ((void *)buffer)
+
+/* names that the headers do not declare */
+int __open_2(const char *, int);
+int __open64_2(const char *, int);
+int __openat_2(int, const char *, int);
+int __openat64_2(int, const char *, int);
+int __xstat(int, const char *, void *);
+int __xstat64(int, const char *, void *);
+int __lxstat(int, const char *, void *);
+int __lxstat64(int, const char *, void *);
+int __fxstatat(int, int, const char *, void *, int);
+int __fxstatat64(int, int, const char *, void *, int);
+int __xmknod(int, const char *, mode_t, dev_t *);
+int __xmknodat(int, int, const char *, mode_t, dev_t *);
+ssize_t __readlink_chk(const char *, char *, size_t, size_t);
+ssize_t __readlinkat_chk(int, const char *, char *, size_t, size_t);
+char *__realpath_chk(const char *, char *, size_t);
+
+struct call {
+	const char *name;
+	int (*make)(void);
+};
+
+#include "calls_tests.inc"
+
+int main(void)
+{
+	char line[9000], name[128];
+	while (fgets(line, sizeof line, stdin)) {
+		if (sscanf(line, "%127s %4095s %4095s", name, P, Q) != 3)
+			return 2;
+		snprintf(T, sizeof T, "%sXXXXXX", P);
+		const struct call *c = NULL;
+		for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+			if (strcmp(calls[i].name, name) == 0)
+				c = &calls[i];
+		if (!c)
+			return 2;
+		int back[2], error = 0;
+		if (pipe2(back, O_CLOEXEC) < 0)
+			return 2;
+		pid_t pid = fork();
+		if (pid == 0) {
+			errno = 0;
+			int r = c->make();
+			error = r < 0 ? errno : 0;
+			if (r < 0 && !error)
+				error = 999;
+			if (write(back[1], &error, sizeof error) != (ssize_t)sizeof error)
+				_exit(3);
+			_exit(0);
+		}
+		close(back[1]);
+		int status;
+		if (read(back[0], &error, sizeof error) < 0 || waitpid(pid, &status, 0) != pid)
+			return 2;
+		close(back[0]);
+		if (WIFSIGNALED(status))
+			error = 1000 + WTERMSIG(status);
+		printf("%s %d\n", name, error);
+	}
+	return 0;
+}

@@ -1,0 +1,152 @@
+"""What the tests of the injected library share: a directory with library, policy and events, and a compiler."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import porttrace
+from porttrace._core import ffi, lib
+from porttrace.filemap import Action, Filemap, Rule
+from porttrace.policy import Ownership, Policy
+
+SOURCE = Path(__file__).parent.parent
+KINDS = {lib.PT_EV_PROCESS: "process", lib.PT_EV_EXEC: "exec", lib.PT_EV_FINDING: "finding",
+         lib.PT_EV_ACCESS: "access", lib.PT_EV_UNTRACED: "untraced"}  # fmt: skip
+OUTCOMES = ("allow", "hide", "deny", "redirect", "unowned", "absent", "redirected-missing")
+ACCESS = ("read", "stat", "exec", "list", "readlink", "write", "create", "delete", "rename", "link", "attributes")
+ACTIONS = {"+": Action.ALLOW, "-": Action.DENY, "?": Action.ASK}
+
+
+@dataclass(frozen=True)
+class Event:
+    """One record of the event file."""
+
+    kind: str
+    op: str
+    access: str
+    outcome: str
+    error: int
+    path: str
+    asked: str
+    pid: int
+    count: int
+
+
+def rules(entries: Sequence[str]) -> tuple[Filemap, Filemap]:
+    """Filemaps from ``rw:/path=+`` and ``rw:/path=>/target``."""
+    maps = {"r": Filemap(), "w": Filemap()}
+    for entry in entries:
+        which, _, rest = entry.partition(":")
+        path, _, action = rest.partition("=")
+        if action.startswith(">"):
+            rule = Rule(path.encode(), Action.REDIRECT, action[1:].encode())
+        else:
+            rule = Rule(path.encode(), ACTIONS[action])
+        for letter in which:
+            maps[letter].append(rule)
+    return maps["r"], maps["w"]
+
+
+class Session:
+    """A session directory as processes see it, without a port process behind it."""
+
+    def __init__(
+        self,
+        *entries: str,
+        log: bool = False,
+        audit: bool = False,
+        owners: Ownership | None = None,
+        closure: Sequence[str] = (),
+    ) -> None:
+        self.top = Path(tempfile.mkdtemp(prefix="tracelib-"))
+        self.top.chmod(0o755)
+        self.dir = self.top / "1"
+        self.dir.mkdir()
+        read, write = rules(entries)
+        policy = Policy(
+            read=read, write=write, prefix=None, owners=owners, closure=frozenset(closure), log=log, audit=audit
+        )
+        (self.dir / "policy").write_bytes(policy.compile())
+        assert lib.pt_events_create(os.fsencode(self.dir / "events"), 64 << 20) == 0
+        self.library = self.dir / "tracelib.so"
+        shutil.copy(Path(porttrace.__file__).parent / "libtracelib.so", self.library)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.top, ignore_errors=True)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**os.environ, "LD_PRELOAD": str(self.library), "LC_ALL": "C"}
+
+    def run(self, *argv: object, input: str = "", env: dict[str, str] | None = None, **kw: object) -> subprocess.CompletedProcess[str]:  # fmt: skip # noqa: E501
+        return subprocess.run(
+            [str(a) for a in argv],
+            input=input,
+            env=self.env if env is None else {**env, "LD_PRELOAD": str(self.library)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            **kw,  # type: ignore[call-overload]
+        )
+
+    def events(self, *kinds: str) -> list[Event]:
+        with (self.dir / "events").open("r+b") as f:
+            m = mmap.mmap(f.fileno(), 0)
+        return [e for e in self._read(m) if not kinds or e.kind in kinds]
+
+    def _read(self, m: mmap.mmap) -> Iterator[Event]:
+        ev = ffi.cast("struct pt_events *", ffi.from_buffer(m))
+        cursor, out = ffi.new("uint64_t *", 0), ffi.new("struct pt_event *")
+
+        def text(pointer: object, length: int) -> str:
+            return bytes(ffi.buffer(pointer, length)).decode("utf-8", "surrogateescape")
+
+        while lib.pt_events_next(ev, len(m), cursor, out):
+            yield Event(
+                KINDS[out.kind],
+                ffi.string(lib.pt_op_names[out.op]).decode(),
+                ACCESS[out.access],
+                OUTCOMES[out.outcome],
+                out.error,
+                text(out.path, out.path_len),
+                text(out.asked, out.asked_len),
+                out.pid,
+                out.count,
+            )
+        assert lib.pt_events_unsound(ev, cursor[0]) == 0
+        assert lib.pt_events_lost(ev) == 0
+
+    def findings(self) -> list[Event]:
+        return self.events("finding")
+
+
+def compile_c(source: Path, out: Path, *flags: str) -> Path:
+    """Compile one C file; warnings are errors."""
+    subprocess.run(
+        [
+            "cc",
+            "-std=gnu11",
+            "-D_GNU_SOURCE",
+            "-O1",
+            "-g",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            str(source),
+            "-o",
+            str(out),
+            *flags,
+        ],  # noqa: E501
+        check=True,
+    )
+    return out
