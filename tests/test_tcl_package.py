@@ -25,9 +25,10 @@ def command(transport: str) -> list[str]:
     """The command that runs a script over a transport; skips where this machine lacks that Tcl, and says so."""
     if transport == "embedded":
         return [sys.executable, str(HERE / "embedded.py")]
-    program = os.environ.get("PORTTRACE_" + transport.replace(".", "").upper()) or shutil.which(transport)
+    variable = "PORTTRACE_" + transport.replace(".", "").upper()
+    program = os.environ.get(variable) or shutil.which(transport)
     if program is None:
-        message = f"NOT CHECKED: there is no {transport} on this machine (PORTTRACE_{transport.upper()} may name one)"
+        message = f"NOT CHECKED: there is no {transport} on this machine ({variable} may name one)"
         warnings.warn(message, stacklevel=2)
         pytest.skip(message)
     return [program]

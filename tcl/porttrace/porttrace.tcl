@@ -227,9 +227,9 @@ proc porttrace::gather_context {target} {
     }
 }
 
-# MacPorts' Pextlib is in this interpreter: its port(1) is the host.
+# This interpreter runs the phases of MacPorts' own port(1).
 proc porttrace::in_macports {} {
-    return [expr {![catch {package present Pextlib}] && [llength [info commands ::geteuid]]}]
+    return [expr {![catch {package present Pextlib}] && [llength [info procs ::target_run]]}]
 }
 
 proc porttrace::macports_context {target} {
