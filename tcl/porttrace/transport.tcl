@@ -19,23 +19,18 @@ namespace eval porttrace::transport {
 }
 
 ##
-# The Python that runs the core: PORTTRACE_PYTHON; what `porttrace integrate`
-# wrote beside this file; the one of the environment that this file lies in.
+# The Python that runs the core: PORTTRACE_PYTHON; the one that `porttrace
+# integrate` wrote into the package's index; the one of the environment that
+# this file lies in.
 proc porttrace::transport::interpreter {} {
     variable directory
-    set tried [list]
     if {[info exists ::env(PORTTRACE_PYTHON)] && $::env(PORTTRACE_PYTHON) ne ""} {
-        lappend tried $::env(PORTTRACE_PYTHON)
+        set tried [list $::env(PORTTRACE_PYTHON)]
+    } elseif {[info exists ::porttrace::python]} {
+        set tried [list $::porttrace::python]
     } else {
-        set record [file join $directory interpreter]
-        if {[::tcl::file::isfile $record]} {
-            set channel [[own open] $record r]
-            fconfigure $channel -encoding utf-8
-            lappend tried [string trim [read $channel]]
-            close $channel
-        }
         # …/bin/python3 of …/lib/python3.x/site-packages/porttrace/tcl/porttrace
-        lappend tried [file join {*}[lrange [file split $directory] 0 end-6] bin python3]
+        set tried [list [file join {*}[lrange [file split $directory] 0 end-6] bin python3]]
     }
     foreach candidate $tried {
         if {[file pathtype $candidate] eq "absolute" && [::tcl::file::executable $candidate]} {
@@ -83,6 +78,9 @@ proc porttrace::transport::find_thread {} {
         if {![tsv::get porttrace thread found] || ![thread::exists $found]} {
             set found [thread::create]
             thread::send $found [list namespace eval ::porttrace [list variable directory $directory]]
+            if {[info exists ::porttrace::python]} {
+                thread::send $found [list namespace eval ::porttrace [list variable python $::porttrace::python]]
+            }
             thread::send $found [list source -encoding utf-8 [file join $directory transport.tcl]]
             tsv::set porttrace thread $found
         }

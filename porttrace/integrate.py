@@ -1,0 +1,193 @@
+"""Putting the Tcl package where an unmodified MacPorts finds it, and taking it away again.
+
+MacPorts asks for the package ``porttrace 1.0`` and Tcl takes the highest 1.x that it knows; so a directory with one
+index line in ``${prefix}/libexec/macports/lib`` is all that is needed. Nothing of MacPorts is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import sys
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from porttrace.errors import PorttraceError
+from porttrace.tclbridge import tcllist
+
+__all__ = ["Macports", "Plan", "integrate", "undo"]
+
+PACKAGE_VERSION: Final = "1.1"
+_DIRECTORY: Final = f"porttrace{PACKAGE_VERSION}"
+_INDEX: Final = "pkgIndex.tcl"
+_MARK: Final = "# Put here by `porttrace integrate`; `porttrace integrate --undo` takes it away."
+_OLDEST: Final = (2, 10)
+_TCLS: Final = ("8.6", "9.0", "9.1")
+
+
+@dataclass(frozen=True)
+class Macports:
+    """An installed MacPorts: its prefix, version, Tcl version, and the user that its phases run as."""
+
+    prefix: Path
+    version: str
+    tcl: str
+    user: str
+
+    @property
+    def library(self) -> Path:
+        """Where its Tcl packages lie."""
+        return self.prefix / "libexec" / "macports" / "lib"
+
+    @property
+    def place(self) -> Path:
+        """The directory that is ours there."""
+        return self.library / _DIRECTORY
+
+    @classmethod
+    def at(cls, prefix: Path) -> Macports:
+        """The MacPorts installed at `prefix`.
+
+        Raises PorttraceError where there is none, or one whose trace mode is called in another way.
+        """
+        library = prefix / "libexec" / "macports" / "lib"
+        facts = library / "macports1.0" / "macports_autoconf.tcl"
+        try:
+            text = facts.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            raise PorttraceError(
+                f"there is no MacPorts at {prefix}: {facts} is missing; give the prefix that it was installed to"
+            ) from None
+        except OSError as error:
+            raise PorttraceError(f"cannot read {facts}: {error.strerror}") from None
+        version, tclsh, user = (_variable(text, name) for name in ("macports_version", "tclsh_path", "macportsuser"))
+        match = re.match(r"(\d+)\.(\d+)", version)
+        if match is None:
+            raise PorttraceError(f"{facts} names no version of MacPorts")
+        if (int(match[1]), int(match[2])) < _OLDEST:
+            oldest = ".".join(map(str, _OLDEST))
+            raise PorttraceError(
+                f"MacPorts {version} at {prefix} is too old: {oldest} or newer is needed; update it first"
+            )
+        found = re.search(r"tclsh(\d+\.\d+)$", tclsh)
+        tcl = found[1] if found else ""
+        if tcl not in _TCLS:
+            raise PorttraceError(
+                f"MacPorts at {prefix} uses {tclsh or 'an unknown Tcl'}: "
+                f"this package is made for Tcl {' and '.join(_TCLS[:2])}"
+            )
+        return cls(prefix, version, tcl, user or "macports")
+
+
+def _variable(text: str, name: str) -> str:
+    match = re.search(rf'^\s*variable\s+{name}\s+"?([^"\n]*?)"?\s*$', text, re.MULTILINE)
+    return match[1] if match else ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done at a MacPorts: lines for people, and whether anything is to be changed."""
+
+    macports: Macports
+    lines: tuple[str, ...]
+    changes: bool
+
+
+def index_text(python: Path, package: Path) -> str:
+    """The contents of the index: one `package ifneeded` that names the interpreter and the package by absolute paths.
+
+    The script is copied into interpreters that know neither this directory nor its variables.
+    """
+    load = "; ".join(
+        (
+            tcllist.join(["namespace", "eval", "::porttrace", tcllist.join(["variable", "python", str(python)])]),
+            tcllist.join(["source", str(package / "porttrace.tcl")]),
+        )
+    )
+    return f"{_MARK}\n{tcllist.join(['package', 'ifneeded', 'porttrace', PACKAGE_VERSION, load])}\n"
+
+
+def integrate(prefix: Path, *, dry_run: bool = False) -> Plan:
+    """Make `port -t` of the MacPorts at `prefix` use this installation. Does nothing where that is so already.
+
+    Raises PorttraceError where there is no fitting MacPorts, where its build user could not run this installation, or
+    where something that is not ours stands in the place.
+    """
+    macports = Macports.at(prefix)
+    package = Path(str(files("porttrace") / "tcl" / "porttrace")).resolve()
+    python = Path(sys.executable)
+    if not python.is_absolute() or not python.exists():
+        raise PorttraceError("this Python does not know its own path: call porttrace by its absolute path")
+    for path in (python, python.resolve(), package / "porttrace.tcl"):
+        _reachable(path, macports.user)
+    wanted = index_text(python, package)
+    place, index = macports.place, macports.place / _INDEX
+    present = _ours(place)
+    if present == wanted:
+        return Plan(macports, (f"{place}: is there already",), False)
+    lines = [f"{'make' if present is None else 'renew'} {index} (loads {package} with {python})"]
+    if not dry_run:
+        try:
+            place.mkdir(mode=0o755, exist_ok=True)
+            place.chmod(0o755)
+            fresh = place / f".{_INDEX}.{os.getpid()}"
+            fresh.write_text(wanted, encoding="utf-8")
+            fresh.chmod(0o644)
+            fresh.replace(index)
+        except OSError as error:
+            raise PorttraceError(f"cannot write {index}: {error.strerror}") from None
+    return Plan(macports, tuple(lines), True)
+
+
+def undo(prefix: Path, *, dry_run: bool = False) -> Plan:
+    """Take our directory away; what was there before is untouched. Does nothing where there is none.
+
+    Raises PorttraceError where the directory is not ours, or cannot be removed.
+    """
+    macports = Macports.at(prefix)
+    place = macports.place
+    if _ours(place) is None and not place.exists():
+        return Plan(macports, (f"{place}: is not there",), False)
+    if not dry_run:
+        try:
+            shutil.rmtree(place)
+        except OSError as error:
+            raise PorttraceError(f"cannot remove {place}: {error.strerror}") from None
+    return Plan(macports, (f"remove {place}",), True)
+
+
+def _ours(place: Path) -> str | None:
+    """Our index at `place`, None where there is none; PorttraceError where the place is taken by something else."""
+    foreign = PorttraceError(
+        f"{place} is there and was not made by porttrace integrate: look at it and remove it first"
+    )
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        raise foreign
+    if not place.exists():
+        return None
+    names = {entry.name for entry in place.iterdir()}
+    if names - {_INDEX} - {name for name in names if name.startswith(f".{_INDEX}.")}:
+        raise foreign
+    try:
+        text = (place / _INDEX).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    if not text.startswith(_MARK):
+        raise foreign
+    return text
+
+
+def _reachable(path: Path, user: str) -> None:
+    """Raises PorttraceError where another user than the owner cannot get at `path`: the core is started as such."""
+    for directory in path.parents:
+        if not directory.stat().st_mode & stat.S_IXOTH:
+            raise PorttraceError(
+                f"{path} is out of reach for the user {user}, whom MacPorts builds as: {directory} is closed to "
+                "others; install porttrace into a directory that is open to all (for instance a venv below /opt)"
+            )
+    if not path.stat().st_mode & stat.S_IROTH:
+        raise PorttraceError(f"{path} is not readable for the user {user}, whom MacPorts builds as: chmod o+r it")
