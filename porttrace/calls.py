@@ -12,11 +12,6 @@ __all__ = ["call_names"]
 
 @cache
 def call_names() -> tuple[str, ...]:
-    """All names in the order of their numbers; empty where this build of the core does not know them."""
-    name: Any = getattr(lib, "pt_call_name", None)
-    if name is None:
-        return ()
-    names: list[str] = []
-    while text := name(len(names)):
-        names.append(bytes(ffi.string(text)).decode("ascii"))
-    return tuple(names)
+    """All names in the order of their numbers; number 0 is no call."""
+    texts: Any = lib.pt_op_names
+    return tuple(bytes(ffi.string(texts[number])).decode("ascii") for number in range(lib.pt_op_count))

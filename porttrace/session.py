@@ -146,11 +146,14 @@ class Trace:
             self.session.spared.add(supervisor.pid)
 
     def _compile(self) -> bytes:
-        write = self.policy.write.copy()
-        own = Rule(os.fsencode(self.session.directory), Action.DENY, origin="the session's own files")
-        write.prepend(own)
+        read, write = self.policy.read.copy(), self.policy.write.copy()
+        session = os.fsencode(self.session.directory)
+        # The library opens its files by plain system calls, which the supervisor judges like any other.
+        read.prepend(Rule(session, Action.ALLOW, origin="the session's own files"))
+        write.prepend(Rule(session, Action.DENY, origin="the session's own files"))
+        write.prepend(Rule(os.fsencode(self.directory / "events"), Action.ALLOW, origin="the session's own files"))
         try:
-            return replace(self.policy, write=write, fence=self._fenced).compile()
+            return replace(self.policy, read=read, write=write, fence=self._fenced).compile()
         except PolicyError as error:
             raise PorttraceError(str(error)) from None
 

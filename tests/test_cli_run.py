@@ -151,7 +151,8 @@ def test_a_registry_that_is_none_is_one_line(work: Path, place: Path) -> None:
     ],
 )
 def test_the_exit_status_is_the_commands(work: Path, command: list[str], status: int) -> None:
-    assert run(work, "--", *command).status == status
+    result = run(work, "--", *command)
+    assert (result.status, result.err) == (status, "")
 
 
 def test_a_command_that_cannot_be_started_is_125(work: Path) -> None:
@@ -529,7 +530,7 @@ def test_filemap_dump_and_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "offset"), [(b"/usr", 0), (b"/usr\0\x07\0\0", 5), (MAP.to_bytes()[:-1], None), (b"", 0)]
+    ("data", "offset"), [(b"/usr", 4), (b"/usr\0\x07\0\0", 5), (MAP.to_bytes()[:-1], None), (b"", 0)]
 )
 def test_a_broken_filemap_is_told_with_its_offset(tmp_path: Path, data: bytes, offset: int | None) -> None:
     file = tmp_path / "map"

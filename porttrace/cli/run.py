@@ -265,6 +265,18 @@ def _from_terminal() -> bool:
         return False
 
 
+def _environment() -> dict[str, str]:
+    """This process's own; without a PWD that names another directory, after which shells would look in vain."""
+    environment = dict(os.environ)
+    try:
+        stale = not Path(environment.get("PWD", "/nowhere")).samefile(Path.cwd())
+    except OSError:
+        stale = True
+    if stale:
+        environment.pop("PWD", None)
+    return environment
+
+
 def _find_command(name: str) -> None:
     if shutil.which(name) is None:
         exists = "/" in name and Path(name).exists()
@@ -337,7 +349,7 @@ def main(argv: Sequence[str]) -> int:
         trace = session.start(policy, Path.cwd())
         if registry is not None and options.ask == "socket":
             trace.answer_with(_live_owner(registry, lambda path: trace.image.decide(path).port))
-        status = runner.run([*trace.launch_argv, *options.command], dict(os.environ))
+        status = runner.run([*trace.launch_argv, *options.command], _environment())
         result = trace.stop()
         return _finish(options, session, trace, result, status, log)
 
