@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ids.h"
@@ -182,6 +183,14 @@ static void preload(const char *session, bool ours)
 }
 
 /* How the command will run, scripts followed to their interpreter. */
+static bool under_usr(const char *path)
+{
+	char *real = realpath(path, NULL);
+	bool under = real && !strncmp(real, "/usr/", 5);
+	free(real);
+	return under;
+}
+
 static enum pt_entry entry_of(const char *command)
 {
 	char path[4096], interpreter[4096];
@@ -205,6 +214,10 @@ static enum pt_entry entry_of(const char *command)
 			break;
 		memcpy(path, interpreter, sizeof path);
 	}
+	/* A quarter of a system's programs hold the two bytes of a system call by chance: only what was built here is suspected. */
+	struct stat st;
+	if (entry == PT_ENTRY_RAW && stat(path, &st) == 0 && st.st_uid == 0 && !(st.st_mode & 022) && under_usr(path))
+		entry = PT_ENTRY_TRACELIB;
 	return entry;
 }
 
