@@ -112,7 +112,7 @@ proc portutil::trace_begin {target} {
 	}
 	porttrace::context port [option subport] phase $target prefix [option prefix] portpath [option portpath] \
 		distpath [option distpath] registry [expr {[file exists $registry] ? $registry : ""}] \
-		allowances $rows extra $extra sdk [option ports_sdk]
+		allowances $rows extra $extra {*}[expr {[option ports_sdk] eq "" ? {} : [list sdk [option ports_sdk]]}]
 	porttrace::trace_start $workpath
 	set tracing 1
 	if {$target ni {activate archive deactivate install}} {
