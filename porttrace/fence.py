@@ -105,7 +105,7 @@ class _Builder:
             self.fence.places.append(Place(path, directory))
 
     def _missing(self, path: bytes) -> None:
-        parent = os.path.dirname(path)
+        parent = os.path.dirname(path)  # noqa: PTH120 (bytes)
         # The root is never opened for the sake of one missing name in it.
         if parent != b"/" and os.path.isdir(parent):  # noqa: PTH112 (bytes)
             self._place(parent, True)

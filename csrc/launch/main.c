@@ -2,12 +2,13 @@
  * porttrace-launch: put a command inside a session.
  *
  *   porttrace-launch [--session DIR/N] [--uid U] [--gid G] [--groups A,B] [--fence | --fence=FILE]
- *                    [--supervise | --supervise=auto] [--no-preload] [--no-new-privs] [--chdir D] [--] COMMAND [ARG...]
+ *                    [--supervise | --supervise=auto] [--no-preload] [--no-new-privs] [--chdir D] [--exec PATH] [--] COMMAND [ARG...]
  *
  * It runs between a fork and the exec of the real program, also where real and
  * effective uid differ (the loader then ignores LD_PRELOAD, so it is set here,
  * after the ids are equal). --supervise=auto asks for supervision only where the
- * injected library cannot enter the program. Exit status: 125 it could not start the command,
+ * injected library cannot enter the program. --exec names the file, COMMAND is then
+ * only the program's argv[0]. Exit status: 125 it could not start the command,
  * 126 the command cannot be executed, 127 it was not found; else the command's.
  */
 #include <errno.h>
@@ -30,7 +31,7 @@
 #define LIBRARY "tracelib.so"
 
 struct options {
-	const char *session, *fence, *chdir;
+	const char *session, *fence, *chdir, *file;
 	bool raise_fence, supervise, automatic, no_new_privs, no_preload;
 	struct pt_ids ids;
 	char **command;
@@ -115,6 +116,8 @@ static void parse(struct options *o, char **argv)
 			o->session = text;
 		} else if ((text = value("--chdir", &argv))) {
 			o->chdir = text;
+		} else if ((text = value("--exec", &argv))) {
+			o->file = text;
 		} else if ((text = value("--uid", &argv))) {
 			o->ids.uid = number("--uid", text, NULL);
 			o->ids.have_uid = true;
@@ -129,7 +132,7 @@ static void parse(struct options *o, char **argv)
 	}
 	if (!*argv)
 		fail("no command given; usage: porttrace-launch [--session DIR/N] [--uid U] [--gid G] [--groups A,B] "
-		     "[--fence[=FILE]] [--supervise[=auto]] [--no-preload] [--no-new-privs] [--chdir D] [--] COMMAND [ARG...]");
+		     "[--fence[=FILE]] [--supervise[=auto]] [--no-preload] [--no-new-privs] [--chdir D] [--exec PATH] [--] COMMAND [ARG...]");
 	o->command = argv;
 	if (o->session && o->session[0] != '/')
 		fail("--session wants an absolute path, not '%s'", o->session);
@@ -247,14 +250,17 @@ int main(int argc, char **argv)
 		fail("%s failed: %s", what, strerror(errno));
 	if (o.chdir && chdir(o.chdir))
 		fail("cannot change to %s: %s", o.chdir, strerror(errno));
-	enum pt_entry entry = o.automatic ? entry_of(o.command[0]) : PT_ENTRY_TRACELIB;
+	enum pt_entry entry = o.automatic ? entry_of(o.file ? o.file : o.command[0]) : PT_ENTRY_TRACELIB;
 	if (entry == PT_ENTRY_STATIC || entry == PT_ENTRY_FOREIGN || entry == PT_ENTRY_RAW)
 		o.supervise = true;
 	if (o.session) /* a loader of another kind would complain of our library, or stop */
 		preload(o.session, !o.no_preload && entry != PT_ENTRY_FOREIGN);
 	hold(&o);
-	execvp(o.command[0], o.command);
+	if (o.file)
+		execv(o.file, o.command);
+	else
+		execvp(o.command[0], o.command);
 	int err = errno;
-	dprintf(2, "porttrace-launch: %s: %s\n", o.command[0], strerror(err));
+	dprintf(2, "porttrace-launch: %s: %s\n", o.file ? o.file : o.command[0], strerror(err));
 	return err == ENOENT || err == ENOTDIR ? 127 : 126;
 }

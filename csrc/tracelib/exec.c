@@ -23,8 +23,19 @@ static void tell_untraced(uint16_t op, struct pt_at *at, pid_t pid, const char *
 		pt_events_put(pt.events, &e);
 }
 
+/* What the library cannot enter goes to the supervisor; where there is none it is told, never silent. */
+static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, const struct pt_program *program)
+{
+	const char *file = at->path == at->slab->physical ? at->path : at->real;
+	if (!program->untraced && !pt_makes_own_calls(file, at->real, at->real_len))
+		return;
+	x->supervise = pt_has_supervisor();
+	if (!x->supervise && program->untraced)
+		tell_untraced(op, at, x->pid, program->untraced);
+}
+
 /* A script's interpreter is a program like any other: judged, and followed to its own interpreter. */
-static int judge_interpreters(uint16_t op, struct pt_program *program, pid_t pid)
+static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt_exec *x)
 {
 	for (int depth = 0; program->script && depth < 5; depth++) {
 		char name[sizeof program->interpreter];
@@ -34,8 +45,7 @@ static int judge_interpreters(uint16_t op, struct pt_program *program, pid_t pid
 		program->script = false;
 		if (!error && at.judged) {
 			pt_inspect(at.path == at.slab->physical ? at.path : at.real, program);
-			if (program->untraced)
-				tell_untraced(op, &at, pid, program->untraced);
+			look_after(op, &at, x, program);
 		}
 		pt_done(op, &at, error);
 		if (error)
@@ -50,6 +60,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	x->dirfd = dirfd;
 	x->envp = envp;
 	x->announced = false;
+	x->supervise = false;
 	x->slab = NULL;
 	x->pid = 0;
 	if (!pt_on())
@@ -71,10 +82,9 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 			x->dirfd = at.dirfd;
 		}
 		pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
-		if (program.untraced)
-			tell_untraced(op, &at, x->pid, program.untraced);
-		else
-			error = judge_interpreters(op, &program, x->pid);
+		look_after(op, &at, x, &program);
+		if (!program.untraced)
+			error = judge_interpreters(op, &program, x);
 		if (!error) {
 			if (!spawn)
 				pt_exec_event(op, x->pid, at.real, at.real_len, 0);
@@ -103,6 +113,8 @@ static int replace(uint16_t op, int dirfd, const char *path, char *const *argv, 
 {
 	struct pt_exec x;
 	int error = pt_exec_prepare(op, &x, dirfd, path, envp, flags, false);
+	if (!error && x.supervise && pt_supervise_self())
+		error = EACCES;
 	if (!error) {
 		if (dirfd == AT_FDCWD && !flags)
 			error = -(int)PT_SYS3(SYS_execve, x.path, argv, x.envp);

@@ -8,6 +8,7 @@ struct pt_exec {
 	int dirfd;
 	char *const *envp;
 	bool announced;
+	bool supervise;                /* the library cannot enter: the supervisor answers for it */
 	pid_t pid;
 };
 /* Judges a program and its interpreters, makes the environment, tells the session. 0 or errno; pt_exec_failed must follow. */
@@ -16,4 +17,12 @@ void pt_exec_failed(uint16_t op, struct pt_exec *, int error);
 /* The next candidate of a PATH walk for `file` into buf; *state starts as the PATH. false: no more. */
 bool pt_exec_candidate(const char **state, const char *file, char *buf, size_t size);
 void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int error);
+
+/* supervise.c */
+void pt_raise_fence(void);
+const char *pt_session_dir(void);      /* DIR/N, NULL: not known */
+const char *pt_launcher(void);
+bool pt_has_supervisor(void);
+bool pt_makes_own_calls(const char *path, const char *real, size_t len);
+int pt_supervise_self(void);           /* 0 or errno: the program must then not be started */
 #endif

@@ -7,13 +7,30 @@
 extern char **environ;
 typedef int spawn_t(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]);
 
+/* Between the spawn and the program stands the launcher: the child has no code of ours in which it could ask itself. */
+static int supervised(pid_t *child, const struct pt_exec *x, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+		      char *const argv[])
+{
+	size_t n = 0;
+	while (argv[n])
+		n++;
+	const char *words[n + 8];
+	const char *const head[] = { pt_launcher(), "--session", pt_session_dir(), "--supervise", "--exec", x->path, "--" };
+	memcpy(words, head, sizeof head);
+	for (size_t i = 0; i <= n; i++)
+		words[i + 7] = argv[i];
+	return PT_REAL(spawn_t, "posix_spawn")(child, pt_launcher(), actions, attr, (char *const *)(uintptr_t)words, x->envp);
+}
+
 static int spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
 		 char *const argv[], char *const envp[])
 {
 	struct pt_exec x;
 	pid_t child = 0;
 	int error = pt_exec_prepare(op, &x, AT_FDCWD, path, envp, 0, true);
-	if (!error)
+	if (!error && x.supervise)
+		error = supervised(&child, &x, actions, attr, argv);
+	else if (!error)
 		error = PT_REAL(spawn_t, "posix_spawn")(&child, x.path, actions, attr, argv, x.envp);
 	if (!error) {
 		if (pid)

@@ -5,6 +5,7 @@
  */
 #include <sys/mman.h>
 
+#include "exec.h"
 #include "trace.h"
 
 struct pt_state pt;
@@ -102,6 +103,7 @@ bool pt_start(void)
 				pt.events = NULL;
 		}
 		ok = pt.slabs && pt.dirs && pt.fds;
+		pt_raise_fence();
 		if (ok && pt.events)
 			announce();
 	}
