@@ -298,6 +298,8 @@ int main(int argc, char **argv)
 	sup.image = pt_image_check(bytes, size, &why, &offset);
 	if (!sup.image)
 		fail("%s: %s at byte %zu", path, why, offset);
+	sup.dir = argv[1];
+	sup.dir_len = strlen(argv[1]);
 	sup.flags = pt_image_flags(sup.image);
 	snprintf(path, sizeof path, "%s/events", argv[1]);
 	sup.events = map(path, PROT_READ | PROT_WRITE, &size);

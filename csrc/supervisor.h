@@ -34,6 +34,8 @@ struct pt_sup {
 	uint32_t flags;
 	bool alone;                    /* no injected library in the session: every program is announced here */
 	struct pt_events *events;
+	const char *dir;               /* DIR/N */
+	size_t dir_len;
 	atomic_ulong calls, refused, trees;
 };
 

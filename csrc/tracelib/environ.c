@@ -70,3 +70,24 @@ char *const *pt_environment(char *const *envp, struct pt_slab *s)
 	array[n] = NULL;
 	return array;
 }
+
+/* For a program whose loader would complain of our library, or stop: without the entry that names it. */
+char *const *pt_environment_without(char *const *envp, struct pt_slab *s)
+{
+	size_t count = 0, n = 0;
+	while (envp && envp[count])
+		count++;
+	char **array = (char **)s->lex;
+	size_t size = (count + 1) * sizeof *array;
+	if (size > sizeof s->lex + sizeof s->real) {
+		long p = PT_SYS6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p < 0 && p > -4096)
+			return envp;
+		array = (char **)p;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (!is_preload(envp[i]) || !names_us(envp[i] + 11))
+			array[n++] = envp[i];
+	array[n] = NULL;
+	return array;
+}

@@ -30,6 +30,7 @@ static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, const s
 	if (!program->untraced && !pt_makes_own_calls(file, at->real, at->real_len))
 		return;
 	x->supervise = pt_has_supervisor();
+	x->foreign = program->foreign;
 	if (!x->supervise && program->untraced)
 		tell_untraced(op, at, x->pid, program->untraced);
 }
@@ -61,6 +62,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	x->envp = envp;
 	x->announced = false;
 	x->supervise = false;
+	x->foreign = false;
 	x->slab = NULL;
 	x->pid = 0;
 	if (!pt_on())
@@ -93,7 +95,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	}
 	pt_done(op, &at, error);
 	if (!error)
-		x->envp = pt_environment(envp, x->slab);
+		x->envp = x->foreign ? pt_environment_without(envp, x->slab) : pt_environment(envp, x->slab);
 	return error;
 }
 

@@ -8,6 +8,7 @@ struct pt_exec {
 	int dirfd;
 	char *const *envp;
 	bool announced;
+	bool foreign;                  /* its loader would choke on the library */
 	bool supervise;                /* the library cannot enter: the supervisor answers for it */
 	pid_t pid;
 };

@@ -163,6 +163,7 @@ bool pt_live_ask(enum pt_map, const char *path, size_t len, struct pt_verdict *)
 /* ---- untraced.c: can a program carry the library? ---- */
 struct pt_program {
 	const char *untraced;          /* why the library cannot enter, or NULL */
+	bool foreign;                  /* its loader would choke on our library */
 	bool script;
 	char interpreter[256];
 };
@@ -172,6 +173,7 @@ void pt_inspect(const char *path, struct pt_program *);
 bool pt_environment_holds(char *const *envp);
 /* The environment with the library in it: `envp` itself where it is, else a copy in the slab (or in fresh memory). */
 char *const *pt_environment(char *const *envp, struct pt_slab *);
+char *const *pt_environment_without(char *const *envp, struct pt_slab *);
 
 ssize_t pt_filter_entries(int fd, char *buf, ssize_t n);
 

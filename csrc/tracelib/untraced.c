@@ -13,7 +13,8 @@
 #define OUR_MACHINE EM_AARCH64
 #endif
 
-static bool has_interpreter(int fd, const unsigned char *head, size_t n)
+/* `foreign`: a loader of another C library (glibc's are all called ld-linux…). */
+static bool has_interpreter(int fd, const unsigned char *head, size_t n, bool *foreign)
 {
 	const Elf64_Ehdr *e = (const Elf64_Ehdr *)head;
 	for (unsigned i = 0; i < e->e_phnum && i < 64; i++) {
@@ -25,8 +26,14 @@ static bool has_interpreter(int fd, const unsigned char *head, size_t n)
 			memcpy(&p, head + at, sizeof p);
 		else if (PT_SYS4(SYS_pread64, fd, &p, sizeof p, at) != (long)sizeof p)
 			return false;
-		if (p.p_type == PT_INTERP)
+		if (p.p_type == PT_INTERP) {
+			char name[256];
+			size_t len = p.p_filesz < sizeof name ? p.p_filesz : sizeof name - 1;
+			long got = PT_SYS4(SYS_pread64, fd, name, len, p.p_offset);
+			name[got > 0 ? got : 0] = 0;
+			*foreign = !strstr(name, "/ld-linux");
 			return true;
+		}
 	}
 	return false;
 }
@@ -48,6 +55,7 @@ void pt_inspect(const char *path, struct pt_program *out)
 	_Alignas(16) unsigned char head[1024];
 	out->untraced = NULL;
 	out->script = false;
+	out->foreign = false;
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 	if (fd < 0) {           /* executable but not readable: what kind it is shows when it announces itself, or does not */
@@ -63,9 +71,11 @@ void pt_inspect(const char *path, struct pt_program *out)
 	} else if (n >= (long)sizeof(Elf64_Ehdr) && memcmp(head, ELFMAG, SELFMAG) == 0) {
 		const Elf64_Ehdr *e = (const Elf64_Ehdr *)head;
 		if (head[EI_CLASS] != ELFCLASS64 || e->e_machine != OUR_MACHINE)
-			out->untraced = "other ABI";
-		else if (!has_interpreter(fd, head, (size_t)n))
+			out->untraced = "other ABI", out->foreign = true;
+		else if (!has_interpreter(fd, head, (size_t)n, &out->foreign))
 			out->untraced = "static";
+		else if (out->foreign)
+			out->untraced = "other C library";
 		else if ((st.st_mode & S_ISUID && st.st_uid != (uid_t)PT_SYS0(SYS_geteuid)) ||
 			 ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && st.st_gid != (gid_t)PT_SYS0(SYS_getegid)))
 			out->untraced = "set-user-ID";
