@@ -319,6 +319,53 @@ def test_killed_at_any_step_it_is_as_before_or_done(tmp_path: Path, change: Call
     assert outcomes == {True, False}, "both were met: taken back and finished"
 
 
+def test_killed_while_it_is_put_in_order_too(tmp_path: Path) -> None:
+    """The first port dies in the middle of a change, the second one in the middle of taking that back."""
+    interesting = 0
+    for first in (9, 23, 31, 37, 43):
+        for second in range(1, 60):
+            site = prepare(tmp_path / f"killed{first}-{second}")
+            before = without_times(site.snapshot())
+            pid = os.fork()
+            if pid == 0:
+                die_at(first, upgrade, site)
+            assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+            pid = os.fork()
+            if pid == 0:
+                die_at_done(second, site)
+            died = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+            Images(site.portdbpath, site.prefix, lambda level, text: None).recover()
+            after = without_times(site.snapshot())
+            if after != before:
+                change_is_complete(site, upgrade)
+            interesting += died
+            if not died:
+                break
+    assert interesting > 10
+
+
+def die_at_done(number: int, site: Site) -> None:
+    """In the child: recover, and be killed just after the numberth step that was taken back, before it is noted."""
+    from porttrace import undo
+
+    counted = 0
+    for name, step in list(undo._STEPS.items()):
+
+        def dying(*arguments: object, step: Callable[..., None] = step) -> None:
+            nonlocal counted
+            step(*arguments)
+            counted += 1
+            if counted == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        undo._STEPS[name] = dying
+    try:
+        Images(site.portdbpath, site.prefix, lambda level, text: None).recover()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
 def die_at(number: int, change: Callable[[Site], None], site: Site) -> None:
     """In the child: be killed just before (odd) or just after the numberth half step of the journal."""
     written = 0
