@@ -100,17 +100,23 @@ class Demo:
             for probe in PROBES
             if (
                 match := re.search(
-                    rf"^configure:\d+: {re.escape(probe)}$.*?^configure:\d+: result: (.*)$", text, re.M | re.S
+                    rf"^configure:\d+: {re.escape(probe)}$.*?^configure:\d+: result: ([^\n]*)$", text, re.M | re.S
                 )
             )
         ]
 
 
-def side_by_side(left: Sequence[str], right: Sequence[str]) -> None:
-    """Print two columns."""
+def side_by_side(prefix: Path, left: Sequence[str], right: Sequence[str]) -> None:
+    """Print two columns, the prefix by its usual name."""
     columns = []
     for lines in (left, right):
-        columns.append([part for line in lines for part in textwrap.wrap(line, WIDTH - 2) or [""]])
+        columns.append(
+            [
+                part
+                for line in lines
+                for part in textwrap.wrap(line.replace(str(prefix), "${prefix}"), WIDTH - 2) or [""]
+            ]
+        )
     for i in range(max(map(len, columns))):
         row = [column[i] if i < len(column) else "" for column in columns]
         print(f"  {row[0]:<{WIDTH}}| {row[1]}".rstrip())
@@ -131,6 +137,7 @@ def show(demo: Demo) -> None:
 
     print("\nThe same port, built twice on the same machine:\n")
     side_by_side(
+        demo.prefix,
         ["port install foo", "-" * (WIDTH - 2), *plain, "", "foo --version", *plain_foo.splitlines()],
         ["port -t install foo", "-" * (WIDTH - 2), *traced, "", "foo --version", *traced_foo.splitlines()],
     )
