@@ -11,7 +11,7 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,8 +58,11 @@ class ProcessTree:
     unanswered: list[tuple[Event, Image | None]] = field(default_factory=list)
 
     @classmethod
-    def build(cls, events: Iterable[Event]) -> ProcessTree:
-        """From the PROCESS and EXEC records, in any order."""
+    def build(cls, events: Iterable[Event], started: Mapping[int, str] | None = None) -> ProcessTree:
+        """From the PROCESS and EXEC records, in any order.
+
+        `started`: names of what was started from outside (process id: command), for which there is no exec record.
+        """
         tree = cls()
         latest: dict[int, Image] = {}
         pending: dict[int, Event] = {}
@@ -86,6 +89,8 @@ class ProcessTree:
                     _name(event.path, (target.asked or target.path) if target else b""),
                 )
                 image.announced = target is not None
+                if target is None and event.pid not in latest and started and event.pid in started:
+                    image.name, image.announced = _name(event.path, os.fsencode(started[event.pid])), True
                 # Without an exec record (yet) the parent process's image did it.
                 parent = event.parent or (target.image if target else 0)
                 image.parent = tree.images.get(parent) or latest.get(event.pid) or latest.get(event.ppid)

@@ -123,6 +123,8 @@ class Trace:
         self._events = -1
         self._capacity = _LOG_CAPACITY if policy.log else _CAPACITY
         self._started = time.monotonic()
+        self.started: dict[int, str] = {}
+        """Names for reports of what was started with this trace: process id, command as it was given."""
         self._fenced = policy.fence and not policy.audit and "fence" in session.tiers
         data = self._compile()
         self.image = Image(data)
@@ -223,7 +225,8 @@ class Trace:
         with Snapshot(self._events, self._capacity) as snapshot:
             events: list[Event] = list(snapshot.events([Kind.PROCESS, Kind.EXEC, Kind.FINDING, Kind.UNTRACED]))
             lost, unsound = snapshot.lost, snapshot.unsound
-        tree = ProcessTree.build(event for event in events if event.kind in (Kind.PROCESS, Kind.EXEC))
+        starts = (event for event in events if event.kind in (Kind.PROCESS, Kind.EXEC))
+        tree = ProcessTree.build(starts, self.started)
         found = collect(
             events, tree, self._names, phase=self.policy.phase, built=self.policy.port, audit=self.policy.audit
         )

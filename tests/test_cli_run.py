@@ -7,7 +7,6 @@ import os
 import pty
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ import pytest
 from porttrace.cli.rules import parse_rule
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
+from porttrace.registry import Registry
+from porttrace.registry.models import NewPort
 
 PORTTRACE = str(Path(sys.executable).with_name("porttrace"))
 
@@ -171,10 +172,10 @@ def test_help_shows_examples() -> None:
 
 
 def test_nothing_is_left_and_streams_are_the_commands(work: Path) -> None:
-    before = own_directories()
     result = run(work, "--", "sh", "-c", "cat; echo oops >&2", input="hello\n")
     assert (result.out, result.err) == ("hello\n", "oops\n")
-    assert own_directories() <= before
+    shown = run(work, "--", "sh", "-c", "echo $LD_PRELOAD").out.strip()
+    assert shown.startswith("/tmp/macports/") and not Path(shown).parents[1].exists()
     assert result.report["command"] == ["sh", "-c", "cat; echo oops >&2"]
     assert set(result.report) == {"version", "command", "tiers", "findings", "stats"}
 
@@ -228,11 +229,12 @@ def test_the_compiler_does_not_find_a_hidden_header(work: Path, place: Path) -> 
     (work / "probe.c").write_text("#if __has_include(<stray.h>)\n#error found\n#endif\nint main(void) { return 0; }\n")
     compile_it = ["gcc", f"-I{place}", "-o", "probe", "probe.c"]
     assert subprocess.run(compile_it, cwd=work, capture_output=True).returncode == 1
-    result = run(work, "--", *compile_it)
+    result = run(work, "--map", f"{place}/stray.h=-", "--read", place, "--", *compile_it)
     assert result.status == 0, result.err
     assert (work / "probe").exists()
     findings = result.found(path=f"{place}/stray.h")
-    assert findings and findings[0]["programs"][0]["chain"][-1] == "cc1"
+    assert findings and findings[0]["programs"][0]["chain"] == ["gcc", "cc1"]
+    assert "asked for by cc1 (gcc > cc1)" in result.err
     assert os.path.realpath(shutil.which("gcc") or "") in findings[0]["programs"][0]["parents"]
 
 
@@ -321,37 +323,19 @@ def test_absent_files_are_told_only_with_v(work: Path, place: Path) -> None:
 
 # --- ports ---
 
-SCHEMA = """
-CREATE TABLE ports (id INTEGER PRIMARY KEY, name TEXT, portfile TEXT, url TEXT, location TEXT, epoch INTEGER,
-  version TEXT, revision INTEGER, variants TEXT, negated_variants TEXT, state TEXT, date DATETIME, installtype TEXT,
-  archs TEXT, requested INTEGER, os_platform TEXT, os_major INTEGER, cxx_stdlib TEXT, cxx_stdlib_overridden INTEGER);
-CREATE TABLE files (id INTEGER, path TEXT, actual_path TEXT, active INT, mtime DATETIME, md5sum TEXT, editable INT,
-  binary BOOL, cxx_stdlib TEXT);
-CREATE TABLE dependencies (id INTEGER, name TEXT, variants TEXT);
-"""
-
 
 @pytest.fixture
 def prefix(place: Path) -> Path:
     """Ports libbar (needs zlib), zlib and stray with a file each, and a file that is no port's."""
-    registry = place / "var/macports/registry/registry.db"
-    registry.parent.mkdir(parents=True)
+    file = place / "var/macports/registry/registry.db"
+    file.parent.mkdir(parents=True)
     (place / "include").mkdir()
-    with sqlite3.connect(registry) as db:
-        db.executescript(SCHEMA)
-        for number, name in enumerate(("libbar", "zlib", "stray"), 1):
-            file = place / "include" / f"{name}.h"
-            file.write_text(f"{name} text")
-            db.execute(
-                "INSERT INTO ports (id, name, epoch, version, revision, variants, state) VALUES (?, ?, 0, '1', 0, '', "
-                "'installed')",
-                (number, name),
-            )
-            db.execute(
-                "INSERT INTO files (id, path, actual_path, active) VALUES (?, ?, ?, 1)", (number, str(file), str(file))
-            )
-        db.execute("INSERT INTO dependencies (id, name) VALUES (1, 'zlib')")
-    db.close()
+    with Registry.open(file, write=True) as registry:
+        for name in ("libbar", "zlib", "stray"):
+            header = place / "include" / f"{name}.h"
+            header.write_text(f"{name} text")
+            needs = ("zlib",) if name == "libbar" else ()
+            registry.activate(registry.add(NewPort(name, "1", files=(os.fsencode(header),), depends=needs)))
     (place / "include/nobodys.h").write_text("nobody text")
     return place
 

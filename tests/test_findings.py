@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from porttrace._core import ffi, lib
 
+from porttrace._core import ffi, lib
 from porttrace.eventlog import ACCESSES, Kind, Outcome, Snapshot, create
 from porttrace.findings import Finding, FindingKind, Program, collect, fix_line, merge, unused
 from porttrace.messages import plain, render

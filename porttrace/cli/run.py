@@ -232,6 +232,11 @@ class _Runner:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
+    @property
+    def pid(self) -> int:
+        """Process id of the command once it was started, else 0."""
+        return self._process.pid if self._process is not None else 0
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         process = self._process
         self._signals += 1
@@ -350,6 +355,7 @@ def main(argv: Sequence[str]) -> int:
         if registry is not None and options.ask == "socket":
             trace.answer_with(_live_owner(registry, lambda path: trace.image.decide(path).port))
         status = runner.run([*trace.launch_argv, *options.command], _environment())
+        trace.started[runner.pid] = options.command[0]
         result = trace.stop()
         return _finish(options, session, trace, result, status, log)
 
