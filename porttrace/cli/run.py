@@ -24,6 +24,7 @@ from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import VIOLATIONS, Finding
 from porttrace.identity import Identity
 from porttrace.messages import plain, printable, render
+from porttrace.noise import classify_finding
 from porttrace.policy import Ownership, Policy, PolicyError
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
@@ -288,16 +289,11 @@ def _find_command(name: str) -> None:
         raise PorttraceError(f"{name}: {'cannot be executed' if exists else 'there is no such command'}")
 
 
-def _noise() -> Callable[[Finding], str | None] | None:
-    """The classes of known harmless probes, where this installation has them."""
-    return None
-
-
 def _tell(options: argparse.Namespace, session: Session, result: TraceResult, findings: list[Finding]) -> None:
     if options.quiet:
         return
     color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    text = plain(render(findings, options.verbose, color, _noise()), options.verbose)
+    text = plain(render(findings, options.verbose, color, classify_finding), options.verbose)
     for left in result.processes:
         text += (
             f"Warning: process {left.pid} ({printable(left.exe)}) was still running and was ended (SIG{left.signal})\n"

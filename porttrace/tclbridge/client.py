@@ -210,8 +210,9 @@ class Client:
     def messages(self, *, verbose: bool, color: bool) -> list[list[str]]:
         """The findings as the texts that users know: [level, text] each."""
         from porttrace.messages import render
+        from porttrace.noise import classify_finding
 
-        return [list(pair) for pair in render(self.findings(), verbose, color)]
+        return [list(pair) for pair in render(self.findings(), verbose, color, classify_finding)]
 
     # --- filemaps ---
 
