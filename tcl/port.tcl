@@ -29,12 +29,15 @@ proc port::main {given action args} {
 	variable directory
 	set options $given
 	foreach file [lsort [glob -nocomplain -directory [file join $directory actions] *.tcl]] {
-		source -encoding utf-8 $file
+		uplevel #0 [list source -encoding utf-8 $file]
 	}
 	if {$action ni $phases && [info commands ::port::action::$action] eq ""} {
 		set known [lsort -unique [concat $phases [lmap c [info commands ::port::action::*] {namespace tail $c}]]]
 		ui_error "unknown action \"$action\": expected one of [join $known {, }]"
 		return 1
+	}
+	if {$action eq "clean"} {
+		set args [clean_options $args]
 	}
 	if {[catch {parse_ports $args} ports]} {
 		ui_error $ports
@@ -66,6 +69,20 @@ proc port::main {given action args} {
 	return 0
 }
 
+# port clean --all foo: what is to be cleaned.
+proc port::clean_options {words} {
+	variable options
+	set rest {}
+	foreach word $words {
+		if {$word in {--all --dist --archive --work}} {
+			dict set options clean_[string range $word 2 end] 1
+		} else {
+			lappend rest $word
+		}
+	}
+	return $rest
+}
+
 proc port::report {message details} {
 	if {![::host::interrupted]} {
 		ui_error [lindex [split $message \n] 0]
@@ -89,6 +106,8 @@ proc port::parse_ports {words} {
 			}
 			# @1.2_1+x: the variants belong to the version's text, as `port installed` prints it
 			dict set current version $version
+		} elseif {[string match --* $word]} {
+			return -code error "unknown option $word: options stand before the action (port --help shows them)"
 		} elseif {[regexp {^[+-]} $word]} {
 			if {![regexp {^([+-]\w+)+$} $word]} {
 				return -code error "\"$word\" is not a list of variants like +x-y"
@@ -224,12 +243,17 @@ proc port::open_port {portdir name variants settings} {
 		}
 	}
 	foreach {key value} [list portpath $portdir prefix [::host::setting prefix] prefix_frozen [::host::setting prefix] \
-			portdbpath [::host::setting portdbpath] subport $name porttree_resources $resources \
+			portdbpath [::host::setting portdbpath] porttree_resources $resources \
 			ports_trace [expr {[opt trace] eq "1" || [::host::setting_flag porttrace]}] \
 			ports_force [expr {[opt force] eq "1"}] ports_source_only [expr {[opt source] eq "1"}] \
+			ports_clean_all [expr {[opt clean_all] eq "1"}] ports_clean_dist [expr {[opt clean_dist] eq "1"}] \
+			ports_clean_archive [expr {[opt clean_archive] eq "1"}] \
 			ports_binary_only [expr {[opt binary] eq "1"}] ports_sdk [sdk] ports_requested 0 \
 			macportsuser [::host::build_user] portvariants {} portvariations {}] {
 		$worker eval [list set ::$key $value]
+	}
+	if {$name ne ""} {
+		$worker eval [list set ::subport $name]
 	}
 	if {[catch {
 		$worker eval [list source -encoding utf-8 [file join $directory port1.0 portutil.tcl]]

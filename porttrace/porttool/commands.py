@@ -213,6 +213,6 @@ class HostCommands:
     def make_link(self, kind: str, source: str, link: str) -> None:
         """A symbolic or hard link; a symbolic one may point at nothing."""
         if kind == "symbolic":
-            os.symlink(source, link)
+            Path(link).symlink_to(source)
         else:
             os.link(source, link, follow_symlinks=sys.platform == "darwin")

@@ -39,14 +39,63 @@ _EFFECTIVE: Mapping[str, str] = {
 
 #: Keys that MacPorts knows and that mean nothing here: read without a word.
 _HARMLESS = frozenset(
-    """applications_dir frameworks_dir cxx_stdlib delete_la_files developer_dir destroot_umask host_blacklist
-    preferred_hosts macosx_deployment_target macosx_sdk_version mpkg_type packagemaker_path place_worksymlink
-    porthotkeysmode portimagefilepath portinstalltype portstartupitem_install revupgrade_autorun revupgrade_check_id_loads
-    revupgrade_mode rsync_dir rsync_options rsync_server startupitem_autostart startupitem_install startupitem_type
-    ui_interactive umaskoverride universal_archs universal_sysroot xcodeversion xcodebuildcmd proxy_override_env
-    proxy_http proxy_https proxy_ftp proxy_rsync proxy_skip release_urls release_version_urls archive_sites_conf
-    configuredistcc installtype pubkeys_conf clonebin_path sandbox_network cachedb_path portpath libpath
-    default_compilers auto_path signature_public_key signature_private_key package_destroot_retry selfupdate_first""".split()
+    (
+        "applications_dir",
+        "frameworks_dir",
+        "cxx_stdlib",
+        "delete_la_files",
+        "developer_dir",
+        "destroot_umask",
+        "host_blacklist",
+        "preferred_hosts",
+        "macosx_deployment_target",
+        "macosx_sdk_version",
+        "mpkg_type",
+        "packagemaker_path",
+        "place_worksymlink",
+        "porthotkeysmode",
+        "portimagefilepath",
+        "portinstalltype",
+        "portstartupitem_install",
+        "revupgrade_autorun",
+        "revupgrade_check_id_loads",
+        "revupgrade_mode",
+        "rsync_dir",
+        "rsync_options",
+        "rsync_server",
+        "startupitem_autostart",
+        "startupitem_install",
+        "startupitem_type",
+        "ui_interactive",
+        "umaskoverride",
+        "universal_archs",
+        "universal_sysroot",
+        "xcodeversion",
+        "xcodebuildcmd",
+        "proxy_override_env",
+        "proxy_http",
+        "proxy_https",
+        "proxy_ftp",
+        "proxy_rsync",
+        "proxy_skip",
+        "release_urls",
+        "release_version_urls",
+        "archive_sites_conf",
+        "configuredistcc",
+        "installtype",
+        "pubkeys_conf",
+        "clonebin_path",
+        "sandbox_network",
+        "cachedb_path",
+        "portpath",
+        "libpath",
+        "default_compilers",
+        "auto_path",
+        "signature_public_key",
+        "signature_private_key",
+        "package_destroot_retry",
+        "selfupdate_first",
+    )
 )
 KNOWN = frozenset(_EFFECTIVE) | _HARMLESS
 _LINE = re.compile(r"^\s*([\w.]+)(?:[ \t]+(.*?))?\s*$")

@@ -35,7 +35,9 @@ def run(
     line: Callable[[str], None],
     nice: int | None = None,
 ) -> int:
-    """Run a command to its end; `line` gets each line of its output (both streams). Returns its status, negative: signal.
+    """Run a command to its end; `line` gets each line of its output (both streams).
+
+    Returns its exit status; negative: the signal that ended it.
 
     The command has a process group of its own: where we are interrupted, all of the group is ended before the
     exception goes on. Its standard input is empty. OSError where it cannot be started.

@@ -98,6 +98,10 @@ proc portutil::trace_begin {target} {
 	variable tracing
 	trace_library
 	package require porttrace
+	if {![file isdirectory $workpath]} {
+		# an image that was built before is activated: nothing was worked on
+		portutil::create_workpath
+	}
 	set rows [portutil::allowances $target]
 	foreach row $rows {
 		lassign $row kind path origin scope redirected
@@ -106,13 +110,13 @@ proc portutil::trace_begin {target} {
 		ui_info "$target [subst -nocommands -nobackslashes $may] ($origin)"
 	}
 	set registry [file join $portdbpath registry registry.db]
-	set extra {}
+	set cache ""
 	if {[tbool configure.ccache]} {
-		lappend extra $env(CCACHE_DIR)
+		set cache $env(CCACHE_DIR)
 	}
 	porttrace::context port [option subport] phase $target prefix [option prefix] portpath [option portpath] \
 		distpath [option distpath] registry [expr {[file exists $registry] ? $registry : ""}] \
-		allowances $rows extra $extra {*}[expr {[option ports_sdk] eq "" ? {} : [list sdk [option ports_sdk]]}]
+		allowances $rows portdbpath $portdbpath ccache_dir $cache
 	porttrace::trace_start $workpath
 	set tracing 1
 	if {$target ni {activate archive deactivate install}} {

@@ -182,7 +182,10 @@ proc touch {args} {
 				} else {
 					set year $century$year
 				}
-				set times [clock scan $year$rest[expr {$seconds eq "" ? "00" : $seconds}] -format %Y%m%d%H%M%S]
+				if {$seconds eq ""} {
+					set seconds 00
+				}
+				set times [clock scan $year$rest$seconds -format %Y%m%d%H%M%S]
 			}
 			-- {break}
 			default {

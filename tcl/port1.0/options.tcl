@@ -54,10 +54,17 @@ proc portutil::change {option action args} {
 			set value $args
 		}
 		-append {
-			set value [expr {[info exists value] ? [concat $value $args] : $args}]
+			# lappend would see a default's value only once it is read
+			if {[info exists value]} {
+				set args [concat $value $args]
+			}
+			set value $args
 		}
 		-prepend {
-			set value [expr {[info exists value] ? [concat $args $value] : $args}]
+			if {[info exists value]} {
+				set args [concat $args $value]
+			}
+			set value $args
 		}
 		-delete {
 			set kept $value

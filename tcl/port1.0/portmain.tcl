@@ -39,6 +39,8 @@ proc portmain::check_word {option action {value ""}} {
 	}
 }
 
+# What the user asked for; else the Portfile's own name, or its directory's as long as there is none.
+default subport {[portmain::own_name]}
 default revision 0
 default epoch 0
 default license unknown
@@ -88,7 +90,11 @@ proc portmain::build_id {path} {
 	return [file tail $path]-[string range [::sha2::sha256 -hex [encoding convertto utf-8 $path]] 0 7]
 }
 
-proc portmain::platform_variants {} {
+proc portmain::own_name {} {
+	if {[exists name]} {
+		return [option name]
+	}
+	return [file tail [option portpath]]
 }
 
 # The reduced environment of all phases; what is the user's stays the user's.

@@ -52,7 +52,10 @@ proc tbool {name} {
 
 proc portutil::value_or_empty {option} {
 	upvar #0 $option value
-	return [expr {[info exists value] ? $value : ""}]
+	if {[info exists value]} {
+		# not by expr: it takes 2.10 for a number
+		return $value
+	}
 }
 
 # Sources every phase of this directory, portmain first.
@@ -60,7 +63,7 @@ proc portutil::load_phases {} {
 	variable directory
 	uplevel #0 [list source -encoding utf-8 [file join $directory portmain.tcl]]
 	foreach file [lsort [glob -directory $directory port*.tcl]] {
-		if {[file tail $file] ni {portutil.tcl portmain.tcl}} {
+		if {[file tail $file] ni {portutil.tcl portmain.tcl portquery.tcl}} {
 			uplevel #0 [list source -encoding utf-8 $file]
 		}
 	}
@@ -89,13 +92,10 @@ proc portutil::evaluate {portfile} {
 			return -code error "$option is not set"
 		}
 	}
-	if {$::subport eq ""} {
-		set ::subport $::name
-	} elseif {![string equal -nocase $::subport $::name] && $::subport ni $portutil::subports} {
-		return -code error "there is no port $::subport in this Portfile: it has [join [concat [list $::name] $portutil::subports] {, }]"
-	}
 	if {[string equal -nocase $::subport $::name]} {
 		set ::subport $::name
+	} elseif {$::subport ni $portutil::subports} {
+		return -code error "there is no port $::subport in this Portfile: it has [join [concat [list $::name] $portutil::subports] {, }]"
 	}
 	portutil::eval_variants
 }
@@ -122,4 +122,18 @@ proc portutil::check_complete {portfile} {
 		return -code error -errorinfo "incomplete\n    (file \"$portfile\" line $start)" \
 			"a brace, bracket or quote that is opened here is never closed"
 	}
+}
+
+# What may be said of a port to somebody who asks: a dict of its options.
+proc portutil::describe {} {
+	global PortInfo
+	set info [array get PortInfo]
+	foreach option {name version revision epoch categories platforms maintainers license description long_description homepage} {
+		dict set info $option [option $option]
+	}
+	dict set info name $::subport
+	dict set info variants [lsort [dict keys $portutil::known_variants]]
+	dict set info subports $portutil::subports
+	dict set info canonical_active_variants $::portvariants
+	return $info
 }
