@@ -149,6 +149,11 @@ proc port::anonymous {} {
 	return [dict create name "" version "" variants {} options {} portdir $directory]
 }
 
+# A message without what Tcl puts before those of its variable traces.
+proc port::plain {message} {
+	return [regsub {^can't (set|read|unset) "[^"]*": } $message ""]
+}
+
 # ---- finding ports -----------------------------------------------------------------------------------------------
 
 # The directory of a port's Portfile; an error where no tree has it.
@@ -281,7 +286,7 @@ proc port::open_port {portdir name variants settings} {
 		} else {
 			set where $file:$line
 		}
-		return -code error -errorinfo [dict get $details -errorinfo] "$where: $message"
+		return -code error -errorinfo [dict get $details -errorinfo] "$where: [plain $message]"
 	}
 	return $worker
 }

@@ -256,6 +256,7 @@ proc target_run {item} {
 		} else {
 			lassign [portutil::error_place [dict get $details -errorinfo]] file line
 			set where [expr {$file ne "" ? " ($file:$line)" : ""}]
+			set message [regsub {^can't (set|read|unset) "[^"]*": } $message ""]
 			ui_error "Failed to $target $subport: $message$where"
 		}
 		ui_debug "Error code: [dict get $details -errorcode]"

@@ -36,7 +36,7 @@ proc cmake::arguments {} {
         -DCMAKE_FIND_PACKAGE_NO_PACKAGE_REGISTRY=ON \
         -Wno-dev]
     lappend arguments [option cmake.source_dir]
-    return [join $arguments]
+    return $arguments
 }
 
 pre-configure {
