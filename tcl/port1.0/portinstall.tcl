@@ -37,9 +37,13 @@ proc portinstall::archs {} {
 	return [option os.arch]
 }
 
-# {platform major}, each `any` where the port says that it does not matter.
+# {platform major}, each `any` where the port itself says that it does not matter: the option's default says only
+# where a port may be built.
 proc portinstall::compatible_platform {} {
-	set platforms [expr {[exists platforms] ? [option platforms] : ""}]
+	set platforms {}
+	if {[exists platforms] && ![dict exists $portutil::defaults platforms]} {
+		set platforms [option platforms]
+	}
 	foreach entry $platforms {
 		if {$entry eq "any"} {
 			return {any any}
