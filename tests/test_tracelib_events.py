@@ -61,8 +61,8 @@ def test_equal_findings_are_counted_not_repeated(events: File) -> None:
 
 
 def test_same_finding_of_another_program_stands_apart(events: File) -> None:
-    for exe in (b"/bin/sh", b"/bin/cc", b"/bin/sh"):
-        image = lib.pt_events_image(events.ev, events.event(lib.PT_EV_PROCESS, exe))
+    for pid, exe in ((10, b"/bin/sh"), (11, b"/bin/cc"), (12, b"/bin/sh")):
+        image = lib.pt_events_image(events.ev, events.event(lib.PT_EV_PROCESS, exe, pid))
         events.put(lib.PT_EV_FINDING, b"/a", image=image)
     assert sorted(e.count for kind, _, e in events.read() if kind == lib.PT_EV_FINDING) == [1, 2]
 

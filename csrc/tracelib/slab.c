@@ -18,9 +18,9 @@ static void *map_pages(size_t size)
 	return p < 0 && p > -4096 ? NULL : (void *)p;
 }
 
-void pt_slab_map(void)
+size_t pt_slab_size(void)
 {
-	pt.slabs = map_pages(SLABS * sizeof(struct pt_slab));
+	return SLABS * sizeof(struct pt_slab);
 }
 
 static struct pt_slab *slab(unsigned n)

@@ -31,6 +31,20 @@ static void *map_private(size_t size)
 	return p < 0 && p > -4096 ? NULL : (void *)p;
 }
 
+/* One mapping for everything that the process keeps; pages come as they are touched. */
+static void map_tables(void)
+{
+	size_t dirs = PT_DIRS * sizeof(struct pt_dir), fds = (PT_FDS + 1) * sizeof(struct pt_dir);
+	char *p = map_private(4096 + dirs + fds + pt_slab_size());
+	if (!p)
+		return;
+	if (PT_SYS3(SYS_madvise, p, 4096, MADV_WIPEONFORK) == 0)
+		pt.own = (struct pt_own *)p;
+	pt.dirs = (struct pt_dir *)(p + 4096);
+	pt.fds = (struct pt_dir *)(p + 4096 + dirs);
+	pt.slabs = p + 4096 + dirs + fds;
+}
+
 pid_t pt_pid(void)
 {
 	if (!pt.own)
@@ -55,14 +69,19 @@ static bool beside(const char *own, const char *name, char *buf, size_t size)
 	return true;
 }
 
+/* A small buffer first: each page that a short-lived process touches costs it a fault. */
 static void announce(void)
 {
-	struct pt_slab *s = pt_slab_take();
-	if (!s)
-		return;
-	ssize_t n = sys_readlink("/proc/self/exe", s->link, sizeof s->link);
-	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = pt_pid(), .ppid = sys_getppid(), .port = PT_NO_PORT };
-	e.path = s->link;
+	char small[256];
+	struct pt_slab *s = NULL;
+	const char *name = small;
+	ssize_t n = sys_readlink("/proc/self/exe", small, sizeof small);
+	if (n == (ssize_t)sizeof small && (s = pt_slab_take())) {
+		n = sys_readlink("/proc/self/exe", s->link, sizeof s->link);
+		name = s->link;
+	}
+	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = sys_getpid(), .ppid = sys_getppid(), .port = PT_NO_PORT };
+	e.path = name;
 	e.path_len = n > 0 ? (uint32_t)n : 0;
 	pt.index = pt_events_image(pt.events, &e);
 	pt_slab_give(s);
@@ -91,18 +110,13 @@ bool pt_start(void)
 		pt.seed = pt_image_seed(pt.image);
 		pt.flags = pt_image_flags(pt.image);
 		pt.plain = !(pt.flags & (PT_IMG_LOG | PT_IMG_REDIRECTS | PT_IMG_AUDIT));
-		pt.own = map_private(4096);
-		if (pt.own && PT_SYS3(SYS_madvise, pt.own, 4096, MADV_WIPEONFORK) < 0)
-			pt.own = NULL;
-		pt_slab_map();
-		pt.dirs = map_private(PT_DIRS * sizeof(struct pt_dir));
-		pt.fds = map_private((PT_FDS + 1) * sizeof(struct pt_dir));
+		map_tables();
 		if (beside(own, "events", name, sizeof name)) {
 			pt.events = map_file(name, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED, &size);
 			if (pt.events && !pt_events_check(pt.events, size))
 				pt.events = NULL;
 		}
-		ok = pt.slabs && pt.dirs && pt.fds;
+		ok = pt.slabs;
 		pt_raise_fence();
 		if (ok && pt.events)
 			announce();

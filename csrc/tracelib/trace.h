@@ -67,13 +67,13 @@ const char *pt_own_path(void);         /* of this library as the loader knows it
 
 /* ---- slab.c: buffers for the slow way ---- */
 struct pt_slab {
-	char lex[PT_PATH_CAP], real[PT_PATH_CAP], pending[PT_PATH_CAP], link[PT_PATH_CAP], physical[PT_PATH_CAP], extra[PT_PATH_CAP];
 	void *owner, *frame;           /* set by exec only: see pt_slab_exec */
+	char lex[PT_PATH_CAP], real[PT_PATH_CAP], pending[PT_PATH_CAP], link[PT_PATH_CAP], physical[PT_PATH_CAP], extra[PT_PATH_CAP];
 };
 struct pt_slab *pt_slab_take(void);    /* NULL only where the kernel has no memory */
 void pt_slab_give(struct pt_slab *);
 struct pt_slab *pt_slab_exec(void *frame);
-void pt_slab_map(void);
+size_t pt_slab_size(void);             /* of all of them */
 
 /* ---- dirs.c: what is known of directories ---- */
 struct pt_info {
