@@ -238,9 +238,10 @@ class Backend:
         phase = trace.policy.phase
         kind = self._kind(access, decision, real)
         rule = decision.rule
-        described = (
-            "not listed in the filemap" if rule is None else str(rule) + (f", {rule.origin}" if rule.origin else "")
-        )
+        if rule is None:
+            described = "not listed: no rule allows it"
+        else:
+            described = f"{rule} ({rule.origin})" if rule.origin else str(rule)
         exe = _executable(self._host_pid)
         return Finding(
             kind,

@@ -55,8 +55,8 @@ proc porttrace::inport::install_port_commands {} {
 }
 
 proc porttrace::inport::guarded_port_command {name how args} {
-    judge_[lindex $how 0] [namespace tail $name] [lrange $how 1 end] $args
-    tailcall [real_name $name] {*}$args
+    # Each judge answers with the words to use, or refuses.
+    tailcall [real_name $name] {*}[judge_[lindex $how 0] [namespace tail $name] [lrange $how 1 end] $args]
 }
 
 # Words after the options, and the directory that -W names.
@@ -79,12 +79,19 @@ proc porttrace::inport::operands {name words {with_value {}}} {
 }
 
 proc porttrace::inport::judge_each {name how words} {
-    foreach path [lindex [operands $name $words] 0] {
+    set paths [lindex [operands $name $words] 0]
+    set kept [lrange $words 0 end-[llength $paths]]
+    foreach path $paths {
         lassign [lindex [::porttrace::call check $how [absolute $path]] 0] verdict
-        if {$verdict eq "EACCES"} {
-            refuse $verdict "$name: $path"
+        switch -- $verdict {
+            ok { lappend kept $path }
+            ENOENT {
+                # Not there for us, and these commands do not mind: it must not reach them.
+            }
+            default { refuse $verdict "$name: $path" }
         }
     }
+    return $kept
 }
 
 proc porttrace::inport::judge_at {name how words} {
@@ -92,18 +99,20 @@ proc porttrace::inport::judge_at {name how words} {
     if {[llength $words] > $at} {
         permit $access [lindex $words $at] "$name: %s"
     }
+    return $words
 }
 
 proc porttrace::inport::judge_last {name how words} {
     if {[llength $words] && ![string match -* [lindex $words end]]} {
         permit $how [lindex $words end] "$name: %s"
     }
+    return $words
 }
 
 proc porttrace::inport::judge_transfer {name how words} {
     set paths [lindex [operands $name $words] 0]
     if {[llength $paths] < 2} {
-        return
+        return $words
     }
     set target [lindex $paths end]
     foreach source [lrange $paths 0 end-1] {
@@ -120,6 +129,7 @@ proc porttrace::inport::judge_transfer {name how words} {
         }
         permit create $into "$name: %s"
     }
+    return $words
 }
 
 proc porttrace::inport::judge_xinstall {name how words} {
@@ -133,10 +143,10 @@ proc porttrace::inport::judge_xinstall {name how words} {
                 permit create $path "xinstall: %s"
             }
         }
-        return
+        return $words
     }
     if {[llength $paths] < 2} {
-        return
+        return $words
     }
     set target [::tcl::file::join $base [lindex $paths end]]
     foreach source [lrange $paths 0 end-1] {
@@ -147,6 +157,7 @@ proc porttrace::inport::judge_xinstall {name how words} {
         }
         permit create $into "xinstall: %s"
     }
+    return $words
 }
 
 # MacPorts gives the directory (and for reinplace the one for temporary files) before the words of the Portfile.
@@ -162,6 +173,7 @@ proc porttrace::inport::judge_reinplace {name how words} {
         permit read $path "reinplace: %s"
         permit write $path "reinplace: %s"
     }
+    return $words
 }
 
 proc porttrace::inport::judge_touch {name how words} {
@@ -174,6 +186,7 @@ proc porttrace::inport::judge_touch {name how words} {
     foreach path $paths {
         permit create [::tcl::file::join $base $path] "touch: %s"
     }
+    return $words
 }
 
 proc porttrace::inport::judge_traverse {name how words} {
@@ -182,4 +195,5 @@ proc porttrace::inport::judge_traverse {name how words} {
     foreach path [lindex $paths 1] {
         permit list $path "fs-traverse: %s"
     }
+    return $words
 }

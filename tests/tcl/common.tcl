@@ -5,7 +5,9 @@ package require tcltest 2.5
 namespace import ::tcltest::test
 lassign $argv scratch library
 if {$library ne ""} {
-    lappend auto_path $library
+    # the one under test, also in a Tcl that has another
+    set dir [file join $library porttrace]
+    source [file join $dir pkgIndex.tcl]
 }
 ::tcltest::configure -verbose {body error line} -singleproc 1
 package require porttrace
