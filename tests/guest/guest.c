@@ -1,0 +1,387 @@
+/*
+ * Manners towards the host, one case by name: guest CASE DIR. DIR holds `seen/file` and `hidden/file` (hidden by the
+ * policy). Prints "ok" and exits 0, or says what went wrong.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char seen[4096], hidden[4096], dir[4096];
+
+static void fail(const char *what)
+{
+	printf("%s: errno %d (%s)\n", what, errno, strerror(errno));
+	fflush(stdout);
+	_exit(1);
+}
+
+#define CHECK(x) do { if (!(x)) fail(#x); } while (0)
+
+static void look(void)
+{
+	struct stat st;
+	errno = 0;
+	CHECK(stat(seen, &st) == 0);
+	CHECK(errno == 0);
+	CHECK(stat(hidden, &st) == -1 && errno == ENOENT);
+	CHECK(access(hidden, F_OK) == -1 && errno == ENOENT);
+	CHECK(open(hidden, O_RDONLY) == -1 && errno == ENOENT);
+	int fd = open(seen, O_RDONLY);
+	CHECK(fd >= 0);
+	close(fd);
+}
+
+static void reap(pid_t pid)
+{
+	int status;
+	CHECK(waitpid(pid, &status, 0) == pid);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static char *const cat_hidden[] = { (char *)"sh", (char *)"-c", (char *)"! test -e \"$0\"", hidden, NULL };
+
+static void case_vfork(void)
+{
+	for (volatile int i = 0; i < 200; i++) {      /* more than there are slabs: none may stay with the exec'ed child */
+		pid_t pid = vfork();
+		if (pid == 0) {
+			execv("/bin/true", (char *[]){ (char *)"true", NULL });
+			_exit(127);
+		}
+		reap(pid);
+	}
+	pid_t pid = vfork();
+	if (pid == 0) {
+		if (chdir("/") < 0)          /* the child's own, though memory is shared */
+			_exit(9);
+		execv("/bin/sh", cat_hidden);
+		_exit(127);
+	}
+	reap(pid);
+	struct stat st;
+	CHECK(chdir(dir) == 0);
+	pid = vfork();
+	if (pid == 0) {
+		if (chdir("/") < 0 || access("etc", F_OK) < 0)
+			_exit(9);
+		_exit(0);
+	}
+	reap(pid);
+	CHECK(stat("seen/file", &st) == 0);
+	CHECK(stat("hidden/file", &st) == -1 && errno == ENOENT);
+	look();
+}
+
+static void *looking(void *arg)
+{
+	for (int i = 0; i < 300; i++)
+		look();
+	return arg;
+}
+
+static void case_threads(void)
+{
+	pthread_t t[8];
+	for (int i = 0; i < 8; i++)
+		CHECK(pthread_create(&t[i], NULL, looking, NULL) == 0);
+	for (int i = 0; i < 20; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			look();
+			_exit(0);
+		}
+		reap(pid);
+	}
+	for (int i = 0; i < 8; i++)
+		pthread_join(t[i], NULL);
+}
+
+static void case_small_stack(void)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+	pthread_attr_init(&attr);
+	CHECK(pthread_attr_setstacksize(&attr, 64 << 10) == 0);
+	CHECK(pthread_create(&t, &attr, looking, NULL) == 0);
+	pthread_join(t, NULL);
+}
+
+static volatile sig_atomic_t handled;
+
+static void on_signal(int sig)
+{
+	int kept = errno;
+	struct stat st;
+	(void)sig;
+	if (stat(hidden, &st) != -1 || errno != ENOENT || stat(seen, &st) != 0)
+		_exit(2);
+	handled++;
+	errno = kept;
+}
+
+static void case_signals(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	sigaction(SIGALRM, &sa, NULL);
+	timer_t timer;
+	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	struct itimerspec every = { { 0, 200000 }, { 0, 200000 } };
+	CHECK(timer_create(CLOCK_MONOTONIC, &ev, &timer) == 0);
+	timer_settime(timer, 0, &every, NULL);
+	for (int i = 0; i < 3000 || handled < 50; i++)
+		look();
+	timer_delete(timer);
+}
+
+static sigjmp_buf back;
+
+static void jump(int sig)
+{
+	(void)sig;
+	siglongjmp(back, 1);
+}
+
+static void case_longjmp(void)
+{
+	char fifo[5000];
+	snprintf(fifo, sizeof fifo, "%s/fifo", dir);
+	CHECK(mkfifo(fifo, 0600) == 0);
+	struct sigaction sa = { .sa_handler = jump };
+	sigaction(SIGALRM, &sa, NULL);
+	for (volatile int i = 0; i < 100; i++) {
+		if (sigsetjmp(back, 1) == 0) {
+			ualarm(1000, 0);
+			int fd = open(fifo, O_WRONLY | O_CREAT, 0600); /* blocks until the handler jumps out of it */
+			(void)fd;
+			fail("open of the fifo came back");
+		}
+	}
+	unlink(fifo);
+	look();
+}
+
+static void *opening(void *arg)
+{
+	int fd = open(arg, O_RDONLY);
+	(void)fd;
+	return NULL;
+}
+
+static void case_cancel(void)
+{
+	char fifo[5000];
+	snprintf(fifo, sizeof fifo, "%s/fifo2", dir);
+	CHECK(mkfifo(fifo, 0600) == 0);
+	pthread_t t;
+	void *result;
+	CHECK(pthread_create(&t, NULL, opening, fifo) == 0);
+	usleep(20000);
+	pthread_cancel(t);
+	pthread_join(t, &result);
+	CHECK(result == PTHREAD_CANCELED);
+	unlink(fifo);
+	look();
+}
+
+static void case_close_all(void)
+{
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY);
+	struct stat st;
+	CHECK(fstatat(dirfd, "hidden/file", &st, 0) == -1 && errno == ENOENT);
+	closefrom(3);
+	look();
+	int other = open("/usr", O_RDONLY);  /* takes the number over */
+	CHECK(other == dirfd);
+	CHECK(fstatat(other, "bin", &st, 0) == 0);
+	close(other);
+	for (int fd = 0; fd < 1024; fd++)
+		if (fd != 1)
+			close(fd);
+	look();
+	CHECK(close_range(3, ~0u, 0) == 0);
+	look();
+}
+
+static void case_dup(void)
+{
+	struct stat st;
+	char sub[5000];
+	snprintf(sub, sizeof sub, "%s/hidden", dir);
+	int a = open(dir, O_RDONLY | O_DIRECTORY), b = open("/usr", O_RDONLY | O_DIRECTORY);
+	CHECK(fstatat(b, "bin", &st, 0) == 0);
+	CHECK(dup2(a, b) == b);
+	CHECK(fstatat(b, "hidden/file", &st, 0) == -1 && errno == ENOENT);
+	CHECK(openat(b, "hidden/file", O_RDONLY) == -1 && errno == ENOENT);
+	CHECK(openat(b, "seen/file", O_RDONLY) >= 0);
+}
+
+static void run(char *const *argv, char *const *envp)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		execve(argv[0], argv, envp);
+		_exit(127);
+	}
+	reap(pid);
+}
+
+static void case_environments(void)
+{
+	char *sh[] = { (char *)"/bin/sh", (char *)"-c", (char *)"! test -e \"$0\"", hidden, NULL };
+	char *own[] = { (char *)"A=1", (char *)"LD_PRELOAD=", NULL }, *none[] = { NULL };
+	run(sh, none);
+	run(sh, own);
+	pid_t pid = fork();
+	if (pid == 0) {
+		execve(sh[0], sh, NULL);
+		_exit(127);
+	}
+	reap(pid);
+	pid = fork();
+	if (pid == 0) {
+		execle("/bin/sh", "sh", "-c", "! test -e \"$0\"", hidden, (char *)NULL, none);
+		_exit(127);
+	}
+	reap(pid);
+	CHECK(posix_spawn(&pid, "/bin/sh", NULL, NULL, sh, none) == 0);
+	reap(pid);
+	CHECK(posix_spawnp(&pid, "sh", NULL, NULL, sh, none) == 0);
+	reap(pid);
+	clearenv();
+	char command[5000], line[64] = "";
+	snprintf(command, sizeof command, "! test -e '%s'", hidden);
+	CHECK(system(command) == 0);
+	snprintf(command, sizeof command, "test -e '%s' || echo no", hidden);
+	FILE *p = popen(command, "r");
+	CHECK(p && fgets(line, sizeof line, p) && strcmp(line, "no\n") == 0);
+	CHECK(pclose(p) == 0);
+	CHECK(getenv("LD_PRELOAD") == NULL);
+}
+
+static void case_bad_pointers(void)
+{
+	const char *volatile null = NULL;
+	struct stat st;
+	CHECK(open(null, O_RDONLY) == -1 && errno == EFAULT);
+	CHECK(stat(null, &st) == -1 && errno == EFAULT);
+	CHECK(unlink((const char *)-1L) == -1 && errno == EFAULT);
+	CHECK(mkdir(null, 0700) == -1 && errno == EFAULT);
+	CHECK(open("", O_RDONLY) == -1 && errno == ENOENT);
+	CHECK(fstatat(-5, "x", &st, 0) == -1 && errno == EBADF);
+	char longer[6000];
+	memset(longer, 'a', sizeof longer);
+	longer[0] = '/';
+	longer[sizeof longer - 1] = 0;
+	CHECK(stat(longer, &st) == -1 && errno == ENAMETOOLONG);
+	CHECK(mkdir("/usr", 0700) == -1 && errno == EEXIST);
+	CHECK(open("/usr/bin/env/x", O_RDONLY) == -1 && errno == ENOTDIR);
+}
+
+static void case_links(void)
+{
+	char a[5000], target[5000];
+	struct stat st;
+	snprintf(a, sizeof a, "%s/link", dir);
+	snprintf(target, sizeof target, "%s/seen", dir);
+	CHECK(symlink(hidden, a) == 0);
+	CHECK(lstat(a, &st) == 0);
+	CHECK(stat(a, &st) == -1 && errno == ENOENT);
+	CHECK(access(a, F_OK) == -1 && errno == ENOENT);
+	CHECK(open(a, O_RDONLY) == -1 && errno == ENOENT);
+	CHECK(unlink(a) == 0);
+	/* the same name as a way to another directory: what was cached about it must not live on */
+	char file[5100];
+	snprintf(file, sizeof file, "%s/link/file", dir);
+	CHECK(symlink(target, a) == 0);
+	CHECK(stat(file, &st) == 0);
+	CHECK(unlink(a) == 0);
+	snprintf(target, sizeof target, "%s/hidden", dir);
+	CHECK(symlink(target, a) == 0);
+	CHECK(stat(file, &st) == -1 && errno == ENOENT);
+	CHECK(unlink(a) == 0);
+	CHECK(mkdir(a, 0755) == 0);
+	int fd = open(file, O_WRONLY | O_CREAT, 0644);
+	CHECK(fd >= 0);
+	close(fd);
+	CHECK(stat(file, &st) == 0);
+	snprintf(file, sizeof file, "%s/seen/../hidden/file", dir);
+	CHECK(stat(file, &st) == -1 && errno == ENOENT);
+	snprintf(file, sizeof file, "%s/seen/.././seen//file", dir);
+	CHECK(stat(file, &st) == 0);
+}
+
+static void case_listing(void)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	int seen_it = 0;
+	CHECK(d);
+	while ((e = readdir(d))) {
+		CHECK(strcmp(e->d_name, "hidden") != 0);
+		seen_it |= strcmp(e->d_name, "seen") == 0;
+	}
+	CHECK(seen_it);
+	closedir(d);
+	struct dirent **list;
+	int n = scandir(dir, &list, NULL, alphasort);
+	CHECK(n >= 3);
+	for (int i = 0; i < n; i++)
+		CHECK(strcmp(list[i]->d_name, "hidden") != 0);
+}
+
+static void case_removed_cwd(void)
+{
+	char gone[5000];
+	struct stat st;
+	snprintf(gone, sizeof gone, "%s/gone", dir);
+	CHECK(mkdir(gone, 0755) == 0 && chdir(gone) == 0 && rmdir(gone) == 0);
+	CHECK(stat("x", &st) == -1 && errno == ENOENT);
+	CHECK(stat("../hidden/file", &st) == -1 && errno == ENOENT);
+	CHECK(chdir("/") == 0);
+	look();
+}
+
+static void case_no_descriptors(void)
+{
+	int first = dup(0);
+	look();
+	int second = dup(0);
+	CHECK(second == first + 1);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} cases[] = {
+#define CASE(n) { #n, case_##n }
+	CASE(vfork), CASE(threads), CASE(small_stack), CASE(signals), CASE(longjmp), CASE(cancel), CASE(close_all), CASE(dup),
+	CASE(environments), CASE(bad_pointers), CASE(links), CASE(listing), CASE(removed_cwd), CASE(no_descriptors),
+};
+
+int main(int argc, char **argv)
+{
+	if (argc != 3)
+		return 2;
+	snprintf(dir, sizeof dir, "%s", argv[2]);
+	snprintf(seen, sizeof seen, "%.4000s/seen/file", dir);
+	snprintf(hidden, sizeof hidden, "%.4000s/hidden/file", dir);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		if (strcmp(cases[i].name, argv[1]) == 0) {
+			cases[i].run();
+			printf("ok\n");
+			return 0;
+		}
+	return 2;
+}
