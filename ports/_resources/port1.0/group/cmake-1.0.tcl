@@ -26,7 +26,6 @@ namespace eval cmake {}
 # What every project is told: where things go, and what not to look at.
 proc cmake::arguments {} {
     set arguments [list \
-        -G {"Unix Makefiles"} \
         -DCMAKE_BUILD_TYPE=[option cmake.build_type] \
         -DCMAKE_INSTALL_PREFIX=[option prefix] \
         -DCMAKE_INSTALL_LIBDIR=lib \

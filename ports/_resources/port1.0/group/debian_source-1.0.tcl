@@ -58,7 +58,10 @@ proc debian_source::get {package directory target} {
         close ${channel}
     }
     set channel [open ${directory}/apt.conf w]
-    puts ${channel} "Dir::Etc::SourceList \"/dev/null\";
+    # The machine's own hooks have no business here.
+    puts ${channel} "#clear APT::Update;
+#clear DPkg;
+Dir::Etc::SourceList \"/dev/null\";
 Dir::Etc::SourceParts \"${directory}/parts\";
 Dir::State \"${directory}/state\";
 Dir::State::status \"/dev/null\";
@@ -68,8 +71,8 @@ Dir::Log \"${directory}\";
 Acquire::Languages \"none\";
 APT::Sandbox::User \"\";"
     close ${channel}
-    system -W ${directory}/download "APT_CONFIG=${directory}/apt.conf apt-get -q update"
-    system -W ${directory}/download "APT_CONFIG=${directory}/apt.conf apt-get -q source --download-only --tar-only ${package}"
+    system -W ${directory}/download "apt-get -q -c ${directory}/apt.conf update"
+    system -W ${directory}/download "apt-get -q -c ${directory}/apt.conf source --download-only --tar-only ${package}"
     set found [glob -nocomplain ${directory}/download/*.orig.tar.*]
     if {[llength ${found}] != 1} {
         error "apt-get fetched no upstream tarball of ${package}"
