@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from porttrace.findings import Finding, FindingKind, Program
+from porttrace.noise import classify_finding
 
 __all__ = ["plain", "render", "times"]
 
@@ -121,9 +122,10 @@ def _number(entries: Sequence[_Entry], one: str, many: str) -> str:
 
 
 def render(
-    findings: Iterable[Finding], verbose: bool = False, color: bool = False, noise: NoiseClass | None = None
+    findings: Iterable[Finding], verbose: bool = False, color: bool = False, noise: NoiseClass | None = classify_finding
 ) -> list[Message]:
-    """The messages for `findings` as (level, text); `noise` names the class of a known harmless probe, or None.
+    """The messages for `findings` as (level, text); `noise` names the class of a known harmless probe
+    (None: there is none).
 
     Noise is folded into one line unless `verbose`.
     """

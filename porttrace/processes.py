@@ -17,7 +17,7 @@ from pathlib import Path
 
 from porttrace.eventlog import Event, Kind
 
-__all__ = ["Image", "Leftover", "ProcessTree", "become_subreaper", "end_processes", "members", "untraced_reason"]
+__all__ = ["Image", "Leftover", "ProcessTree", "become_subreaper", "end_processes", "members", "now", "untraced_reason"]
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -195,22 +195,34 @@ def _carries(pid: int, directory: bytes) -> bool:
     return False
 
 
+def now() -> int:
+    """The time in the unit of a process's start time, proc(5): clock ticks since the machine started."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return int(time.clock_gettime(clock) * os.sysconf("SC_CLK_TCK"))
+
+
 def members(
-    directory: Path, *, below: int | None = None, uid: int | None = None, spare: Iterable[int] = ()
+    directory: Path,
+    *,
+    below: int | None = None,
+    uid: int | None = None,
+    spare: Iterable[int] = (),
+    since: int = 0,
 ) -> set[int]:
     """Ids of the processes that belong to a session's or a policy's directory, with all their descendants.
 
     `below`: also the children of this process (those of user `uid` only, where given) that belong to no other policy
-    of the same session. Zombies, this process, its ancestors and `spare` are left out.
+    of the same session. Zombies, this process, its ancestors, `spare` and what started before `since` (see `now`)
+    are left out.
     """
-    table = _running()
+    table = {pid: process for pid, process in _running().items() if process.started >= since or pid == os.getpid()}
     mark = os.fsencode(directory) + b"/"
     others = os.fsencode(directory.parent) + b"/"
     spared = {*spare, os.getpid()}
-    ancestor = table.get(os.getpid())
+    ancestor = _process(os.getpid())
     while ancestor is not None and ancestor.ppid > 0 and ancestor.ppid not in spared:
         spared.add(ancestor.ppid)
-        ancestor = table.get(ancestor.ppid)
+        ancestor = _process(ancestor.ppid)
     found = {pid for pid in table if pid not in spared and _carries(pid, mark)}
     for pid, process in table.items() if below is not None else ():
         if process.ppid == below and pid not in spared and uid in (None, _owner(pid)) and not _carries(pid, others):

@@ -30,7 +30,7 @@ from porttrace.filemap import Action, Rule
 from porttrace.findings import Finding, collect, merge
 from porttrace.identity import Identity, privileged
 from porttrace.policy import Image, Policy, PolicyError
-from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members
+from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members, now
 from porttrace.runtime_dir import RuntimeDir
 from porttrace.supervisor import Supervisor
 from porttrace.tiers import available_tiers
@@ -123,6 +123,7 @@ class Trace:
         self._events = -1
         self._capacity = _LOG_CAPACITY if policy.log else _CAPACITY
         self._started = time.monotonic()
+        self._since = 0 if session.owns_children else now() - 10
         self.started: dict[int, str] = {}
         """Names for reports of what was started with this trace: process id, command as it was given."""
         self._fenced = policy.fence and not policy.audit and "fence" in session.tiers
@@ -284,7 +285,9 @@ class Trace:
         uid = None if session.owns_children else self.identity.uid
         # Orphans come to us (subreaper). Where the build user is ours too, a child of port's own looks the same.
         below = os.getpid() if session.owns_children or self.identity.uid != os.getuid() else None
-        return end_processes(lambda: members(self.directory, below=below, uid=uid, spare=session.spared))
+        return end_processes(
+            lambda: members(self.directory, below=below, uid=uid, spare=session.spared, since=self._since)
+        )
 
     def write_log(self, fd: int) -> int:
         """Write every access as a line of JSON to the open descriptor `fd`; returns their number.

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from porttrace.cli.rules import parse_rule
-from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.registry import Registry
 from porttrace.registry.models import NewPort
@@ -319,6 +318,15 @@ def test_absent_files_are_told_only_with_v(work: Path, place: Path) -> None:
     assert "nothing" not in quiet.err
     assert "would have been hidden from the build system by trace mode if it existed" in told.err
     assert run(work, "-q", "--", "cat", "/root/.x").err.count("\n") == 1, "-q leaves cat's own line only"
+
+
+def test_noise_is_folded(work: Path) -> None:
+    home = Path("/root") if os.geteuid() == 0 else Path.home()
+    script = f"test -e {home}/.terminfo; ls {home}/.terminfo >/dev/null 2>&1; test -e /usr/local/share/locale; true"
+    folded, shown = (run(work, *v, "--", "sh", "-c", script) for v in ([], ["-v"]))
+    assert folded.found(path="/usr/local/share/locale"), "noise stays in the report"
+    assert "/usr/local/share/locale" not in folded.err
+    assert "/usr/local/share/locale" in shown.err
 
 
 # --- ports ---

@@ -24,7 +24,6 @@ from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import VIOLATIONS, Finding
 from porttrace.identity import Identity
 from porttrace.messages import plain, printable, render
-from porttrace.noise import classify_finding
 from porttrace.policy import Ownership, Policy, PolicyError
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
@@ -293,7 +292,7 @@ def _tell(options: argparse.Namespace, session: Session, result: TraceResult, fi
     if options.quiet:
         return
     color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    text = plain(render(findings, options.verbose, color, classify_finding), options.verbose)
+    text = plain(render(findings, options.verbose, color), options.verbose)
     for left in result.processes:
         text += (
             f"Warning: process {left.pid} ({printable(left.exe)}) was still running and was ended (SIG{left.signal})\n"
