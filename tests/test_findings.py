@@ -161,6 +161,8 @@ def test_equal_findings_of_several_programs_are_one(writer: Writer) -> None:
     assert by_access["read"].count == 1
     both = merge([list(by_access.values()), list(by_access.values())])
     assert {finding.access: finding.count for finding in both} == {"stat": 6, "read": 2}
+    programs = next(finding for finding in both if finding.access == "stat").programs
+    assert [(p.chain[-1], p.count) for p in programs] == [("cc1", 2), ("perl", 4)]
     assert by_access["stat"].count == 3, "merging must not change what was merged"
 
 
