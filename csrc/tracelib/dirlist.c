@@ -120,14 +120,19 @@ ssize_t pt_filter_entries(int fd, char *buf, ssize_t n)
 
 PT_EXPORT ssize_t getdents64(int fd, void *buf, size_t size)
 {
-	typedef ssize_t real_t(int, void *, size_t);
-	real_t *real = PT_REAL(real_t, "getdents64");
 	for (;;) {
-		ssize_t n = real(fd, buf, size), left = pt_filter_entries(fd, buf, n);
+		ssize_t n = PT_SYS3(SYS_getdents64, fd, buf, size), left;
+		if (n < 0) {
+			errno = (int)-n;
+			return -1;
+		}
+		left = pt_filter_entries(fd, buf, n);
 		if (left || n <= 0)
 			return left;
 	}
 }
+
+PT_ALIASES_getdents64
 
 /* The C library's own scandir reads past our readdir; the program's malloc is its to use here. */
 static int scan(DIR *d, struct dirent ***list, int (*select)(const struct dirent *), int (*compare)(const struct dirent **, const struct dirent **))

@@ -179,3 +179,20 @@ PT_EXPORT void *dlopen(const char *name, int flags)
 		name = library(PT_OP_dlopen, name);
 	return PT_REAL(real_t, "dlopen")(name, flags);
 }
+
+PT_EXPORT void *dlmopen(Lmid_t space, const char *name, int flags)
+{
+	typedef void *real_t(Lmid_t, const char *, int);
+	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
+		name = library(PT_OP_dlmopen, name);
+	return PT_REAL(real_t, "dlmopen")(space, name, flags);
+}
+
+PT_EXPORT int daemon(int nochdir, int noclose)
+{
+	typedef int real_t(int, int);
+	int r = PT_REAL(real_t, "daemon")(nochdir, noclose);
+	if (!nochdir && pt_on())
+		pt_cwd_forget();
+	return r;
+}

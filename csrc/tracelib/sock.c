@@ -42,3 +42,4 @@ PT_EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
 {
 	return named(PT_OP_connect, PT_REAL(socket_t, "connect"), fd, address, length, PT_ACC_READ, PT_FOLLOW);
 }
+PT_ALIASES_connect

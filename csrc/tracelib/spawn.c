@@ -161,3 +161,4 @@ PT_EXPORT FILE *popen(const char *command, const char *mode)
 	pt_slab_give(s);
 	return f;
 }
+PT_ALIASES_popen
