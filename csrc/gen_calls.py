@@ -163,7 +163,7 @@ def wrapper(row: Row) -> str:
 
 
 def alias(name: str, target: str) -> str:
-    """Another name for a wrapper. In assembly, because headers may declare it with a type of its own (struct stat64)."""
+    """Another name for a wrapper. In assembly: headers may give it a type of its own (struct stat64)."""
     return f'__asm__(".globl {name}\\n.set {name}, {target}");'
 
 

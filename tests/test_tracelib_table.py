@@ -30,7 +30,8 @@ FILES = re.compile(
     r"|dup|canon|wordexp|uselib|quota|daemon|getdents|syscall"
 )
 NOT_FILES = re.compile(
-    r"pthread|setstate|initstate|xdr|svc|clnt|str|wcs|mem|locale|cond|mutex|signal|_dl_|err_|_stats|hash|getdate|argp|argz|_create|__res_|_marker|timer|obstack|addmntent|sigaction"
+    r"pthread|setstate|initstate|xdr|svc|clnt|str|wcs|mem|locale|cond|mutex|signal|_dl_|err_|_stats|hash|getdate|argp|argz"
+    r"|_create|__res_|_marker|timer|obstack|addmntent|sigaction"
 )
 
 
@@ -67,6 +68,4 @@ def test_a_library_was_found() -> None:
 
 def test_coverage_document_is_up_to_date() -> None:
     document = (SOURCE / "docs" / "coverage.md").read_text()
-    assert gen_calls.coverage(ROWS) in document, (
-        "run: csrc/gen_calls.py csrc/calls.table coverage, into docs/coverage.md"
-    )
+    assert gen_calls.coverage(ROWS) in document, "run csrc/gen_calls.py csrc/calls.table coverage"

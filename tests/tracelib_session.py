@@ -146,7 +146,7 @@ def compile_c(source: Path, out: Path, *flags: str) -> Path:
             "-o",
             str(out),
             *flags,
-        ],  # noqa: E501
+        ],
         check=True,
     )
     return out

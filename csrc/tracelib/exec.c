@@ -76,7 +76,9 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (flags & AT_EMPTY_PATH ? PT_EMPTY : 0) };
 	int error = pt_judge(op, &at);
 	struct stat st;
-	if (!error && at.judged && sys_fstatat(at.dirfd, at.path, &st, flags & AT_EMPTY_PATH) == 0) {
+	if (!error && at.judged)
+		error = -sys_fstatat(at.dirfd, at.path, &st, flags & AT_EMPTY_PATH);  /* what is missing fails here, and under a redirect only here */
+	if (!error && at.judged) {
 		struct pt_program program;
 		if (at.path == at.slab->physical) {
 			memcpy(x->slab->physical, at.path, strlen(at.path) + 1);
