@@ -42,6 +42,7 @@ class Result:
     status: int
     out: str
     err: str
+    pid: int
 
     @property
     def text(self) -> str:
@@ -74,7 +75,7 @@ def run_command(
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
         pytest.fail(f"{argv} did not end within {timeout} s\n{out}\n{err}")
-    return Result(process.returncode, out, err)
+    return Result(process.returncode, out, err, process.pid)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class HostCommands:
 
     def id_words(self) -> list[str]:
         """The words before a command line that give up our real ids too, where only the effective ones are lowered."""
-        return spawn.id_prefix(self.build_user) if os.geteuid() != os.getuid() else []
+        return spawn.id_prefix(self.build_user, self.settings.portdbpath) if os.geteuid() != os.getuid() else []
 
     def give_to_build_user(self, *paths: str) -> None:
         """Make the build user the owner of files or directories."""

@@ -6,11 +6,14 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from porttrace.errors import PorttraceError
 from porttrace.identity import Identity, privileged
 
 __all__ = ["id_prefix", "run"]
@@ -18,13 +21,38 @@ __all__ = ["id_prefix", "run"]
 _GRACE = 3.0  # seconds between asking a process to end and making it
 
 
-def id_prefix(identity: Identity | None) -> list[str]:
-    """The words before a command line that make it run as `identity` for good; empty where nothing has to change."""
+def id_prefix(identity: Identity | None, shelf: Path) -> list[str]:
+    """The words before a command line that make it run as `identity` for good; empty where nothing has to change.
+
+    `shelf` is a directory that everybody can reach and root alone can change: the launcher is copied to it where this
+    installation lies below a directory that is closed to the build user. PorttraceError where it cannot be.
+    """
     if identity is None or identity.is_current:
         return []
-    launcher = str(files("porttrace") / "porttrace-launch")
     groups = ",".join(str(group) for group in identity.groups)
-    return [launcher, "--uid", str(identity.uid), "--gid", str(identity.gid), "--groups", groups, "--"]
+    return [_launcher(shelf), "--uid", str(identity.uid), "--gid", str(identity.gid), "--groups", groups, "--"]
+
+
+@cache
+def _launcher(shelf: Path) -> str:
+    with privileged():
+        installed = Path(str(files("porttrace") / "porttrace-launch")).resolve()
+        if all(directory.stat().st_mode & 0o001 for directory in installed.parents):
+            return str(installed)
+        copy = shelf / "libexec" / installed.name
+        try:
+            content = installed.read_bytes()
+            if not copy.is_file() or copy.read_bytes() != content:
+                copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                with tempfile.NamedTemporaryFile(dir=copy.parent, delete=False) as file:
+                    file.write(content)
+                    os.fchmod(file.fileno(), 0o755)
+                Path(file.name).replace(copy)
+        except OSError as error:
+            raise PorttraceError(
+                f"{installed} lies where the build user cannot reach it, and {copy} cannot be made: {error.strerror}"
+            ) from None
+        return str(copy)
 
 
 def run(
