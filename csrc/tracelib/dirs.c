@@ -320,8 +320,7 @@ void pt_fd_set(int fd, const char *real, size_t len)
 
 void pt_cwd_forget(void)
 {
-	pid_t pid = sys_getpid();
-	if (pid != pt_pid())
+	if (!pt.own || sys_getpid() != pt_pid())
 		atomic_store(&cwd_by_pid, 1);
 	struct pt_dir *d = &pt.fds[PT_FDS];
 	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_relaxed);

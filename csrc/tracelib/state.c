@@ -38,7 +38,8 @@ static void map_tables(void)
 	char *p = map_private(4096 + dirs + fds + pt_slab_size());
 	if (!p)
 		return;
-	if (PT_SYS3(SYS_madvise, p, 4096, MADV_WIPEONFORK) == 0)
+	/* only a log writes so many events that asking the kernel for the pid each time would count */
+	if ((pt.flags & PT_IMG_LOG) && PT_SYS3(SYS_madvise, p, 4096, MADV_WIPEONFORK) == 0)
 		pt.own = (struct pt_own *)p;
 	pt.dirs = (struct pt_dir *)(p + 4096);
 	pt.fds = (struct pt_dir *)(p + 4096 + dirs);
