@@ -133,7 +133,8 @@ class HostCommands:
             raise Interrupted(self.stopped_by)
         pairs = tcllist.split(environment)
         return spawn.run(
-            [*tcllist.split(words), "/bin/sh", "-c", command],
+            ["/bin/sh", "-c", command],
+            launcher=tcllist.split(words),
             directory=directory,
             env=dict(zip(pairs[::2], pairs[1::2], strict=True)),
             line=lambda text: self.ui.say("info", text),

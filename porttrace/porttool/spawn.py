@@ -58,28 +58,32 @@ def _launcher(shelf: Path) -> str:
 def run(
     argv: Sequence[str],
     *,
+    launcher: Sequence[str] = (),
     directory: str,
     env: Mapping[str, str],
     line: Callable[[str], None],
     nice: int | None = None,
 ) -> int:
-    """Run a command to its end; `line` gets each line of its output (both streams).
+    """Run a command to its end behind the words of `launcher`; `line` gets each line of its output (both streams).
 
     Returns its exit status; negative: the signal that ended it.
 
     The command has a process group of its own: where we are interrupted, all of the group is ended before the
     exception goes on. Its standard input is empty. OSError where it cannot be started.
     """
-    words = [*(["nice", "-n", str(nice)] if nice else []), *argv]
-    process = subprocess.Popen(
-        words,
-        cwd=directory,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    words = [*(["nice", "-n", str(nice)] if nice else []), *launcher, *argv]
+    # The launcher gives root's ids up itself. Started with different real and effective ids it would be in
+    # secure-execution mode, where the loader takes TMPDIR and others out of the environment.
+    with privileged() if launcher else contextlib.nullcontext():
+        process = subprocess.Popen(
+            words,
+            cwd=directory,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         assert process.stdout is not None
         with process.stdout as output:

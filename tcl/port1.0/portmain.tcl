@@ -11,7 +11,7 @@ proc portmain::main {args} {
 
 options prefix name version revision epoch categories maintainers license description long_description homepage notes \
 	default_variants platforms distname distpath dist_subdir worksrcdir worksrcpath workpath filesdir filespath destroot \
-	destpath destdir variants subport compiler.cpath compiler.library_path source_date_epoch os.platform \
+	destpath destdir compiler.cpath compiler.library_path source_date_epoch os.platform \
 	os.subplatform os.version os.major os.arch os.endian build_arch logpath buildpath test.run
 
 foreach portmain::option {name version revision epoch categories maintainers license description long_description \

@@ -183,7 +183,8 @@ proc platform {args} {
 	}
 	set body [lindex $args end]
 	set matches 1
-	foreach word [lrange $args 0 end-1] {
+	# "darwin >= 11" is one word, or three
+	foreach word [regsub -all {([<>]=?)\s+} [join [lrange $args 0 end-1]] {\1}] {
 		if {[regexp {^(>=|<=|>|<)?\s*(\d+)$} $word -> operator release]} {
 			if {$operator eq ""} {
 				set operator ==
