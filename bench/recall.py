@@ -37,9 +37,17 @@ Key = tuple[str, str, bool]
 
 # Why the library cannot see an access that the kernel saw: inside libc and the loader nothing passes a wrapper.
 REASONS: list[tuple[str, re.Pattern[str]]] = [
-    ("loader and dlopen search", re.compile(r"/ld\.so\.(cache|preload|nohwcap)$|\.so(\.[\d.]+)?$|/glibc-hwcaps|\.cpython-[^/]*\.so$")),
-    ("libc's own data (locale, gconv, zone, nss)", re.compile(r"/locale(/|$)|/gconv|/zoneinfo|/etc/(localtime|nsswitch\.conf|passwd|group|locale\.alias)|LC_|/nscd/")),
-]  # fmt: skip
+    (
+        "loader and dlopen search",
+        re.compile(r"/ld\.so\.(cache|preload|nohwcap)$|\.so(\.[\d.]+)?$|/glibc-hwcaps|\.cpython-[^/]*\.so$"),
+    ),
+    (
+        "libc's own data (locale, gconv, zone, nss)",
+        re.compile(
+            r"/locale(/|$)|/gconv|/zoneinfo|/etc/(localtime|nsswitch\.conf|passwd|group|locale\.alias)|LC_|/nscd/"
+        ),
+    ),
+]
 
 
 def normal(path: str) -> str:
@@ -53,7 +61,7 @@ def names(path: str) -> set[str]:
     """The real path, last link followed and not: which one a call means, strace does not tell for all."""
     directory, _, last = path.rstrip("/").rpartition("/")
     parent = os.path.realpath(directory or "/")
-    own = parent if last in ("", ".") else os.path.realpath(path) if last == ".." else os.path.join(parent, last)
+    own = parent if last in ("", ".") else os.path.realpath(path) if last == ".." else f"{parent.rstrip('/')}/{last}"
     return {normal(own), normal(os.path.realpath(path))}
 
 

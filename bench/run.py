@@ -75,7 +75,9 @@ def measure(peers: list[Peer], works: list[Workload], runs: int) -> dict[str, di
     return seconds
 
 
-def ratios(seconds: dict[str, dict[str, list[float]]], against: str) -> dict[str, dict[str, tuple[float, float, float]]]:
+def ratios(
+    seconds: dict[str, dict[str, list[float]]], against: str
+) -> dict[str, dict[str, tuple[float, float, float]]]:
     """(lower quartile, median, upper quartile) of the ratio to `against`, pair by pair within a round."""
     out: dict[str, dict[str, tuple[float, float, float]]] = {}
     for work, by_peer in seconds.items():
@@ -93,7 +95,9 @@ def table(seconds: dict[str, dict[str, list[float]]], peers: list[Peer]) -> str:
     works = list(seconds)
     lines = ["| | " + " | ".join(works) + " |", "|---|" + "---|" * len(works)]
     for peer in peers:
-        cells = [f"{ratio[w][peer.name][1]:.2f} ({ratio[w][peer.name][0]:.2f}–{ratio[w][peer.name][2]:.2f})" for w in works]
+        cells = [
+            f"{ratio[w][peer.name][1]:.2f} ({ratio[w][peer.name][0]:.2f}-{ratio[w][peer.name][2]:.2f})" for w in works
+        ]
         lines.append(f"| {peer.name} | " + " | ".join(cells) + " |")
     base = [f"{statistics.median(seconds[w]['untraced']):.4g} s" for w in works]
     lines.append("| *untraced, median* | " + " | ".join(base) + " |")
@@ -119,7 +123,9 @@ def main() -> int:
     peers: list[Peer] = []
     try:
         native = build_native(base / "native")
-        works = [w for w in prepare(base, native, args.cache) if not args.only or w.name.split()[0] in args.only.split(",")]
+        works = [
+            w for w in prepare(base, native, args.cache) if not args.only or w.name.split()[0] in args.only.split(",")
+        ]
         peers = yardsticks(native, base)
         if not args.no_peers:
             found, missing = packaged(base, None if args.peers is None else set(args.peers.split(",")))
@@ -139,9 +145,12 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     machine = f"{os.cpu_count()} cores, Linux {platform.release()}, {args.runs} rounds, registry of {args.registry_files} files"
     (args.out / "macro.md").write_text(
-        f"# Whole commands\n\nMedian ratio of wall time to the untraced run (quartiles); {machine}.\n\n{text}", encoding="utf-8"
+        f"# Whole commands\n\nMedian ratio of wall time to the untraced run (quartiles); {machine}.\n\n{text}",
+        encoding="utf-8",
     )
-    (args.out / "macro.json").write_text(json.dumps({"machine": machine, "seconds": seconds}, indent=1), encoding="utf-8")
+    (args.out / "macro.json").write_text(
+        json.dumps({"machine": machine, "seconds": seconds}, indent=1), encoding="utf-8"
+    )
     return 0
 
 

@@ -19,7 +19,9 @@ def _deb_src_entries() -> str:
     """The machine's apt entries, asking for sources instead of binaries (formats of sources.list(5))."""
     out: list[str] = []
     etc = Path("/etc/apt")
-    for path in sorted([etc / "sources.list", *etc.glob("sources.list.d/*.sources"), *etc.glob("sources.list.d/*.list")]):
+    for path in sorted(
+        [etc / "sources.list", *etc.glob("sources.list.d/*.sources"), *etc.glob("sources.list.d/*.list")]
+    ):
         if not path.is_file():
             continue
         text = path.read_text(encoding="utf-8")

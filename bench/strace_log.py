@@ -158,9 +158,12 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
             base = where[pid] if dirfd is None else _directory(args[dirfd], where[pid])
             if base is None and not name.startswith("/"):
                 continue
-            if name == "" :
+            if name == "":
                 continue
-            path = os.path.normpath(os.path.join(base or "/", name)) if ".." not in name else os.path.join(base or "/", name)
+            # ".." stays: what it means depends on links, which the reader resolves.
+            path = name if name.startswith("/") else f"{(base or '').rstrip('/')}/{name}"
+            if ".." not in name:
+                path = os.path.normpath(path)
             kind = access
             if access == "open":
                 flags = args[position + 1]
