@@ -143,7 +143,10 @@ def main() -> int:
     text = table(seconds, peers)
     print(text)
     args.out.mkdir(parents=True, exist_ok=True)
-    machine = f"{os.cpu_count()} cores, Linux {platform.release()}, {args.runs} rounds, registry of {args.registry_files} files"
+    machine = (
+        f"{os.cpu_count()} cores, Linux {platform.release()}, {args.runs} rounds, "
+        f"registry of {args.registry_files} files"
+    )
     (args.out / "macro.md").write_text(
         f"# Whole commands\n\nMedian ratio of wall time to the untraced run (quartiles); {machine}.\n\n{text}",
         encoding="utf-8",
