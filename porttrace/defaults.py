@@ -20,7 +20,7 @@ from typing import Any, Literal
 from porttrace.filemap import Action, Filemap, Rule, display
 from porttrace.policy import MapName, Ownership, Policy
 
-__all__ = ["Allowance", "AllowanceError", "AnyPath", "base_os", "phase_policy", "run_defaults"]
+__all__ = ["Allowance", "AllowanceError", "AnyPath", "base_os", "load", "phase_policy", "run_defaults"]
 
 AnyPath = bytes | str | os.PathLike[str]
 
@@ -69,6 +69,12 @@ def _platform() -> str:
 @cache
 def _data(name: str) -> dict[str, Any]:
     return tomllib.loads((files("porttrace") / "data" / name).read_text(encoding="utf-8"))
+
+
+def load() -> None:
+    """Read the data now: later this process may work as a user who cannot reach the files."""
+    _data(f"baseos-{_platform()}.toml")
+    _data("phases.toml")
 
 
 def base_os(map: MapName = "read", platform: str | None = None) -> list[Rule]:

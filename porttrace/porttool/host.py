@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import pkgutil
 import tkinter
 import traceback
 from collections.abc import Callable, Mapping
 
+import porttrace
+from porttrace import defaults, noise
 from porttrace.errors import PorttraceError
+from porttrace.identity import privileged
 from porttrace.porttool.commands import Interrupted
 from porttrace.tclbridge import embed, tcllist
 from porttrace.tclbridge.commands import Core
 from porttrace.tclbridge.tcllist import TclValue
 
 __all__ = ["Host"]
+
+
+def _load_all() -> None:
+    """Import what a trace needs, also the modules that are imported where they are used, and read the data."""
+    for module in pkgutil.walk_packages(porttrace.__path__, "porttrace."):
+        # The injected library looks like an extension module; the others are commands of their own.
+        if not module.name.startswith(
+            ("porttrace.libtracelib", "porttrace.cli", "porttrace.integrate", "porttrace.tclbridge.coprocess")
+        ):
+            importlib.import_module(module.name)
+    defaults.load()
+    noise.classes()
 
 
 class Host:
@@ -24,7 +42,7 @@ class Host:
         self._stop = stop
         self._core: Core | None = None
         self._tk.eval("namespace eval ::host {namespace eval raw {}}")
-        self._tk.createcommand("::host::adopt", self._adopt)
+        self.register({"adopt": self._adopt})
 
     def register(self, table: Mapping[str, Callable[..., TclValue]]) -> None:
         """Make Python functions Tcl commands of the namespace ``::host``; each worker gets them by alias."""
@@ -64,8 +82,13 @@ class Host:
         return self._core
 
     def _adopt(self, child: str) -> str:
-        self.use_core()
-        embed.adopt(self.interp, child)
+        # A phase runs as the build user, who may not be able to read this installation: nothing is loaded later.
+        with privileged():
+            if self._core is None and os.geteuid() == 0:
+                _load_all()
+            self.use_core()
+            embed.adopt(self.interp, child)
+            self._tk.call("interp", "eval", child, "package require porttrace")
         return ""
 
     def run(self, script: str, *words: str) -> str:

@@ -128,8 +128,8 @@ class Settings:
         self.file = self.prefix / "etc" / "macports" / "macports.conf"
         if not self.prefix.is_dir():
             raise PorttraceError(
-                f"the prefix {self.prefix} does not exist: make it, with etc/macports/sources.conf, or name another one "
-                "with --prefix DIR"
+                f"the prefix {self.prefix} does not exist: make it, with etc/macports/sources.conf, or name "
+                "another one with --prefix DIR"
             )
         self._values = self._read(self.file)
         if given is None and self._values.get("prefix"):
