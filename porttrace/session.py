@@ -345,8 +345,8 @@ class Session:
             if tier not in present:
                 raise PorttraceError(f"this machine does not have the tier {tier}: it has {', '.join(present)}")
         self.tiers: tuple[str, ...] = tuple(wanted)
-        library, launcher = _package_file(_LIBRARY), _package_file("porttrace-launch")
-        with privileged():
+        with privileged():  # also to read this installation, which the effective user may not be able to
+            library, launcher = _package_file(_LIBRARY), _package_file("porttrace-launch")
             become_subreaper()
             self._runtime = RuntimeDir(on_stale=self._end_stale, pid=pid)
             try:
