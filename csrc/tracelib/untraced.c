@@ -29,7 +29,11 @@ static bool has_interpreter(int fd, const unsigned char *head, size_t n, bool *f
 		if (p.p_type == PT_INTERP) {
 			char name[256];
 			size_t len = p.p_filesz < sizeof name ? p.p_filesz : sizeof name - 1;
-			long got = PT_SYS4(SYS_pread64, fd, name, len, p.p_offset);
+			long got = (long)len;
+			if (p.p_offset <= n && len <= n - p.p_offset)
+				memcpy(name, head + p.p_offset, len);
+			else
+				got = PT_SYS4(SYS_pread64, fd, name, len, p.p_offset);
 			name[got > 0 ? got : 0] = 0;
 			*foreign = !strstr(name, "/ld-linux");
 			return true;
