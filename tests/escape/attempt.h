@@ -1,0 +1,63 @@
+/*
+ * The attempts' common part. An attempt gets BASE in $BASE: $BASE/hidden is hidden from it, $BASE/outside is visible
+ * but not writable, $BASE/work is its own. `sys` is the system call itself: as libc's function, or with -DRAW as an
+ * instruction of the program's own.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+extern char base[512];
+
+/* "%s" stands for BASE in all of these; the answer lives until the eighth call after. */
+const char *in(const char *name);
+/* Shows what was read: the runner looks for the secret in it. */
+int show_fd(int fd);
+int show(const char *text);
+
+struct attempt {
+	const char *name;
+	int (*run)(const char *target); /* 0 or errno: what the program saw */
+};
+extern const struct attempt read_attempts[], exist_attempts[], write_attempts[];
+
+#ifdef RAW
+#if defined(__x86_64__)
+static inline long sys_(long n, long a, long b, long c, long d, long e, long f)
+{
+	long r;
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	__asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	if (r < 0 && r > -4096) {
+		errno = (int)-r;
+		return -1;
+	}
+	return r;
+}
+#else
+static inline long sys_(long n, long a, long b, long c, long d, long e, long f)
+{
+	long r;
+	(void)f;
+	__asm__ volatile("push %%ebx; mov %2, %%ebx; int $0x80; pop %%ebx"
+			 : "=a"(r) : "0"(n), "g"(a), "c"(b), "d"(c), "S"(d), "D"(e) : "memory");
+	if (r < 0 && r > -4096) {
+		errno = (int)-r;
+		return -1;
+	}
+	return r;
+}
+#endif
+#define SYS_PICK(n, a, b, c, d, e, f, ...) sys_(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define sys(...) SYS_PICK(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+#else
+#define sys(...) syscall(__VA_ARGS__)
+#endif

@@ -1,0 +1,51 @@
+/* attempt KIND NAME [TARGET]: one attempt; without arguments the names of all. */
+#include "attempt.h"
+
+char base[512];
+
+const char *in(const char *name)
+{
+	static char ring[8][1024];
+	static unsigned next;
+	char *out = ring[next++ % 8];
+	snprintf(out, sizeof ring[0], "%s/%s", base, name);
+	return out;
+}
+
+int show(const char *text)
+{
+	printf("GOT %s\n", text);
+	fflush(stdout);
+	return 0;
+}
+
+int show_fd(int fd)
+{
+	char buf[256];
+	if (fd < 0)
+		return errno;
+	ssize_t n = read(fd, buf, sizeof buf - 1);
+	if (n < 0)
+		return errno;
+	buf[n] = 0;
+	return show(buf);
+}
+
+int main(int argc, char **argv)
+{
+	const struct attempt *kinds[] = { read_attempts, exist_attempts, write_attempts };
+	const char *names[] = { "read", "exist", "write" };
+	if (getenv("BASE"))
+		snprintf(base, sizeof base, "%s", getenv("BASE"));
+	for (int k = 0; k < 3; k++)
+		for (const struct attempt *a = kinds[k]; a->name; a++) {
+			if (argc < 3) {
+				printf("%s %s\n", names[k], a->name);
+			} else if (!strcmp(argv[1], names[k]) && !strcmp(argv[2], a->name)) {
+				int e = a->run(argc > 3 ? argv[3] : in("hidden/secret"));
+				printf("ERRNO %d\n", e);
+				return 0;
+			}
+		}
+	return argc < 3 ? 0 : 99;
+}

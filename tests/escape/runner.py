@@ -1,0 +1,364 @@
+"""Run every attempt of this directory against a session, and say which ones got through.
+
+usage: python tests/escape/runner.py [--write docs/escape-matrix.md] [--tiers LIST] [--flavour NAME] [--attempt NAME]
+
+Each attempt is one program start.  What it says about itself is believed only for reading (the secret must be in its
+output) and for existence (its errno must differ from that for a name that is not there); for writing the runner looks
+at what changed.  ``none`` is the same attempt without porttrace: what does not work there proves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from porttrace.filemap import Action, Filemap, Rule
+from porttrace.identity import Identity
+from porttrace.policy import Policy
+from porttrace.session import Session
+from porttrace.tiers import available_tiers
+
+HERE = Path(__file__).resolve().parent
+SECRET = "secret"
+_BASE_FLAGS = ["-D_GNU_SOURCE", "-O1", "-w", "-lpthread"]
+
+#: How the attempts are compiled; "sys" flavours run only those attempts that make the system call themselves.
+FLAVOURS: dict[str, list[str]] = {
+    "dynamic": ["gcc"],
+    "inline": ["gcc", "-DRAW"],
+    "static": ["gcc", "-static"],
+    "static-inline": ["gcc", "-static", "-DRAW"],
+    "32bit": ["gcc", "-m32"],
+    "32bit-int80": ["gcc", "-m32", "-DRAW"],
+    "musl": ["musl-gcc", "-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"],
+    "musl-static": ["musl-gcc", "-static", "-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"],
+}
+
+#: Tier sets that are compared; the first is the default.
+TIER_SETS: dict[str, tuple[str, ...]] = {
+    "default": ("tracelib", "supervisor", "fence"),
+    "paranoid": ("supervisor", "fence"),
+    "tracelib": ("tracelib",),
+    "fence": ("fence",),
+}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    kind: str  # "read", "exist" or "write"
+    name: str
+
+    def runs_as(self, flavour: str) -> bool:
+        """An inline flavour differs from its libc twin only where the attempt makes the call itself."""
+        inline = "inline" in flavour or flavour.endswith("int80")
+        return not inline or self.name.startswith("sys-")
+
+
+#: (kind, name) -> why it may get through the default tiers, and for whom ("any" or "root").
+EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
+    ("read", "jit"): (
+        "any",
+        "code written into memory at run time: no file shows it, and the library is not asked; --tiers "
+        "supervisor,fence stops it",
+    ),
+}
+
+
+def build(directory: Path, flavours: Iterable[str] = FLAVOURS) -> dict[str, Path]:
+    """Compile the attempts; a flavour whose compiler is not here is left out (and missing in the result)."""
+    built = {}
+    sources = [str(HERE / name) for name in ("main.c", "read.c", "exist.c", "write.c")]
+    for flavour in flavours:
+        command = FLAVOURS[flavour]
+        if shutil.which(command[0]) is None:
+            continue
+        out = directory / flavour
+        done = subprocess.run([*command, "-o", str(out), *sources, *_BASE_FLAGS], capture_output=True, check=False)
+        if done.returncode == 0:
+            out.chmod(0o755)
+            built[flavour] = out
+    return built
+
+
+def attempts(program: Path) -> list[Attempt]:
+    lines = subprocess.run([program], capture_output=True, check=True, text=True).stdout.split("\n")
+    return [Attempt(*line.split(" ", 1)) for line in lines if line]
+
+
+class Ground:
+    """The place that is attacked. It lies outside /tmp, and every file mode lets the build user do what it tries."""
+
+    def __init__(self, owner: Identity) -> None:
+        self.owner = owner
+        self.base = Path(tempfile.mkdtemp(prefix="porttrace-escape-", dir="/var/tmp"))
+        self.base.chmod(0o755)
+        self.programs = self.base / "programs"
+        self.programs.mkdir()
+        self.fresh_hidden()
+        self.fresh_outside()
+        self.fresh_work()
+
+    def _own(self, path: Path, mode: int) -> None:
+        os.chown(path, self.owner.uid, self.owner.gid)
+        path.chmod(mode)
+
+    def fresh_hidden(self) -> None:
+        hidden = self.base / "hidden"
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir()
+        (hidden / "secret").write_text("secret contents\n")
+        (hidden / "program").write_text("#!/bin/echo secret\n")
+        (hidden / "link").symlink_to("secret-target")
+        self._own(hidden / "secret", 0o644)
+        self._own(hidden / "program", 0o755)
+        self._own(hidden, 0o755)
+
+    def fresh_outside(self) -> None:
+        outside = self.base / "outside"
+        shutil.rmtree(outside, ignore_errors=True)
+        (outside / "empty").mkdir(parents=True)
+        (outside / "file").write_text("untouched\n")
+        os.utime(outside / "file", (1_000_000_000, 1_000_000_000))
+        self._own(outside / "file", 0o666)
+        self._own(outside / "empty", 0o777)
+        self._own(outside, 0o777)
+
+    def fresh_work(self) -> None:
+        work = self.base / "work"
+        # what the attempts mounted where nothing held them
+        while f" {work / 'm'} " in Path("/proc/self/mountinfo").read_text() and os.geteuid() == 0:
+            subprocess.run(["umount", "-l", work / "m"], check=True)
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        self._own(work, 0o777)
+
+    def state(self) -> dict[str, tuple[object, ...]]:
+        seen: dict[str, tuple[object, ...]] = {}
+        for top in ("outside", "hidden"):
+            for path in [self.base / top, *sorted((self.base / top).rglob("*"))]:
+                info = path.lstat()
+                content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+                names = os.listxattr(path, follow_symlinks=False)
+                seen[str(path)] = (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_nlink, content, *names)
+                if path.name == "file":
+                    seen[str(path)] += (info.st_mtime_ns, info.st_ino)
+        return seen
+
+    def policy(self) -> Policy:
+        base = os.fsencode(self.base)
+        read, write = Filemap(), Filemap()
+        for path, action in ((base + b"/hidden", Action.DENY), (b"/", Action.ALLOW)):
+            read.append(Rule(path, action))
+        for path in (base + b"/work", b"/dev/null"):
+            write.append(Rule(path, Action.ALLOW))
+        return Policy(read=read, write=write, prefix=None, owners=None, closure=frozenset())
+
+    def close(self) -> None:
+        self.fresh_work()
+        subprocess.run(["chattr", "-R", "-i", self.base], capture_output=True, check=False)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    escaped: bool
+    note: str = ""
+
+
+class Runner:
+    """Runs attempts under one tier set as one user (`tiers` None: without porttrace)."""
+
+    def __init__(self, ground: Ground, identity: Identity, argv: list[str]) -> None:
+        self.ground, self.identity, self.argv = ground, identity, argv
+
+    def _start(self, program: Path, attempt: Attempt, target: str | None = None) -> str:
+        # Programs that a build makes lie where it can write: put there for each start.
+        work = self.ground.base / "work" / "attempt"
+        shutil.copy(program, work)
+        self.ground._own(work, 0o755)
+        words = [*self.argv, str(work), attempt.kind, attempt.name, *([target] if target else [])]
+        try:
+            done = subprocess.run(
+                words,
+                cwd=self.ground.base / "work",
+                env={"BASE": str(self.ground.base), "PATH": "/usr/bin:/bin"},
+                capture_output=True,
+                timeout=20,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            return "TIMEOUT"
+        text = done.stdout.decode("utf-8", "replace")
+        if done.returncode < 0:
+            text += f"SIGNAL {-done.returncode}\n"
+        return text
+
+    def run(self, program: Path, attempt: Attempt) -> Outcome:
+        self.ground.fresh_work()
+        before = self.ground.state()
+        hidden = self.ground.base / "hidden"
+        if attempt.kind == "exist":
+            there = self._start(program, attempt, str(hidden / "secret"))
+            self.ground.fresh_work()
+            absent = self._start(program, attempt, str(hidden / "absent"))
+            outcome = Outcome(_errno(there) != _errno(absent), f"{_errno(there)}/{_errno(absent)}")
+        else:
+            said = self._start(program, attempt)
+            # the text of the attempt's own file names never holds the secret's contents
+            got = attempt.kind == "read" and (
+                f"GOT {SECRET}" in said or "secret contents" in said or f"\n{SECRET}" in f"\n{said}"
+            )
+            outcome = Outcome(got, _errno(said) + (" crashed" if "SIGNAL" in said or said == "TIMEOUT" else ""))
+        after = self.ground.state()
+        if before != after:
+            outcome = Outcome(True, outcome.note)
+            self.ground.fresh_outside()
+            self.ground.fresh_hidden()
+        return outcome
+
+
+def _errno(said: str) -> str:
+    match = re.search(r"ERRNO (-?\d+)", said)
+    return os.strerror(int(match[1])) if match else said.strip()[-40:] or "no answer"
+
+
+@contextmanager
+def session(ground: Ground, identity: Identity, tiers: tuple[str, ...] | None) -> Iterator[Runner]:
+    if tiers is None:
+        words = ["setpriv", f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups"]
+        yield Runner(ground, identity, words if os.geteuid() == 0 else [])
+        return
+    with Session(identity, tiers) as started:
+        trace = started.start(ground.policy(), ground.base / "work")
+        yield Runner(ground, identity, trace.launch_argv)
+        trace.stop()
+
+
+def user_named(name: str) -> Identity:
+    return Identity(0, 0, (0,), "root") if name == "root" else Identity.named("macports")
+
+
+def run_all(
+    users: Iterable[str],
+    sets: Iterable[str],
+    flavours: Iterable[str],
+    only: str | None = None,
+    kinds: str = "read exist write",
+) -> tuple[dict[tuple[str, str, str, Attempt], Outcome], list[str]]:
+    """(user, tier set, flavour, attempt) -> outcome, and the flavours that could not be built."""
+    results: dict[tuple[str, str, str, Attempt], Outcome] = {}
+    missing: list[str] = []
+    for user in users:
+        identity = user_named(user)
+        ground = Ground(identity)
+        try:
+            programs = build(ground.programs, flavours)
+            missing = [flavour for flavour in flavours if flavour not in programs]
+            todo = [
+                a for a in attempts(next(iter(programs.values()))) if a.kind in kinds.split() and only in (None, a.name)
+            ]
+            for name in sets:
+                tiers = None if name == "none" else TIER_SETS[name]
+                if tiers and not set(tiers) <= set(available_tiers()):
+                    continue
+                with session(ground, identity, tiers) as runner:
+                    for flavour, program in programs.items():
+                        for attempt in todo:
+                            if attempt.runs_as(flavour):
+                                results[user, name, flavour, attempt] = runner.run(program, attempt)
+        finally:
+            ground.close()
+    return results, missing
+
+
+def unexpected(results: dict[tuple[str, str, str, Attempt], Outcome]) -> list[str]:
+    """Escapes from the default and paranoid tiers that `EXCEPTIONS` does not declare."""
+    found = []
+    for (user, tiers, flavour, attempt), outcome in results.items():
+        if tiers in ("default", "paranoid") and outcome.escaped:
+            who = EXCEPTIONS.get((attempt.kind, attempt.name), ("", ""))[0]
+            if not (tiers == "default" and who in ("any", user)):
+                found.append(f"{user} {tiers} {flavour} {attempt.kind} {attempt.name}: {outcome.note}")
+    return found
+
+
+def markdown(results: dict[tuple[str, str, str, Attempt], Outcome], missing: list[str]) -> str:
+    users = list(dict.fromkeys(key[0] for key in results))
+    sets = list(dict.fromkeys(key[1] for key in results))
+    todo = list(dict.fromkeys(key[3] for key in results))
+    flavours = list(dict.fromkeys(key[2] for key in results))
+    lines = [
+        "# What gets past which tier",
+        "",
+        "Made by `python tests/escape/runner.py --write docs/escape-matrix.md`; not edited by hand.",
+        "",
+        f"{len(todo)} attempts, each compiled in up to {len(flavours)} ways ({', '.join(flavours)}). A cell names the "
+        "ways in which the attempt got through; `·`: held in all; `none` is the same without porttrace.",
+        "",
+    ]
+    if missing:
+        lines += [f"Not built on this machine, and so not checked: {', '.join(missing)}.", ""]
+    for user in users:
+        lines += [f"## {'As root' if user == 'root' else 'Unprivileged'}", ""]
+        lines += ["| " + " | ".join(["kind", *sets]) + " |", "|" + "---|" * (len(sets) + 1)]
+        for kind in ("read", "exist", "write"):
+            cells = []
+            for name in sets:
+                runs = [o for k, o in results.items() if k[0] == user and k[1] == name and k[3].kind == kind]
+                cells.append(f"{sum(o.escaped for o in runs)} of {len(runs)} got through")
+            lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+        lines += ["", "| attempt | " + " | ".join(sets) + " |", "|" + "---|" * (len(sets) + 1)]
+        for attempt in todo:
+            cells = []
+            for name in sets:
+                through = [f for f in flavours if (o := results.get((user, name, f, attempt))) and o.escaped]
+                ran = [f for f in flavours if (user, name, f, attempt) in results]
+                cells.append("·" if not through else "all" if len(through) == len(ran) else ", ".join(through))
+            lines.append(f"| {attempt.kind} {attempt.name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["## Known to get through the default tiers, and why", ""]
+    lines += [f"- {kind} `{name}` ({who}): {why}" for (kind, name), (who, why) in EXCEPTIONS.items()]
+    lines += [
+        "- a descriptor handed over by a process outside the session: it was opened under no policy of ours, and "
+        "passing it on is what its owner wanted.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--write", metavar="FILE", help="write the matrix to FILE")
+    parser.add_argument("--tiers", default="none,default,paranoid,tracelib,fence")
+    parser.add_argument("--flavour", default=",".join(FLAVOURS))
+    parser.add_argument("--user", default="macports,root")
+    parser.add_argument("--attempt", default=None)
+    parser.add_argument("--kinds", default="read exist write")
+    options = parser.parse_args()
+    users = options.user.split(",") if os.geteuid() == 0 else ["macports"]
+    results, missing = run_all(
+        users, options.tiers.split(","), options.flavour.split(","), options.attempt, options.kinds
+    )
+    for (user, tiers, flavour, attempt), outcome in results.items():
+        if outcome.escaped or options.attempt:
+            verdict = "ESCAPED" if outcome.escaped else "held"
+            print(f"{user:9} {tiers:9} {flavour:14} {attempt.kind} {attempt.name}: {verdict} {outcome.note}")
+    if options.write:
+        Path(options.write).write_text(markdown(results, missing), encoding="utf-8")
+    bad = unexpected(results)
+    print(f"{len(results)} runs, {len(bad)} unexpected escapes", *bad, sep="\n  ")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

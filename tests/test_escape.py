@@ -1,0 +1,40 @@
+"""The escape suite against the default tiers: nothing gets through that is not declared, with its reason."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "escape"))
+import runner
+
+USERS = ["macports", "root"] if os.geteuid() == 0 else ["macports"]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system calls of Linux")
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("tiers", ["default", "paranoid"])
+def test_nothing_gets_through(user: str, tiers: str) -> None:
+    results, missing = runner.run_all([user], [tiers], ["dynamic", "inline", "static", "32bit-int80", "musl"])
+    assert set(missing) <= {"32bit-int80", "musl"}
+    assert runner.unexpected(results) == []
+    assert not [key for key, outcome in results.items() if "crashed" in outcome.note]
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_the_attempts_work_where_nothing_holds_them(user: str) -> None:
+    """An attempt that does nothing would be held by anything."""
+    results, _ = runner.run_all([user], ["none"], ["dynamic"])
+    worked = sum(outcome.escaped for outcome in results.values())
+    assert len(results) >= 80
+    assert worked / len(results) > 0.85
+
+
+def test_declared_exceptions_are_needed() -> None:
+    """One that is held by now must leave the list."""
+    for kind, name in runner.EXCEPTIONS:
+        results, _ = runner.run_all(USERS[:1], ["default"], ["dynamic"], only=name, kinds=kind)
+        assert any(outcome.escaped for outcome in results.values()), f"{kind} {name} is held: take it off the list"

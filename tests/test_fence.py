@@ -1,0 +1,235 @@
+"""The fence: the list from a write map, the Seatbelt profile, and the kernel holding what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from porttrace import fence
+from porttrace.tiers import landlock_abi
+
+LAUNCH = str(resources.files("porttrace") / "porttrace-launch")
+kernel = pytest.mark.skipif(landlock_abi() < 1, reason="this kernel has no Landlock")
+
+
+@dataclass
+class R:
+    path: bytes
+    action: int = fence.ALLOW
+    target: bytes | None = None
+    literal: bool = False
+
+
+@pytest.fixture
+def ground() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        base = Path(name)
+        for directory in ("in", "in/deep", "out"):
+            (base / directory).mkdir()
+        for file in ("in/a", "out/a", "one"):
+            (base / file).write_text("x")
+        yield base
+
+
+def places(rules: list[R]) -> list[tuple[bytes, bool]]:
+    return [(place.path, place.directory) for place in fence.build(rules).places]
+
+
+def test_directories_and_files(ground: Path) -> None:
+    base = os.fsencode(ground)
+    assert places([R(base + b"/in"), R(base + b"/one")]) == [(base + b"/in", True), (base + b"/one", False)]
+
+
+def test_first_match_wins(ground: Path) -> None:
+    base = os.fsencode(ground)
+    assert places([R(base, fence.DENY), R(base + b"/in")]) == []
+    built = fence.build([R(base + b"/in/deep", fence.DENY), R(base + b"/in")])
+    assert [place.path for place in built.places] == [base + b"/in"]
+    assert built.gaps == [(base + b"/in/deep", base + b"/in")]
+
+
+def test_what_is_not_there_yet_is_told(ground: Path) -> None:
+    base = os.fsencode(ground)
+    built = fence.build([R(base + b"/in/new"), R(base + b"/no/where"), R(b"/nonexistent-name")])
+    assert built.widened == [(base + b"/in/new", base + b"/in")]
+    assert built.missing == [base + b"/no/where", b"/nonexistent-name"]
+    assert [place.path for place in built.places] == [base + b"/in"]
+
+
+def test_literal_prefixes_take_what_starts_so(ground: Path) -> None:
+    base = os.fsencode(ground)
+    assert places([R(base + b"/o", literal=True)])[1:] == [(base + b"/one", False), (base + b"/out", True)]
+
+
+def test_redirects_open_their_target(ground: Path) -> None:
+    base = os.fsencode(ground)
+    assert (base + b"/out", True) in places([R(base + b"/in", fence.REDIRECT, base + b"/out")])
+
+
+def test_a_relative_place_is_refused() -> None:
+    with pytest.raises(fence.FenceError, match="absolute"):
+        fence.build([R(b"work")])
+
+
+def fenced(ground: Path, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    listed = ground / "list"
+    listed.write_bytes(
+        fence.build([R(os.fsencode(ground / "in")), R(b"/dev/null"), R(os.fsencode(ground / "one"))]).to_bytes()
+    )
+    return subprocess.run(
+        [LAUNCH, f"--fence={listed}", *words, "sh", "-c", script],
+        cwd=ground,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@kernel
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo x > out/a",
+        "echo x >> out/a",
+        "echo x > out/new",
+        "rm out/a",
+        "mv out/a in/b",
+        "mv in/a out/b",
+        "mkdir out/d",
+        "rmdir out",
+        "ln in/a out/l",
+        "ln out/a in/l",
+        "ln -s x out/l",
+        "mkfifo out/f",
+        "truncate -s 0 out/a",
+        "cp in/a out/",
+        "python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('out/s')\"",
+        "echo x > new",
+        "mknod in/disk b 254 0",
+    ],
+)
+def test_outside_is_held(ground: Path, script: str) -> None:
+    before = sorted((str(p), p.stat().st_size) for p in ground.rglob("*") if p.is_file() and p.name != "list")
+    assert fenced(ground, script).returncode != 0
+    assert sorted((str(p), p.stat().st_size) for p in ground.rglob("*") if p.is_file() and p.name != "list") == before
+
+
+@kernel
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo x > in/a",
+        "rm in/a",
+        "mkdir in/d && rmdir in/d",
+        "mv in/a in/deep/",
+        "ln in/a in/deep/l",
+        "ln -s a in/l",
+        "echo x > /dev/null",
+        "cat out/a",
+        "echo x > one",
+        "mkfifo in/f",
+        "echo x > /dev/stdout",
+        "ls /",
+    ],
+)
+def test_inside_and_reading_go_on(ground: Path, script: str) -> None:
+    done = fenced(ground, script)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@kernel
+def test_descendants_cannot_leave(ground: Path) -> None:
+    done = fenced(ground, "env -i setsid /bin/busybox sh -c 'echo x > out/a'; (echo x > out/new) & wait; true")
+    assert done.returncode == 0
+    assert (ground / "out/a").read_text() == "x"
+    assert not (ground / "out/new").exists()
+
+
+@kernel
+def test_open_descriptors_stay_usable(ground: Path) -> None:
+    with (ground / "out/a").open("w") as log:
+        listed = ground / "list"
+        listed.write_bytes(fence.build([R(b"/dev/null")]).to_bytes())
+        subprocess.run(
+            [LAUNCH, f"--fence={listed}", "sh", "-c", "echo one; echo two > /dev/stdout"], stdout=log, check=True
+        )
+    assert "two" in (ground / "out/a").read_text()
+
+
+@kernel
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        b"porttrace-fence 2\n",
+        b"porttrace-fence 1\nd/tmp",
+        b"porttrace-fence 1\nq/tmp\0",
+        b"porttrace-fence 1\ndtmp\0",
+        b"porttrace-fence 1\n\0",
+    ],
+)
+def test_a_malformed_list_starts_nothing(ground: Path, data: bytes) -> None:
+    (ground / "list").write_bytes(data)
+    done = subprocess.run(
+        [LAUNCH, f"--fence={ground / 'list'}", "echo", "ran"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "malformed" in done.stderr
+
+
+def test_writing_a_session_directory(ground: Path) -> None:
+    (ground / "events").touch()
+    fence.write(ground, [R(os.fsencode(ground / "in"))])
+    assert (ground / "fence").read_bytes() == b"porttrace-fence 1\nd%b/in\0f%b/events\0" % ((os.fsencode(ground),) * 2)
+    assert (ground / "fence").stat().st_mode & 0o777 == 0o444
+    assert (ground / "unfenced").stat().st_mode & 0o777 == 0o666
+
+
+def test_seatbelt_profile() -> None:
+    """The last matching rule of a profile wins, the first of a map: the order is turned round."""
+    rules = [
+        R(b"/nonexistent/work/secret", fence.DENY),
+        R(b"/nonexistent/work"),
+        R(b'/nonexistent/a "b" \\c'),
+        R(b"/nonexistent/lit.", literal=True),
+        R(b"/nonexistent/sdk", fence.REDIRECT, b"/nonexistent/real"),
+    ]
+    assert fence.seatbelt_profile(rules, ["/nonexistent/events"]) == (
+        "(version 1)\n"
+        "(allow default)\n"
+        "(deny file-write*)\n"
+        '(allow file-write* (subpath "/nonexistent/sdk") (subpath "/nonexistent/real"))\n'
+        '(allow file-write* (regex #"^/nonexistent/lit\\."))\n'
+        '(allow file-write* (subpath "/nonexistent/a \\"b\\" \\\\c"))\n'
+        '(allow file-write* (subpath "/nonexistent/work"))\n'
+        '(deny file-write* (subpath "/nonexistent/work/secret"))\n'
+        '(allow file-write* (subpath "/nonexistent/events"))\n'
+    )
+
+
+def test_seatbelt_speaks_of_real_paths(ground: Path) -> None:
+    (ground / "link").symlink_to(ground / "in")
+    profile = fence.seatbelt_profile([R(os.fsencode(ground / "link"))])
+    assert f'(subpath "{ground}/link") (subpath "{ground}/in")' in profile
+
+
+@pytest.mark.parametrize("path", [b"/x\ny", b"/x\xff", b"/x\x7f"])
+def test_seatbelt_refuses_what_it_cannot_carry(path: bytes) -> None:
+    with pytest.raises(fence.FenceError, match="Seatbelt"):
+        fence.seatbelt_profile([R(path)])
+
+
+@pytest.mark.skipif(not Path("/usr/bin/sandbox-exec").exists(), reason="sandbox-exec is a program of macOS")
+def test_seatbelt_holds(ground: Path) -> None:
+    profile = fence.seatbelt_profile([R(os.fsencode(ground / "in"))])
+    run = ["/usr/bin/sandbox-exec", "-p", profile, "/usr/bin/touch"]
+    assert subprocess.run([*run, ground / "in/new"], check=False).returncode == 0
+    assert subprocess.run([*run, ground / "out/new"], check=False).returncode != 0
