@@ -69,7 +69,7 @@ def test_killed_core(tclsh: str, scratch: Path) -> None:  # noqa: F811
             "attempt {open /etc/passwd}\n"
             "attempt {porttrace::trace_check_violations}\n"
             "attempt {porttrace::trace_stop}\n"
-            "puts [info exists env(LD_PRELOAD)][llength [interp alias {} exec]]\n"
+            "puts [info exists env(LD_PRELOAD)][llength [interp alias {} ::exec]]\n"
             "porttrace::trace_start $scratch/work\n"  # a new phase gets a new core
             "puts [exec echo again]\n"
             "porttrace::trace_stop\n",
@@ -97,7 +97,7 @@ def test_hung_core(tclsh: str, scratch: Path) -> None:  # noqa: F811
             "set core [porttrace::call pid]\n"
             "exec kill -STOP $core\n"
             "attempt {porttrace::tracelib::command closesocket}\n"
-            "puts [info exists env(LD_PRELOAD)][llength [interp alias {} exec]]\n"
+            "puts [info exists env(LD_PRELOAD)][llength [interp alias {} ::exec]]\n"
             "puts $core\n",
         ),
         str(scratch),

@@ -47,7 +47,7 @@ class Backend:
     def __init__(
         self, *, caller: tuple[int, int] | None, host_pid: int | None, alive: Callable[[], None] | None
     ) -> None:
-        self._caller, self._host_pid, self._alive = caller, host_pid, alive
+        self.caller, self._host_pid, self._alive = caller, host_pid, alive
         self._session: Session | None = None
         self._owners: dict[str, tuple[tuple[int, ...], Ownership]] = {}
 
@@ -58,11 +58,11 @@ class Backend:
         name = client.context.get("user", "")
         if name:
             return Identity.named(name)
-        if self._caller is None:
+        if self.caller is None:
             return Identity.current()
         import pwd
 
-        uid, gid = self._caller
+        uid, gid = self.caller
         try:
             return Identity.named(pwd.getpwuid(uid).pw_name)
         except (KeyError, PorttraceError):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from porttrace.errors import PorttraceError
+from porttrace.identity import privileged
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.client import Client, Edit, TclError
 from porttrace.tclbridge.tcllist import TclValue
@@ -44,7 +45,8 @@ class Core:
         backend: Backend | None = None,
     ) -> None:
         self._clients: dict[str, Client] = {}
-        self._caller, self._host_pid, self._alive = caller, host_pid, alive
+        self._caller = self._given_caller = caller
+        self._host_pid, self._alive = host_pid, alive
         self._backend = backend
         self._tracelib: Tracelib | None = None
 
@@ -78,7 +80,20 @@ class Core:
 
         Returns (``ok`` or ``error``, the value or the message, Tcl's errorCode as a list's text, the core's process).
         """
-        return *self._invoke(client, command, words), os.getpid()
+        uid, gid = os.geteuid(), os.getegid()
+        if uid == os.getuid():
+            self._called_by(self._given_caller)
+            return *self._invoke(client, command, words), os.getpid()
+        # port works with lowered effective ids. The core itself does not: neither the registry nor its own
+        # modules need be readable for the build user; what the policy is for is who called.
+        self._called_by((uid, gid))
+        with privileged():
+            return *self._invoke(client, command, words), os.getpid()
+
+    def _called_by(self, caller: tuple[int, int] | None) -> None:
+        self._caller = caller
+        if self._backend is not None:
+            self._backend.caller = caller
 
     def _invoke(self, client: str, command: str, words: tuple[str, ...]) -> tuple[str, TclValue, str]:
         function = COMMANDS.get(command)

@@ -116,8 +116,13 @@ proc porttrace::transport::direct {words} {
 proc porttrace::transport::start {} {
     variable pipe
     set python [interpreter]
+    # A core that is started while a trace is in force is none of the traced.
+    set preload [array get ::env LD_PRELOAD]
+    unset -nocomplain ::env(LD_PRELOAD)
     # -I: neither the build's PYTHON* variables nor its directories matter
-    if {[catch {[own open] |[list $python -I -m porttrace.tclbridge.coprocess] r+} channel]} {
+    set failed [catch {[own open] |[list $python -I -m porttrace.tclbridge.coprocess] r+} channel]
+    array set ::env $preload
+    if {$failed} {
         return -code error -errorcode {PORTTRACE CORE START} "porttrace: the core does not start: $channel"
     }
     fconfigure $channel -translation binary -buffering full -blocking 0
