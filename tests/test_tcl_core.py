@@ -156,16 +156,17 @@ def test_ends_with_its_program(tclsh: str, scratch: Path, ending: str) -> None: 
 
 
 def test_start_cost(tclsh: str, scratch: Path) -> None:  # noqa: F811
-    """The co-process answers within 80 ms of its start. On a busy machine one of ten tries has to."""
-    figures: list[float] = []
-    while len(figures) < 10 and (not figures or min(figures) > 80):
-        done = run(
-            tclsh,
-            script(scratch, "puts [lindex [time {porttrace::call hello utf-8}] 0]\n"),
-            str(scratch),
-        )
-        figures.append(float(done.stdout.split()[0]) / 1000)
-    assert min(figures) <= 80, figures
+    """The co-process needs at most 80 ms of a processor until it answers (the clock also counts its neighbours)."""
+    done = run(
+        tclsh,
+        script(
+            scratch,
+            "porttrace::call hello utf-8\n"
+            "set channel [open /proc/[porttrace::call pid]/schedstat]\nputs [lindex [gets $channel] 0]\n",
+        ),
+        str(scratch),
+    )
+    assert int(done.stdout.split()[0]) / 1e6 <= 80, done.stdout
 
 
 def test_threads_share_the_core(tclsh: str, scratch: Path) -> None:  # noqa: F811
