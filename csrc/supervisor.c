@@ -149,8 +149,7 @@ static void *serve(void *argument)
 		t.at.real = real;
 		t.at.physical = physical;
 		atomic_fetch_add_explicit(&tree->sup->calls, 1, memory_order_relaxed);
-		if (t.call)
-			pt_task_answer(&t);
+		pt_task_answer(&t);
 	}
 	free(real);
 	free(physical);
@@ -291,6 +290,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN); /* Ctrl-C ends the build; the session ends us when it is done with it */
 	signal(SIGHUP, SIG_IGN);
+	pt_sup_calls();
 	pt_sup_guard();
 	look_at_kernel();
 	snprintf(path, sizeof path, "%s/policy", argv[1]);

@@ -91,6 +91,7 @@ void pt_task_announce(struct pt_task *, const char *exe, size_t len);
 
 /* --- supervisor_answer.c --- */
 void pt_task_answer(struct pt_task *);
+void pt_sup_calls(void);               /* once, before the first thread */
 const struct pt_sup_call *pt_sup_call(int nr, bool compat);
 
 #endif

@@ -21,26 +21,51 @@
 #define SCM_BIND 2
 #define GO_ON (-1)    /* let the kernel do the call */
 
-static const struct pt_sup_call calls[] = {
+static struct pt_sup_call calls[] = {
 #define PT_SC(name, nr64, nr32, shape, access, dir, path, flags) { #name, nr64, nr32, shape, access, dir, path, flags, 0 },
 	PT_SUPERVISED_CALLS
 #undef PT_SC
 };
 #define CALLS (sizeof calls / sizeof calls[0])
 
+static const struct pt_sup_call *table[2][512];
+
+extern const char *const pt_op_names[]; /* made from the table of intercepted calls */
+extern const unsigned pt_op_count;
+
+static bool find_op(const char *name, size_t len, uint16_t *op)
+{
+	for (unsigned i = 0; i < pt_op_count; i++)
+		if (strlen(pt_op_names[i]) == len && !memcmp(pt_op_names[i], name, len)) {
+			*op = (uint16_t)i;
+			return true;
+		}
+	return false;
+}
+
+/* Reports speak of calls by the C library's names; a system call of another name goes by its nearest. */
+static void name_op(struct pt_sup_call *call)
+{
+	size_t len = strlen(call->name);
+	if (find_op(call->name, len, &call->op) || find_op(call->name + 3, len > 3 && !strncmp(call->name, "new", 3) ? len - 3 : 0, &call->op))
+		return;
+	while (len > 3 && !find_op(call->name, len, &call->op)) /* openat2, stat64, chown32, utimensat_time64 */
+		len--;
+}
+
+void pt_sup_calls(void)
+{
+	for (unsigned i = 0; i < CALLS; i++) {
+		name_op(&calls[i]);
+		if (calls[i].native >= 0)
+			table[0][calls[i].native] = &calls[i];
+		if (calls[i].compat >= 0)
+			table[1][calls[i].compat] = &calls[i];
+	}
+}
+
 const struct pt_sup_call *pt_sup_call(int nr, bool compat)
 {
-	static const struct pt_sup_call *table[2][512];
-	static atomic_bool filled;
-	if (!filled) { /* every thread fills in the same values */
-		for (unsigned i = 0; i < CALLS; i++) {
-			if (calls[i].native >= 0)
-				table[0][calls[i].native] = &calls[i];
-			if (calls[i].compat >= 0)
-				table[1][calls[i].compat] = &calls[i];
-		}
-		filled = true;
-	}
 	return nr >= 0 && nr < 512 ? table[compat][nr] : NULL;
 }
 
@@ -482,8 +507,11 @@ void pt_task_answer(struct pt_task *t)
 	t->resp->val = 0;
 	t->resp->error = 0;
 	t->resp->flags = 0;
-	t->access = t->call->access;
-	int result = answer(t);
+	int result = ENOSYS; /* a call that the filter knows and this table does not: nothing goes on unjudged */
+	if (t->call) {
+		t->access = t->call->access;
+		result = answer(t);
+	}
 	if (t->answered)
 		return;
 	if (result == GO_ON)
