@@ -149,6 +149,14 @@ static int hand_over(int s, int listener)
 	return got == 1 && ack == PT_SUPERVISE_ACK ? 0 : got < 0 ? (int)got : -ECONNREFUSED;
 }
 
+bool pt_supervised_call(int number)
+{
+	for (unsigned i = 0; i < CALLS; i++)
+		if (calls[i].native == number)
+			return true;
+	return false;
+}
+
 bool pt_supervised(void)
 {
 	return pt_raw3(SYS_faccessat, AT_FDCWD, PT_SUPERVISE_PROBE, 0) == -EUCLEAN;

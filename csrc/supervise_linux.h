@@ -16,6 +16,9 @@
  */
 int pt_supervise(const char *session, bool threads, const char **what);
 
+/* Is this one of the calls that a supervisor is asked about? */
+bool pt_supervised_call(int number);
+
 /* Is the calling process supervised? */
 bool pt_supervised(void);
 

@@ -85,7 +85,13 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 			x->path = x->slab->physical;
 			x->dirfd = at.dirfd;
 		}
-		pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
+		if ((flags & AT_EMPTY_PATH) && !*path && dirfd >= 0) { /* a memfd has no path by which it could be looked at */
+			char link[32];
+			pt_fd_link(dirfd, link);
+			pt_inspect(link, &program);
+		} else {
+			pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
+		}
 		look_after(op, &at, x, &program);
 		if (!program.untraced)
 			error = judge_interpreters(op, &program, x);

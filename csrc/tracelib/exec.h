@@ -19,11 +19,15 @@ void pt_exec_failed(uint16_t op, struct pt_exec *, int error);
 bool pt_exec_candidate(const char **state, const char *file, char *buf, size_t size);
 void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int error);
 
+/* fdmeta.c: "/proc/self/fd/N" for a descriptor that is not negative */
+void pt_fd_link(int fd, char link[32]);
+
 /* supervise.c */
 void pt_raise_fence(void);
 const char *pt_session_dir(void);      /* DIR/N, NULL: not known */
 const char *pt_launcher(void);
 bool pt_has_supervisor(void);
 bool pt_makes_own_calls(const char *path, const char *real, size_t len);
+void pt_supervise_all(void);           /* this process, all threads, once; where there is no supervisor it goes on */
 int pt_supervise_self(void);           /* 0 or errno: the program must then not be started */
 #endif

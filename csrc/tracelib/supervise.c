@@ -80,3 +80,12 @@ int pt_supervise_self(void)
 	const char *what;
 	return names() ? -pt_supervise(session, false, &what) : EACCES;
 }
+
+void pt_supervise_all(void)
+{
+	static _Atomic bool done;
+	const char *what;
+	if (atomic_exchange_explicit(&done, true, memory_order_relaxed) || !pt_has_supervisor())
+		return;
+	(void)pt_supervise(session, true, &what);
+}

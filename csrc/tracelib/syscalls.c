@@ -1,7 +1,8 @@
 /* syscall(2) as a function: what has a wrapper goes through it, with the same result and errno. */
 #include <linux/openat2.h>
 
-#include "headers.h"
+#include "exec.h"
+#include "supervise_linux.h"
 
 long pt_openat2(int dirfd, const char *path, struct open_how *how, size_t size);
 
@@ -83,7 +84,14 @@ PT_EXPORT long syscall(long number, ...)
 	case SYS_io_uring_setup:               /* programs have another way and take it without a word */
 		errno = ENOSYS;
 		return -1;
+	case SYS_fchmod: return fchmod(I(0), (mode_t)a[1]);
+	case SYS_fchown: return fchown(I(0), (uid_t)a[1], (gid_t)a[2]);
+	case SYS_fsetxattr: return fsetxattr(I(0), P(1), P(2), (size_t)a[3], I(4));
+	case SYS_fremovexattr: return fremovexattr(I(0), P(1));
 	default:
+		/* rare ones that take a path: from here on the supervisor answers for this process */
+		if (pt_supervised_call((int)number))
+			pt_supervise_all();
 		return PT_REAL(real_t, "syscall")(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	}
 }
@@ -92,6 +100,10 @@ PT_EXPORT long syscall(long number, ...)
 long pt_openat2(int dirfd, const char *path, struct open_how *how, size_t size)
 {
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
+	if (pt_on() && !pt_bad_pointer((char *)how) && size >= sizeof *how && (how->resolve & RESOLVE_IN_ROOT)) {
+		errno = ENOSYS;                /* other rules of resolving than those judged here: programs fall back to openat */
+		return -1;
+	}
 	if (!pt_bad_pointer((char *)how) && size >= sizeof *how) {
 		int mode = (int)how->flags & O_ACCMODE;
 		if (how->flags & O_NOFOLLOW)

@@ -1,0 +1,123 @@
+/*
+ * Metadata through a descriptor: a file that may be read may be opened, and
+ * the kernel's fence does not look at chmod, chown, dates and attributes. And
+ * memory that is made executable: what runs there makes its calls past the C
+ * library, so the whole process goes to the supervisor first.
+ */
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/xattr.h>
+
+#include "exec.h"
+
+void pt_fd_link(int fd, char link[32])
+{
+	static const char head[] = "/proc/self/fd/";
+	size_t n = sizeof head - 1, digits = 1;
+	memcpy(link, head, n);
+	for (int rest = fd; rest >= 10; rest /= 10)
+		digits++;
+	link[n + digits] = 0;
+	for (size_t i = n + digits; i > n; fd /= 10)
+		link[--i] = (char)('0' + fd % 10);
+}
+
+/* 0 or errno. A file without a name is nobody's; what has no path (a pipe, a socket) has no rule. */
+static int judge_fd(uint16_t op, int fd)
+{
+	char link[32];
+	struct stat st;
+	if (!pt_on() || fd < 0 || sys_fstatat(fd, "", &st, AT_EMPTY_PATH) < 0 || !st.st_nlink)
+		return 0;
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return 0;
+	pt_fd_link(fd, link);
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = link, .access = PT_ACC_ATTRIBUTES, .flags = PT_FOLLOW };
+	int error = pt_judge(op, &at);
+	pt_done(op, &at, error);
+	return error;
+}
+
+#define GUARDED(op, fd, call) \
+	int error = judge_fd(op, fd); \
+	long r = error ? -error : (call); \
+	if (r < 0) { \
+		errno = (int)-r; \
+		return -1; \
+	} \
+	return (int)r
+
+PT_EXPORT int fchmod(int fd, mode_t mode)
+{
+	GUARDED(PT_OP_fchmod, fd, PT_SYS2(SYS_fchmod, fd, mode));
+}
+
+PT_EXPORT int fchown(int fd, uid_t owner, gid_t group)
+{
+	GUARDED(PT_OP_fchown, fd, PT_SYS3(SYS_fchown, fd, owner, group));
+}
+
+PT_EXPORT int futimens(int fd, const struct timespec times[2])
+{
+	if (fd < 0) {
+		errno = EBADF;
+		return -1;
+	}
+	GUARDED(PT_OP_futimens, fd, PT_SYS4(SYS_utimensat, fd, NULL, times, 0));
+}
+
+PT_EXPORT int futimes(int fd, const struct timeval times[2])
+{
+	struct timespec ts[2];
+	if (fd < 0) {
+		errno = EBADF;
+		return -1;
+	}
+	for (int i = 0; times && i < 2; i++) {
+		if (times[i].tv_usec < 0 || times[i].tv_usec >= 1000000) {
+			errno = EINVAL;
+			return -1;
+		}
+		ts[i].tv_sec = times[i].tv_sec;
+		ts[i].tv_nsec = times[i].tv_usec * 1000;
+	}
+	GUARDED(PT_OP_futimes, fd, PT_SYS4(SYS_utimensat, fd, NULL, times ? ts : NULL, 0));
+}
+
+PT_EXPORT int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)
+{
+	GUARDED(PT_OP_fsetxattr, fd, PT_SYS5(SYS_fsetxattr, fd, name, value, size, flags));
+}
+
+PT_EXPORT int fremovexattr(int fd, const char *name)
+{
+	GUARDED(PT_OP_fremovexattr, fd, PT_SYS2(SYS_fremovexattr, fd, name));
+}
+
+/* ---- code of the program's own making ---- */
+
+PT_EXPORT int mprotect(void *at, size_t size, int protection)
+{
+	if ((protection & PROT_EXEC) && pt_on())
+		pt_supervise_all();
+	long r = PT_SYS3(SYS_mprotect, at, size, protection);
+	if (r < 0) {
+		errno = (int)-r;
+		return -1;
+	}
+	return 0;
+}
+
+/* Afterwards a root would be another one than the policy speaks of. */
+PT_EXPORT int chroot(const char *path)
+{
+	typedef int real_t(const char *);
+	if (!pt_on() || (pt.flags & PT_IMG_AUDIT))
+		return PT_REAL(real_t, "chroot")(path);
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_LIST, .flags = PT_FOLLOW };
+	int error = pt_judge(PT_OP_chroot, &at);
+	pt_done(PT_OP_chroot, &at, error);
+	errno = error ? error : EPERM;
+	return -1;
+}
