@@ -66,16 +66,18 @@ class ProcessTree:
         tree = cls()
         latest: dict[int, Image] = {}
         pending: dict[int, Event] = {}
+        unannounced: dict[int, Image] = {}
         for event in sorted(events, key=lambda e: e.time):
             if event.kind is Kind.EXEC:
                 # A second record with an errno says that the call came back: nothing was started.
-                spawned = latest.get(event.pid)
+                spawned = unannounced.get(event.pid)
                 by = tree.images.get(event.image)
                 if event.error:
                     pending.pop(event.pid, None)
-                elif spawned and not spawned.announced and by is not None and by.pid != event.pid:
-                    # posix_spawn knows the pid only when the child may have spoken already.
+                elif spawned and by is not None and by.pid != event.pid:
+                    # posix_spawn knows the pid only when the child may have spoken, and become another program.
                     spawned.parent, spawned.announced = by, True
+                    del unannounced[event.pid]
                     spawned.name = _name(spawned.exe, event.asked or event.path)
                 else:
                     pending[event.pid] = event
@@ -96,6 +98,8 @@ class ProcessTree:
                 image.parent = tree.images.get(parent) or latest.get(event.pid) or latest.get(event.ppid)
                 tree.images[event.image] = image
                 latest[event.pid] = image
+                if not image.announced:
+                    unannounced[event.pid] = image
         tree.unanswered = [(event, tree.images.get(event.image)) for event in pending.values() if event.pid > 0]
         return tree
 

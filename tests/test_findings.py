@@ -237,6 +237,16 @@ def test_a_posix_spawned_process_hangs_below_its_parent_process(writer: Writer) 
     assert image
 
 
+def test_a_posix_spawn_may_be_recorded_after_its_child_went_on(writer: Writer) -> None:
+    """make starts a shell, which is another program before make writes down that it started the shell."""
+    make = writer.process(10, 1, b"/usr/bin/make")
+    shell = writer.process(20, 10, b"/bin/bash")
+    writer.put(Kind.EXEC, b"/usr/bin/cc", pid=20, image=shell)
+    writer.process(20, 10, b"/usr/bin/cc")
+    writer.put(Kind.EXEC, b"/bin/bash", pid=20, image=make)
+    assert findings(writer) == []
+
+
 def test_a_posix_spawn_may_be_recorded_after_its_child_spoke(writer: Writer) -> None:
     image = chain(writer)
     spawned = writer.process(70, 12, b"/usr/bin/x86_64-linux-gnu-as")
