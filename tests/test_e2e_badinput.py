@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,7 +192,7 @@ def test_no_such_prefix(used: Prefix, open_tmp: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes a directory of somebody else's")
-@pytest.mark.parametrize("make", ["ln -s {victim} $d", "mkdir $d", "ln -s {victim}/nothing $d"])
+@pytest.mark.parametrize("make", ["ln -s {victim} $d", "mkdir $d; echo theirs > $d/file", "ln -s {victim}/nothing $d"])
 def test_session_directory_that_somebody_else_made(used: Prefix, open_tmp: Path, make: str) -> None:
     """Refused, and not followed. The shell knows the pid that port will have: its own."""
     victim = open_tmp / "victim"
@@ -210,4 +211,4 @@ def test_session_directory_that_somebody_else_made(used: Prefix, open_tmp: Path,
         assert list(victim.iterdir()) == []
         assert os.lstat(taken).st_uid == 65534, "what somebody else made is left alone"
     finally:
-        taken.rmdir() if taken.is_dir() and not taken.is_symlink() else taken.unlink()
+        taken.unlink() if taken.is_symlink() else shutil.rmtree(taken)
