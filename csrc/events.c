@@ -5,6 +5,7 @@
  *	execs       65536 slots: pid -> image that executes another program
  *	findings    65536 slots: key -> count
  *	links       65536 bits: which links were followed
+ *	rules       65536 bits: which rules have decided something
  *	arena       records, each led by one 64-bit word
  *
  * A record's word says its size before the record is filled, so that a writer
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAGIC 0x31767365636172ull      /* "racesv1" */
+#define MAGIC 0x32767365636172ull      /* "racesv2" */
 #define EXEC_SLOTS 65536u
 #define FINDING_SLOTS 65536u
 #define LINK_WORDS 1024u
@@ -44,6 +45,7 @@ struct pt_events {
 	_Alignas(4096) _Atomic uint64_t execs[EXEC_SLOTS];
 	struct finding_slot findings[FINDING_SLOTS];
 	_Atomic uint64_t links[LINK_WORDS];
+	_Atomic uint64_t rules[PT_RULE_BITS / 64];
 	_Alignas(4096) unsigned char arena[];
 };
 
@@ -236,7 +238,8 @@ uint32_t pt_events_image(struct pt_events *ev, const struct pt_event *process)
 static void put_finding(struct pt_events *ev, const struct pt_event *e)
 {
 	const struct record *image = image_record(ev, e->image);
-	uint64_t key = mix(image ? image->key : (uint64_t)e->pid, (uint64_t)e->kind << 32 | (uint32_t)e->access << 16 | e->outcome);
+	uint64_t key = mix(e->kind == PT_EV_USED ? 1 : image ? image->key : (uint64_t)e->pid,
+			   (uint64_t)e->kind << 32 | (uint32_t)e->access << 16 | e->outcome);
 	key = mix_bytes(key, e->path, e->path_len);
 	if (!key)
 		key = 1;
@@ -273,6 +276,7 @@ void pt_events_put(struct pt_events *ev, const struct pt_event *e)
 	switch (e->kind) {
 	case PT_EV_FINDING:
 	case PT_EV_UNTRACED:
+	case PT_EV_USED:
 		put_finding(ev, e);
 		return;
 	case PT_EV_EXEC:
@@ -292,6 +296,21 @@ uint64_t pt_events_generation(const struct pt_events *ev)
 void pt_events_bump(struct pt_events *ev)
 {
 	atomic_fetch_add_explicit(&ev->generation, 1, memory_order_acq_rel);
+}
+
+void pt_events_rule_used(struct pt_events *ev, uint32_t rule)
+{
+	if (rule >= PT_RULE_BITS)
+		return;
+	_Atomic uint64_t *word = &ev->rules[rule / 64];
+	uint64_t one = 1ull << (rule % 64);
+	if (!(atomic_load_explicit(word, memory_order_relaxed) & one))
+		atomic_fetch_or_explicit(word, one, memory_order_relaxed);
+}
+
+bool pt_events_rule_was_used(const struct pt_events *ev, uint32_t rule)
+{
+	return rule >= PT_RULE_BITS || (atomic_load_explicit(&ev->rules[rule / 64], memory_order_relaxed) >> (rule % 64) & 1);
 }
 
 void pt_events_link_seen(struct pt_events *ev, uint64_t hash)
@@ -384,7 +403,7 @@ bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cu
 		}
 		uint32_t path_len = *(volatile const uint32_t *)&r->path_len, asked_len = *(volatile const uint32_t *)&r->asked_len;
 		uint8_t kind = *(volatile const uint8_t *)&r->kind;
-		if ((uint64_t)path_len + asked_len > size - sizeof(struct record) || kind < PT_EV_PROCESS || kind > PT_EV_UNTRACED ||
+		if ((uint64_t)path_len + asked_len > size - sizeof(struct record) || kind < PT_EV_PROCESS || kind > PT_EV_USED ||
 		    WORD_STATE(word) != PUBLISHED) {
 			drops++;
 			offset += size;

@@ -18,6 +18,7 @@ enum pt_event_kind {
 	PT_EV_FINDING = 3,  /* a refusal or remark; equal ones are counted, not repeated */
 	PT_EV_ACCESS = 4,   /* the full log: one for each access */
 	PT_EV_UNTRACED = 5, /* a process that the library cannot enter: path = executable, asked = reason */
+	PT_EV_USED = 6,     /* a file that a port of the closure owns was used: one for each path and access, whoever asked */
 };
 
 /* The verdict words of the log. */
@@ -56,6 +57,10 @@ bool pt_events_check(const struct pt_events *, size_t mapped_size);
  */
 uint32_t pt_events_image(struct pt_events *, const struct pt_event *process);
 void pt_events_put(struct pt_events *, const struct pt_event *);
+/* This rule has decided something: remembered once, so that an allowance that never did can be named. */
+#define PT_RULE_BITS 65536u
+void pt_events_rule_used(struct pt_events *, uint32_t rule);
+bool pt_events_rule_was_used(const struct pt_events *, uint32_t rule); /* rules from PT_RULE_BITS on: always true */
 uint64_t pt_events_generation(const struct pt_events *);   /* topology: changes when cached real paths may be stale */
 void pt_events_bump(struct pt_events *);
 /* A link that somebody in the session has followed: its removal makes cached real paths stale. `hash`: pt_hash_path of the link. */

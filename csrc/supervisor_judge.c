@@ -81,6 +81,8 @@ static int refuse(struct pt_task *t, struct pt_verdict v, uint8_t outcome, int e
 	return t->sup->flags & PT_IMG_AUDIT ? 0 : error;
 }
 
+static void note_rule(struct pt_task *t);
+
 static int judge_write(struct pt_task *t, unsigned flags, struct pt_verdict read)
 {
 	struct pt_verdict write = pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len);
@@ -133,6 +135,9 @@ int pt_task_judge(struct pt_task *t, unsigned flags)
 	if (!error && (t->verdict.flags & PT_V_UNOWNED) && t->access <= PT_ACC_READLINK && !(t->verdict.flags & PT_V_SILENT) &&
 	    exists(t) && !is_dir(t))
 		pt_task_report(t, PT_EV_FINDING, PT_OUT_UNOWNED, 0);
+	if (!error && t->verdict.port != PT_NO_PORT && t->verdict.action == PT_ALLOW && t->access <= PT_ACC_READLINK && exists(t))
+		pt_task_report(t, PT_EV_USED, PT_OUT_ALLOW, 0);
+	note_rule(t);
 	if (t->sup->flags & PT_IMG_LOG)
 		pt_task_report(t, PT_EV_ACCESS, error ? PT_OUT_DENY : t->verdict.action == PT_REDIRECT ? PT_OUT_REDIRECT : PT_OUT_ALLOW,
 			       error);
@@ -161,6 +166,16 @@ void pt_sup_guard(void)
 {
 	struct sigaction action = { .sa_handler = on_fault };
 	sigaction(SIGBUS, &action, NULL);
+}
+
+static void note_rule(struct pt_task *t)
+{
+	if (!t->sup->events || t->verdict.rule == PT_NO_RULE)
+		return;
+	writing = 1;
+	if (!sigsetjmp(fault, 1))
+		pt_events_rule_used(t->sup->events, t->verdict.rule);
+	writing = 0;
 }
 
 static uint32_t known_image(const struct pt_task *t, pid_t process)

@@ -33,6 +33,7 @@ class Kind(IntEnum):
     FINDING = 3
     ACCESS = 4
     UNTRACED = 5
+    USED = 6
 
 
 class Outcome(IntEnum):
@@ -169,6 +170,12 @@ class Snapshot:
                     bytes(ffi.buffer(e.asked, e.asked_len)),
                 )
         self._dropped = int(lib.pt_events_unsound(self._events, cursor[0]))
+
+    def rules_used(self, count: int) -> frozenset[int]:
+        """Which of the policy's first `count` rules (by index) have decided something."""
+        if not self.sound:
+            return frozenset(range(count))
+        return frozenset(rule for rule in range(count) if lib.pt_events_rule_was_used(self._events, rule))
 
     def write_log(self, fd: int, ops: Sequence[str], ports: Sequence[str]) -> int:
         """Write the full log as JSON Lines to `fd`; returns the number of lines.

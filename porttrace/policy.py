@@ -169,6 +169,11 @@ class Image:
             index += 1
         return frozenset(names)
 
+    @property
+    def rules(self) -> int:
+        """How many rules there are, of both maps."""
+        return int(lib.pt_image_rules(self.pointer))
+
     def rule(self, index: int) -> Rule | None:
         """A rule by its index."""
         view = ffi.new("struct pt_rule_view *")

@@ -35,8 +35,9 @@ from porttrace.runtime_dir import RuntimeDir
 from porttrace.supervisor import Supervisor
 from porttrace.tiers import available_tiers
 
-__all__ = ["Session", "Trace", "TraceResult"]
+__all__ = ["Session", "Trace", "TraceResult", "Used", "merge_used"]
 
+Used = dict[str, dict[str, set[str]]]
 _CAPACITY = 256 << 20  # bytes of address space in each process; the file is sparse
 _LOG_CAPACITY = 16 << 30
 _PRELOAD = "DYLD_INSERT_LIBRARIES" if sys.platform == "darwin" else "LD_PRELOAD"
@@ -77,12 +78,27 @@ class _ImageNames:
     def port_name(self, port: int | None) -> str:
         return (self._image.port(port) or "") if port is not None else ""
 
+    def rules(self, numbers: Iterable[int]) -> frozenset[tuple[bytes, str]]:
+        """Rules as (path, origin): numbers differ from policy to policy."""
+        found = (self._image.rule(number) for number in numbers)
+        return frozenset((rule.path, rule.origin) for rule in found if rule is not None)
+
     def ports(self) -> list[str]:
         """All names, by index."""
         names: list[str] = []
         while (name := self._image.port(len(names))) is not None:
             names.append(name)
         return names
+
+
+def merge_used(records: Iterable[Used]) -> Used:
+    """Several records of used files as one; the given ones are not changed."""
+    merged: Used = {}
+    for record in records:
+        for port, paths in record.items():
+            for path, accesses in paths.items():
+                merged.setdefault(port, {}).setdefault(path, set()).update(accesses)
+    return merged
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,11 @@ class TraceResult:
     stats: dict[str, Any]
     lost: int
     notices: list[str] = field(default_factory=list)
+    used: Used = field(default_factory=dict)
+    """Files of ports that were used: port -> path -> accesses. Each is told once, whoever asked, however often."""
+    phase: str = ""
+    rules_used: frozenset[tuple[bytes, str]] = frozenset()
+    """Rules that decided something, as (path, origin)."""
 
 
 class Trace:
@@ -222,10 +243,17 @@ class Trace:
         """Whether `stop` was not called yet."""
         return self._result is None
 
-    def _read(self) -> tuple[list[Finding], dict[str, Any], int]:
+    def _read(self) -> tuple[list[Finding], dict[str, Any], int, Used, frozenset[tuple[bytes, str]]]:
         with Snapshot(self._events, self._capacity) as snapshot:
-            events: list[Event] = list(snapshot.events([Kind.PROCESS, Kind.EXEC, Kind.FINDING, Kind.UNTRACED]))
+            kinds = [Kind.PROCESS, Kind.EXEC, Kind.FINDING, Kind.UNTRACED, Kind.USED]
+            events: list[Event] = list(snapshot.events(kinds))
             lost, unsound = snapshot.lost, snapshot.unsound
+            rules = self._names.rules(snapshot.rules_used(self.image.rules))
+        used: Used = {}
+        for event in events:
+            port = self._names.port_name(event.port) if event.kind is Kind.USED else ""
+            if port:
+                used.setdefault(port, {}).setdefault(os.fsdecode(event.path), set()).add(event.access)
         starts = (event for event in events if event.kind in (Kind.PROCESS, Kind.EXEC))
         tree = ProcessTree.build(starts, self.started)
         found = collect(
@@ -237,7 +265,7 @@ class Trace:
             "events_lost": lost,
             "events_unsound": unsound,
         }
-        return found, stats, lost + unsound
+        return found, stats, lost + unsound, used, rules
 
     def findings(self) -> list[Finding]:
         """What was found so far, processes that still run included."""
@@ -261,7 +289,7 @@ class Trace:
         with privileged():
             ended = self._end_processes()
             supervised = self._supervisor.stop() if self._supervisor is not None else None
-        found, stats, lost = self._read()
+        found, stats, lost, used, rules = self._read()
         stats["seconds"] = round(time.monotonic() - self._started, 3)
         stats["supervised_calls"] = supervised.calls if supervised is not None else 0
         notices = []
@@ -274,11 +302,13 @@ class Trace:
             found = merge([before.findings, found])
             ended = [*before.processes, *ended]
             lost += before.lost
+            used = merge_used([before.used, used])
+            rules |= before.rules_used
             notices = [*before.notices, *notices]
             for key in ("processes", "programs", "events_lost", "events_unsound", "supervised_calls", "seconds"):
                 stats[key] += before.stats[key]
         self.session.server.policies.pop(self.number, None)
-        return TraceResult(found, ended, stats, lost, notices)
+        return TraceResult(found, ended, stats, lost, notices, used, self.policy.phase, rules)
 
     def _end_processes(self) -> list[Leftover]:
         session = self.session

@@ -18,7 +18,8 @@ from porttrace.policy import Ownership, Policy
 
 SOURCE = Path(__file__).parent.parent
 KINDS = {lib.PT_EV_PROCESS: "process", lib.PT_EV_EXEC: "exec", lib.PT_EV_FINDING: "finding",
-         lib.PT_EV_ACCESS: "access", lib.PT_EV_UNTRACED: "untraced"}  # fmt: skip
+         lib.PT_EV_ACCESS: "access", lib.PT_EV_UNTRACED: "untraced",
+         lib.PT_EV_USED: "used"}  # fmt: skip
 OUTCOMES = ("allow", "hide", "deny", "redirect", "unowned", "absent", "redirected-missing")
 ACCESS = ("read", "stat", "exec", "list", "readlink", "write", "create", "delete", "rename", "link", "attributes")
 ACTIONS = {"+": Action.ALLOW, "-": Action.DENY, "?": Action.ASK}
@@ -64,6 +65,7 @@ class Session:
         audit: bool = False,
         owners: Ownership | None = None,
         closure: Sequence[str] = (),
+        prefix: Path | None = None,
     ) -> None:
         self.top = Path(tempfile.mkdtemp(prefix="tracelib-"))
         self.top.chmod(0o755)
@@ -71,7 +73,7 @@ class Session:
         self.dir.mkdir()
         read, write = rules(entries)
         policy = Policy(
-            read=read, write=write, prefix=None, owners=owners, closure=frozenset(closure), log=log, audit=audit
+            read=read, write=write, prefix=prefix, owners=owners, closure=frozenset(closure), log=log, audit=audit
         )
         (self.dir / "policy").write_bytes(policy.compile())
         assert lib.pt_events_create(os.fsencode(self.dir / "events"), 64 << 20) == 0

@@ -1,4 +1,4 @@
-enum pt_event_kind { PT_EV_PROCESS = 1, PT_EV_EXEC = 2, PT_EV_FINDING = 3, PT_EV_ACCESS = 4, PT_EV_UNTRACED = 5 };
+enum pt_event_kind { PT_EV_PROCESS = 1, PT_EV_EXEC = 2, PT_EV_FINDING = 3, PT_EV_ACCESS = 4, PT_EV_UNTRACED = 5, PT_EV_USED = 6 };
 enum pt_outcome {
 	PT_OUT_ALLOW, PT_OUT_HIDE, PT_OUT_DENY, PT_OUT_REDIRECT, PT_OUT_UNOWNED, PT_OUT_ABSENT, PT_OUT_REDIRECTED_MISSING
 };
@@ -20,6 +20,8 @@ int pt_events_create(const char *path, uint64_t capacity);
 bool pt_events_check(const struct pt_events *, size_t mapped_size);
 uint32_t pt_events_image(struct pt_events *, const struct pt_event *process);
 void pt_events_put(struct pt_events *, const struct pt_event *);
+void pt_events_rule_used(struct pt_events *, uint32_t rule);
+bool pt_events_rule_was_used(const struct pt_events *, uint32_t rule);
 uint64_t pt_events_generation(const struct pt_events *);
 void pt_events_bump(struct pt_events *);
 bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *cursor, struct pt_event *out);

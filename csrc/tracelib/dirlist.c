@@ -60,8 +60,10 @@ static bool shown(int fd, const char *name, unsigned char type)
 		pt_decide_child(pt.image, info.cursor[PT_READ], info.hash, name, len);
 	if (v.action != PT_DENY)
 		return true;
-	if (!(v.flags & (PT_V_ASKED | PT_V_BELOW)))
+	if (!(v.flags & (PT_V_ASKED | PT_V_BELOW))) {
+		pt_rule_used(v.rule);
 		return false;
+	}
 	if (type == DT_UNKNOWN) {
 		struct stat st;
 		return sys_fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);

@@ -209,6 +209,10 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 				real_len += n + 1;
 				break;
 			}
+			pt_rule_used(v.rule);
+			if (v.port != PT_NO_PORT && v.action == PT_ALLOW)  /* whoever goes through a link uses its port, too */
+				pt_used(0, PT_ACC_READLINK, v.port, v.rule, pt_hash_child(info->hash, real + real_len + 1, n),
+					real, real_len + n + 1);
 			if (++links > MAX_LINKS) {
 				info->error = ELOOP;
 				break;

@@ -89,10 +89,13 @@ static inline bool quick(int dirfd, const char *path, enum pt_map map, bool foll
 	struct pt_verdict v = info.uniform[map] ? info.all[map] : pt_decide_child(pt.image, info.cursor[map], info.hash, name, len);
 	if (v.action != PT_ALLOW || v.flags)
 		return false;
-	if (!follow)
-		return true;
-	uint64_t hash = pt_hash_child(info.hash, name, len);
-	return atomic_load_explicit(&not_links[hash % NOT_LINKS], memory_order_relaxed) == link_word(&info, hash, name, len);
+	if (follow) {
+		uint64_t hash = pt_hash_child(info.hash, name, len);
+		if (atomic_load_explicit(&not_links[hash % NOT_LINKS], memory_order_relaxed) != link_word(&info, hash, name, len))
+			return false;
+	}
+	pt_rule_used(v.rule);
+	return true;
 }
 
 PT_HOT bool pt_quick(int dirfd, const char *path, enum pt_map map)
@@ -299,6 +302,7 @@ static struct pt_verdict decide(const struct pt_at *at, enum pt_map map)
 	}
 	size_t dir = at->parent.real_len;
 	v = pt_decide_child(pt.image, at->parent.cursor[map], at->parent.hash, at->real + dir + 1, at->real_len - dir - 1);
+	pt_rule_used(v.rule);
 	if (unlikely(v.flags & PT_V_LIVE))
 		pt_live_ask(map, at->real, at->real_len, &v);
 	return v;
@@ -325,6 +329,23 @@ void pt_report(uint16_t op, const struct pt_at *at, uint8_t kind, uint8_t outcom
 		e.asked = at->asked;
 		e.asked_len = (uint32_t)asked;
 	}
+	pt_events_put(pt.events, &e);
+}
+
+#define TOLD 512u
+static _Atomic uint64_t told[TOLD];
+
+void pt_used(uint16_t op, uint8_t access, uint32_t port, uint32_t rule, uint64_t hash, const char *real, size_t len)
+{
+	uint64_t word = (hash + access) | 1;
+	_Atomic uint64_t *slot = &told[(hash >> 8 ^ access) % TOLD];
+	if (likely(atomic_load_explicit(slot, memory_order_relaxed) == word) || !pt.events)
+		return;
+	atomic_store_explicit(slot, word, memory_order_relaxed);
+	struct pt_event e = {
+		.kind = PT_EV_USED, .access = access, .tier = 1, .op = op, .pid = pt_pid(), .image = pt.index, .rule = rule,
+		.port = port, .path = real, .path_len = (uint32_t)len,
+	};
 	pt_events_put(pt.events, &e);
 }
 
@@ -428,6 +449,12 @@ void pt_done(uint16_t op, struct pt_at *at, int error)
 	if (!at->slab)
 		return;
 	if (at->judged) {
+		if (!error && at->verdict.port != PT_NO_PORT && at->verdict.action == PT_ALLOW && at->access <= PT_ACC_READLINK &&
+		    at->real_len) {
+			size_t dir = at->parent.real_len;
+			pt_used(op, at->access, at->verdict.port, at->verdict.rule,
+				pt_hash_child(at->parent.hash, at->real + dir + 1, at->real_len - dir - 1), at->real, at->real_len);
+		}
 		if (!error && (at->verdict.flags & PT_V_UNOWNED) && at->outcome == PT_OUT_ALLOW && at->access <= PT_ACC_READLINK &&
 		    !(at->verdict.flags & PT_V_SILENT)) {
 			struct stat st;

@@ -119,8 +119,10 @@ bool pt_start(void)
 		}
 		ok = pt.slabs;
 		pt_raise_fence();
-		if (ok && pt.events)
+		if (ok && pt.events) {
 			announce();
+			pt_used_libraries();
+		}
 	}
 	atomic_store_explicit(&pt.ready, ok ? 1 : 2, memory_order_release);
 	return ok;

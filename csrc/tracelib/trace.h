@@ -55,6 +55,7 @@ pid_t pt_pid(void);                    /* of the process; in a vfork child the p
 
 /* ---- real.c ---- */
 void *pt_next(const char *name);       /* the definition behind ours (as RTLD_NEXT would find), NULL: none */
+void pt_used_libraries(void);
 const char *pt_own_path(void);         /* of this library as the loader knows it */
 #define PT_REAL(type, name) ({ \
 	static _Atomic(type *) pt_real_; \
@@ -150,6 +151,13 @@ int pt_judge(uint16_t op, struct pt_at *);
 /* After the call: log, remarks; gives the slab back. `error`: errno of the call or 0. Keeps errno. */
 void pt_done(uint16_t op, struct pt_at *, int error);
 void pt_report(uint16_t op, const struct pt_at *, uint8_t kind, uint8_t outcome, int error);
+/* A file that a port owns was used (real path; `hash`: pt_hash_path of it): told once a process for each access. */
+void pt_used(uint16_t op, uint8_t access, uint32_t port, uint32_t rule, uint64_t hash, const char *real, size_t len);
+static inline void pt_rule_used(uint32_t rule)
+{
+	if (pt.events && rule != PT_NO_RULE)
+		pt_events_rule_used(pt.events, rule);
+}
 static inline bool pt_bad_pointer(const char *p)
 {
 	return (uintptr_t)p < 4096 || (intptr_t)p < 0; /* the kernel says EFAULT, we would crash */
