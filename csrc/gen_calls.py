@@ -1,6 +1,6 @@
 """Make code, tests and documentation from ``csrc/calls.table``.
 
-usage: gen_calls.py TABLE {wrappers|ops.h|ops.c|tests|coverage|names} [OUTPUT]
+usage: gen_calls.py TABLE {wrappers|ops.h|ops.c|tests|coverage|names|reals|interpose} [OUTPUT]
 
 ``wrappers``  C text of the plain wrappers and of all aliases
 ``ops.h``     ``enum pt_op``: one number for each row
@@ -8,6 +8,8 @@ usage: gen_calls.py TABLE {wrappers|ops.h|ops.c|tests|coverage|names} [OUTPUT]
 ``tests``     C text of a helper program that makes each call once
 ``coverage``  Markdown table for ``docs/coverage.md``
 ``names``     every name with its form, one a line (for lists that other platforms and tiers need)
+``reals``     macOS: declarations of the functions behind the wrappers, by their names in the symbol table
+``interpose`` macOS: the plain wrappers, and the section ``__DATA,__interpose``
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 
 ACCESS = ("read", "stat", "exec", "list", "readlink", "write", "create", "delete", "rename", "link", "attributes")
 READS = ACCESS[:5]
+PLATFORMS = ("all", "linux", "darwin")
 
 
 @dataclass
@@ -38,6 +41,8 @@ class Row:
 
     name: str
     form: str
+    platform: str = "linux"
+    machine: str = ""
     result: str = ""
     parameters: list[tuple[str, str]] = field(default_factory=list)
     signature: str = ""
@@ -50,6 +55,11 @@ class Row:
     def target(self) -> str:
         """The row that an alias stands for."""
         return self.form[1:].strip() if self.form.startswith("=") else ""
+
+    @property
+    def identifier(self) -> str:
+        """The name in C: symbols of macOS hold a dollar sign."""
+        return self.name.replace("$", "_")
 
     def path_args(self) -> list[PathArg]:
         args = []
@@ -84,7 +94,8 @@ def split_parameters(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path, platform: str = "linux") -> list[Row]:
+    """The rows of one platform (``linux``, ``darwin``), or with ``any`` all of them."""
     rows: list[Row] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -93,7 +104,12 @@ def read(path: Path) -> list[Row]:
         cells += [""] * (6 - len(cells))
         if len(cells) < 2 or len(cells) > 6:
             raise SystemExit(f"calls.table:{number}: {len(cells)} columns, at most 6 are known")
-        row = Row(cells[0], cells[1], line=number, signature=cells[2], paths=cells[3], after=cells[4], test=cells[5])
+        form, _, where = (cell.strip() for cell in cells[1].partition("@"))
+        where, _, machine = where.partition("/")
+        if where not in ("", *PLATFORMS):
+            raise SystemExit(f"calls.table:{number}: unknown platform {where!r}")
+        row = Row(cells[0], form, where or "linux", machine, line=number, signature=cells[2], paths=cells[3])
+        row.after, row.test = cells[4:]
         if row.form in ("plain", "hand"):
             m = re.match(r"(.*?)\s*\((.*)\)$", row.signature)
             if not m:
@@ -102,7 +118,8 @@ def read(path: Path) -> list[Row]:
             row.parameters = split_parameters(m[2])
         elif not row.target and row.form != "not":
             raise SystemExit(f"calls.table:{number}: unknown form {row.form!r}")
-        rows.append(row)
+        if platform in ("any", row.platform) or row.platform == "all":
+            rows.append(row)
     names = {row.name for row in rows if row.form != "not"}
     for row in rows:
         if row.target and row.target not in names:
@@ -110,14 +127,16 @@ def read(path: Path) -> list[Row]:
     return rows
 
 
-def wrapper(row: Row) -> str:
+def wrapper(row: Row, name: str = "") -> str:
+    """The text of a plain row's wrapper; `name`: of a twin of the row, which calls the twin's own function."""
+    name = name or row.identifier
     args = row.path_args()
     failure = "NULL" if "*" in row.result else "-1"
     declaration = ", ".join(d for d, _ in row.parameters)
     names = [n for _, n in row.parameters]
-    out = [f"PT_EXPORT {row.result} {row.name}({declaration})", "{"]
+    out = [f"PT_EXPORT {row.result} PT_WRAP({name})({declaration})", "{"]
     out.append(f"\ttypedef {row.result} real_t({declaration});")
-    out.append(f'\treal_t *real = PT_REAL(real_t, "{row.name}");')
+    out.append(f"\treal_t *real = PT_REAL(real_t, {name});")
     out.append(f"\tif (unlikely(!real)) {{\n\t\terrno = ENOSYS;\n\t\treturn {failure};\n\t}}")
     first = args[0]
     null = [a for a in args if "0" in a.letters]
@@ -142,7 +161,7 @@ def wrapper(row: Row) -> str:
             f"\tstruct pt_at at{n} = {{ .dirfd = {a.dirfd}, .path = {a.name}, .access = PT_ACC_{a.access.upper()},"
             f" .flags = {' | '.join(flags) or '0'} }};"
         )
-    op = f"PT_OP_{row.name}"
+    op = f"PT_OP_{row.identifier}"
     out.append(f"\tint error = pt_judge({op}, &at0);")
     if len(args) == 2:
         out.append("\tat1.slab = NULL;\n\tif (!error)\n\t\terror = pt_judge(" + op + ", &at1);")
@@ -187,17 +206,57 @@ def aliases_of(rows: list[Row]) -> str:
     return "\n".join(out) + "\n"
 
 
-def ops(rows: list[Row]) -> list[str]:
-    return [row.name for row in rows if row.form in ("plain", "hand")]
+def reals(rows: list[Row]) -> str:
+    """macOS: interposing leaves our own image alone, so the real function is called by name. Weak: not every
+    system has every call, and the loader passes over a pair whose second half is missing."""
+    out = ["/* Made from csrc/calls.table by csrc/gen_calls.py: do not edit. */"]
+    for row in rows:
+        if row.form != "not":
+            text = f'extern void pt_real_{row.identifier}(void) __asm__("_{row.name}") __attribute__((weak_import));'
+            out.append(_only(row, text))
+    return "\n".join(out) + "\n"
+
+
+def _only(row: Row, text: str) -> str:
+    return f"#if defined(__{row.machine}__)\n{text}\n#endif" if row.machine else text
+
+
+def interpose(rows: list[Row]) -> str:
+    """macOS: wrappers, twins of wrappers, and what the loader is to exchange."""
+    by_name = {row.name: row for row in rows if row.form != "not"}
+    out = ["/* Made from csrc/calls.table by csrc/gen_calls.py: do not edit. */"]
+    pairs = []
+    for row in rows:
+        target = by_name[row.target] if row.target else row
+        if row.form == "not":
+            continue
+        own = target.form == "plain"
+        if own:
+            out.append(_only(row, wrapper(target, row.identifier)))
+        else:
+            mine = f"pt_wrap_{target.identifier}"
+            out.append(_only(row, f'extern void pt_hand_{row.identifier}(void) __asm__("_{mine}");'))
+        replacement = f"pt_{'wrap' if own else 'hand'}_{row.identifier}"
+        pairs.append(_only(row, f"\t{{ (void *){replacement}, (void *)pt_real_{row.identifier} }},"))
+    out.append("static const struct { void *ours, *theirs; } pt_interpose[]")
+    out.append('__attribute__((used, section("__DATA,__interpose"))) = {')
+    return "\n".join([*out, *pairs, "};"]) + "\n"
+
+
+def ops(rows: list[Row]) -> list[Row]:
+    """One row for each name that is logged, whatever the platform: the numbers are the same everywhere."""
+    return list({row.name: row for row in rows if row.form in ("plain", "hand")}.values())
 
 
 def ops_h(rows: list[Row]) -> str:
-    body = "".join(f"\tPT_OP_{name} = {n},\n" for n, name in enumerate(ops(rows), 1))
-    return f"enum pt_op {{\n\tPT_OP_none = 0,\n{body}\tPT_OP_COUNT\n}};\n" + aliases_of(rows)
+    body = "".join(f"\tPT_OP_{row.identifier} = {n},\n" for n, row in enumerate(ops(rows), 1))
+    return f"enum pt_op {{\n\tPT_OP_none = 0,\n{body}\tPT_OP_COUNT\n}};\n" + aliases_of(
+        [r for r in rows if r.platform != "darwin"]
+    )
 
 
 def ops_c(rows: list[Row]) -> str:
-    body = "".join(f'\t"{name}",\n' for name in ops(rows))
+    body = "".join(f'\t"{row.name}",\n' for row in ops(rows))
     count = len(ops(rows)) + 1
     return (
         '#include "calls.h"\n\n'
@@ -246,13 +305,16 @@ MAKERS = {
     "tests": tests,
     "coverage": coverage,
     "names": names,
+    "reals": reals,
+    "interpose": interpose,
 }
+PLATFORM = {"ops.h": "any", "ops.c": "any", "reals": "darwin", "interpose": "darwin"}
 
 
 def main(argv: list[str]) -> None:
     if len(argv) not in (3, 4) or argv[2] not in MAKERS:
         raise SystemExit(f"usage: gen_calls.py TABLE {{{'|'.join(MAKERS)}}} [OUTPUT]")
-    text = MAKERS[argv[2]](read(Path(argv[1])))
+    text = MAKERS[argv[2]](read(Path(argv[1]), PLATFORM.get(argv[2], "linux")))
     if len(argv) == 4:
         Path(argv[3]).write_text(text, encoding="utf-8")
     else:

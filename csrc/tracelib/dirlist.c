@@ -11,10 +11,10 @@ static void listed(int fd, const struct pt_at *at)
 		pt_fd_set(fd, at->real, at->real_len);
 }
 
-PT_EXPORT DIR *opendir(const char *path)
+PT_EXPORT DIR *PT_WRAP(opendir)(const char *path)
 {
 	typedef DIR *real_t(const char *);
-	real_t *real = PT_REAL(real_t, "opendir");
+	real_t *real = PT_REAL(real_t, opendir);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_LIST, .flags = PT_FOLLOW };
 	int error = pt_judge(PT_OP_opendir, &at);
 	DIR *d = NULL;
@@ -31,22 +31,22 @@ PT_EXPORT DIR *opendir(const char *path)
 	return d;
 }
 
-PT_EXPORT DIR *fdopendir(int fd)
+PT_EXPORT DIR *PT_WRAP(fdopendir)(int fd)
 {
 	typedef DIR *real_t(int);
-	DIR *d = PT_REAL(real_t, "fdopendir")(fd);
+	DIR *d = PT_REAL(real_t, fdopendir)(fd);
 	struct pt_info info;
 	if (d && pt_on())
 		pt_fd_dir(fd, &info, NULL);
 	return d;
 }
 
-PT_EXPORT int closedir(DIR *d)
+PT_EXPORT int PT_WRAP(closedir)(DIR *d)
 {
 	typedef int real_t(DIR *);
 	if (d)
 		pt_fd_forget(dirfd(d));
-	return PT_REAL(real_t, "closedir")(d);
+	return PT_REAL(real_t, closedir)(d);
 }
 
 /* May the program see this entry? */
@@ -71,10 +71,10 @@ static bool shown(int fd, const char *name, unsigned char type)
 	return type == DT_DIR;
 }
 
-PT_EXPORT struct dirent *readdir(DIR *d)
+PT_EXPORT struct dirent *PT_WRAP(readdir)(DIR *d)
 {
 	typedef struct dirent *real_t(DIR *);
-	real_t *real = PT_REAL(real_t, "readdir");
+	real_t *real = PT_REAL(real_t, readdir);
 	struct dirent *e = real(d);
 	if (likely(!e || !pt_fd_filtered(dirfd(d))))
 		return e;
@@ -87,10 +87,10 @@ PT_EXPORT struct dirent *readdir(DIR *d)
 }
 PT_ALIASES_readdir
 
-PT_EXPORT int readdir_r(DIR *restrict d, struct dirent *restrict entry, struct dirent **restrict result)
+PT_EXPORT int PT_WRAP(readdir_r)(DIR *restrict d, struct dirent *restrict entry, struct dirent **restrict result)
 {
 	typedef int real_t(DIR *, struct dirent *, struct dirent **);
-	real_t *real = PT_REAL(real_t, "readdir_r");
+	real_t *real = PT_REAL(real_t, readdir_r);
 	int r;
 	do
 		r = real(d, entry, result);
@@ -120,7 +120,7 @@ ssize_t pt_filter_entries(int fd, char *buf, ssize_t n)
 	return out;
 }
 
-PT_EXPORT ssize_t getdents64(int fd, void *buf, size_t size)
+PT_EXPORT ssize_t PT_WRAP(getdents64)(int fd, void *buf, size_t size)
 {
 	for (;;) {
 		ssize_t n = PT_SYS3(SYS_getdents64, fd, buf, size), left;
@@ -182,7 +182,7 @@ static int scan(DIR *d, struct dirent ***list, int (*select)(const struct dirent
 	return (int)count;
 }
 
-PT_EXPORT int scandir(const char *restrict path, struct dirent ***restrict list, int (*select)(const struct dirent *),
+PT_EXPORT int PT_WRAP(scandir)(const char *restrict path, struct dirent ***restrict list, int (*select)(const struct dirent *),
 		      int (*compare)(const struct dirent **, const struct dirent **))
 {
 	DIR *d = opendir(path);
@@ -190,7 +190,7 @@ PT_EXPORT int scandir(const char *restrict path, struct dirent ***restrict list,
 }
 PT_ALIASES_scandir
 
-PT_EXPORT int scandirat(int fd, const char *restrict path, struct dirent ***restrict list, int (*select)(const struct dirent *),
+PT_EXPORT int PT_WRAP(scandirat)(int fd, const char *restrict path, struct dirent ***restrict list, int (*select)(const struct dirent *),
 			int (*compare)(const struct dirent **, const struct dirent **))
 {
 	int dir = openat(fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -209,10 +209,10 @@ static int glob_lstat(const char *path, struct stat *st)
 	return lstat(path, st);
 }
 
-PT_EXPORT int glob(const char *restrict pattern, int flags, int (*error)(const char *, int), glob_t *restrict found)
+PT_EXPORT int PT_WRAP(glob)(const char *restrict pattern, int flags, int (*error)(const char *, int), glob_t *restrict found)
 {
 	typedef int real_t(const char *, int, int (*)(const char *, int), glob_t *);
-	real_t *real = PT_REAL(real_t, "glob");
+	real_t *real = PT_REAL(real_t, glob);
 	if (!pt_on() || (flags & GLOB_ALTDIRFUNC))
 		return real(pattern, flags, error, found);
 	found->gl_opendir = (void *(*)(const char *))opendir;

@@ -141,22 +141,22 @@ static int fail(int error)
 	return -1;
 }
 
-PT_EXPORT int execve(const char *path, char *const argv[], char *const envp[])
+PT_EXPORT int PT_WRAP(execve)(const char *path, char *const argv[], char *const envp[])
 {
 	return fail(replace(PT_OP_execve, AT_FDCWD, path, argv, envp, 0));
 }
 
-PT_EXPORT int execv(const char *path, char *const argv[])
+PT_EXPORT int PT_WRAP(execv)(const char *path, char *const argv[])
 {
 	return fail(replace(PT_OP_execv, AT_FDCWD, path, argv, environ, 0));
 }
 
-PT_EXPORT int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
+PT_EXPORT int PT_WRAP(execveat)(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	return fail(replace(PT_OP_execveat, dirfd, path, argv, envp, flags));
 }
 
-PT_EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
+PT_EXPORT int PT_WRAP(fexecve)(int fd, char *const argv[], char *const envp[])
 {
 	if (fd < 0 || !argv || !envp)
 		return fail(EINVAL);
@@ -229,12 +229,12 @@ static int search(uint16_t op, const char *file, char *const *argv, char *const 
 	return denied && error != E2BIG ? EACCES : error;
 }
 
-PT_EXPORT int execvp(const char *file, char *const argv[])
+PT_EXPORT int PT_WRAP(execvp)(const char *file, char *const argv[])
 {
 	return fail(search(PT_OP_execvp, file, argv, environ));
 }
 
-PT_EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
+PT_EXPORT int PT_WRAP(execvpe)(const char *file, char *const argv[], char *const envp[])
 {
 	return fail(search(PT_OP_execvpe, file, argv, envp));
 }
@@ -260,17 +260,17 @@ PT_EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
 	va_end(ap); \
 	return fail(call)
 
-PT_EXPORT int execl(const char *path, const char *arg, ...)
+PT_EXPORT int PT_WRAP(execl)(const char *path, const char *arg, ...)
 {
 	LIST(replace(PT_OP_execl, AT_FDCWD, path, argv, envp, 0), false);
 }
 
-PT_EXPORT int execle(const char *path, const char *arg, ...)
+PT_EXPORT int PT_WRAP(execle)(const char *path, const char *arg, ...)
 {
 	LIST(replace(PT_OP_execle, AT_FDCWD, path, argv, envp, 0), true);
 }
 
-PT_EXPORT int execlp(const char *file, const char *arg, ...)
+PT_EXPORT int PT_WRAP(execlp)(const char *file, const char *arg, ...)
 {
 	LIST(search(PT_OP_execlp, file, argv, envp), false);
 }

@@ -114,7 +114,7 @@ PT_EXPORT int chroot(const char *path)
 {
 	typedef int real_t(const char *);
 	if (!pt_on() || (pt.flags & PT_IMG_AUDIT))
-		return PT_REAL(real_t, "chroot")(path);
+		return PT_REAL(real_t, chroot)(path);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_LIST, .flags = PT_FOLLOW };
 	int error = pt_judge(PT_OP_chroot, &at);
 	pt_done(PT_OP_chroot, &at, error);

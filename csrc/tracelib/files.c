@@ -46,8 +46,8 @@ static int real_openat(int dirfd, const char *path, int flags, mode_t mode)
 	typedef int openat_t(int, const char *, int, ...);
 	/* the C library's own function: a cancellation point where the program expects one */
 	if (dirfd == AT_FDCWD)
-		return PT_REAL(open_t, "open")(path, flags, mode);
-	return PT_REAL(openat_t, "openat")(dirfd, path, flags, mode);
+		return PT_REAL(open_t, open)(path, flags, mode);
+	return PT_REAL(openat_t, openat)(dirfd, path, flags, mode);
 }
 
 static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
@@ -87,7 +87,7 @@ static inline bool has_mode(int flags)
 	return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
-PT_EXPORT int open(const char *path, int flags, ...)
+PT_EXPORT int PT_WRAP(open)(const char *path, int flags, ...)
 {
 	mode_t mode = 0;
 	if (has_mode(flags)) {
@@ -100,7 +100,7 @@ PT_EXPORT int open(const char *path, int flags, ...)
 }
 PT_ALIASES_open
 
-PT_EXPORT int openat(int dirfd, const char *path, int flags, ...)
+PT_EXPORT int PT_WRAP(openat)(int dirfd, const char *path, int flags, ...)
 {
 	mode_t mode = 0;
 	if (has_mode(flags)) {
@@ -113,29 +113,29 @@ PT_EXPORT int openat(int dirfd, const char *path, int flags, ...)
 }
 PT_ALIASES_openat
 
-PT_EXPORT int creat(const char *path, mode_t mode)
+PT_EXPORT int PT_WRAP(creat)(const char *path, mode_t mode)
 {
 	return open_any(PT_OP_creat, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
 }
 PT_ALIASES_creat
 
 int __open_2(const char *path, int flags);
-PT_EXPORT int __open_2(const char *path, int flags)
+PT_EXPORT int PT_WRAP(__open_2)(const char *path, int flags)
 {
 	if (has_mode(flags)) {         /* the C library ends such a program with its own message */
 		typedef int real_t(const char *, int);
-		return PT_REAL(real_t, "__open_2")(path, flags);
+		return PT_REAL(real_t, __open_2)(path, flags);
 	}
 	return open_any(PT_OP___open_2, AT_FDCWD, path, flags, 0);
 }
 PT_ALIASES___open_2
 
 int __openat_2(int dirfd, const char *path, int flags);
-PT_EXPORT int __openat_2(int dirfd, const char *path, int flags)
+PT_EXPORT int PT_WRAP(__openat_2)(int dirfd, const char *path, int flags)
 {
 	if (has_mode(flags)) {
 		typedef int real_t(int, const char *, int);
-		return PT_REAL(real_t, "__openat_2")(dirfd, path, flags);
+		return PT_REAL(real_t, __openat_2)(dirfd, path, flags);
 	}
 	return open_any(PT_OP___openat_2, dirfd, path, flags, 0);
 }
@@ -171,19 +171,19 @@ static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, i
 	return error ? fail(error) : 0;
 }
 
-PT_EXPORT int stat(const char *restrict path, struct stat *restrict st)
+PT_EXPORT int PT_WRAP(stat)(const char *restrict path, struct stat *restrict st)
 {
 	return stat_any(PT_OP_stat, AT_FDCWD, path, st, 0);
 }
 PT_ALIASES_stat
 
-PT_EXPORT int lstat(const char *restrict path, struct stat *restrict st)
+PT_EXPORT int PT_WRAP(lstat)(const char *restrict path, struct stat *restrict st)
 {
 	return stat_any(PT_OP_lstat, AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
 }
 PT_ALIASES_lstat
 
-PT_EXPORT int fstatat(int dirfd, const char *restrict path, struct stat *restrict st, int flags)
+PT_EXPORT int PT_WRAP(fstatat)(int dirfd, const char *restrict path, struct stat *restrict st, int flags)
 {
 	return stat_any(PT_OP_fstatat, dirfd, path, st, flags);
 }
@@ -193,30 +193,30 @@ PT_ALIASES_fstatat
 #define OLD_VERSION(v) ((v) == 0 || (v) == 1)
 
 int __xstat(int version, const char *path, struct stat *st);
-PT_EXPORT int __xstat(int version, const char *path, struct stat *st)
+PT_EXPORT int PT_WRAP(__xstat)(int version, const char *path, struct stat *st)
 {
 	return OLD_VERSION(version) ? stat_any(PT_OP___xstat, AT_FDCWD, path, st, 0) : fail(EINVAL);
 }
 PT_ALIASES___xstat
 
 int __lxstat(int version, const char *path, struct stat *st);
-PT_EXPORT int __lxstat(int version, const char *path, struct stat *st)
+PT_EXPORT int PT_WRAP(__lxstat)(int version, const char *path, struct stat *st)
 {
 	return OLD_VERSION(version) ? stat_any(PT_OP___lxstat, AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW) : fail(EINVAL);
 }
 PT_ALIASES___lxstat
 
 int __fxstatat(int version, int dirfd, const char *path, struct stat *st, int flags);
-PT_EXPORT int __fxstatat(int version, int dirfd, const char *path, struct stat *st, int flags)
+PT_EXPORT int PT_WRAP(__fxstatat)(int version, int dirfd, const char *path, struct stat *st, int flags)
 {
 	return OLD_VERSION(version) ? stat_any(PT_OP___fxstatat, dirfd, path, st, flags) : fail(EINVAL);
 }
 PT_ALIASES___fxstatat
 
-PT_EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned mask, struct statx *restrict stx)
+PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict path, int flags, unsigned mask, struct statx *restrict stx)
 {
 	typedef int real_t(int, const char *restrict, int, unsigned, struct statx *restrict);
-	real_t *real = PT_REAL(real_t, "statx");
+	real_t *real = PT_REAL(real_t, statx);
 	if (likely(pt_quick(dirfd, path, PT_READ))) {
 		int r = real(dirfd, path, flags | AT_SYMLINK_NOFOLLOW, mask | STATX_TYPE, stx);
 		if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode))
@@ -245,13 +245,13 @@ static int access_any(uint16_t op, int dirfd, const char *path, int mode, int fl
 			int r = (int)PT_SYS3(SYS_faccessat, dirfd, path, mode);
 			return r < 0 ? fail(-r) : 0;
 		}
-		return PT_REAL(real_t, "faccessat")(dirfd, path, mode, flags);
+		return PT_REAL(real_t, faccessat)(dirfd, path, mode, flags);
 	}
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT,
 		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (mode & W_OK ? PT_PROBE_WRITE : 0) };
 	int error = pt_judge(op, &at), r = -1;
 	if (!error) {
-		r = PT_REAL(real_t, "faccessat")(at.dirfd, at.path, mode, flags);
+		r = PT_REAL(real_t, faccessat)(at.dirfd, at.path, mode, flags);
 		if (r < 0)
 			error = errno;
 	}
@@ -259,17 +259,17 @@ static int access_any(uint16_t op, int dirfd, const char *path, int mode, int fl
 	return r < 0 ? fail(error) : r;
 }
 
-PT_EXPORT int access(const char *path, int mode)
+PT_EXPORT int PT_WRAP(access)(const char *path, int mode)
 {
 	return access_any(PT_OP_access, AT_FDCWD, path, mode, 0);
 }
 
-PT_EXPORT int faccessat(int dirfd, const char *path, int mode, int flags)
+PT_EXPORT int PT_WRAP(faccessat)(int dirfd, const char *path, int mode, int flags)
 {
 	return access_any(PT_OP_faccessat, dirfd, path, mode, flags);
 }
 
-PT_EXPORT int euidaccess(const char *path, int mode)
+PT_EXPORT int PT_WRAP(euidaccess)(const char *path, int mode)
 {
 	return access_any(PT_OP_euidaccess, AT_FDCWD, path, mode, AT_EACCESS);
 }

@@ -1,7 +1,7 @@
 /* Working directory, real names, names that the library makes up. */
 #include "headers.h"
 
-PT_EXPORT int chdir(const char *path)
+PT_EXPORT int PT_WRAP(chdir)(const char *path)
 {
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_STAT, .flags = PT_FOLLOW };
 	int error = pt_judge(PT_OP_chdir, &at);
@@ -18,7 +18,7 @@ PT_EXPORT int chdir(const char *path)
 	return 0;
 }
 
-PT_EXPORT int fchdir(int fd)
+PT_EXPORT int PT_WRAP(fchdir)(int fd)
 {
 	int error = -(int)PT_SYS1(SYS_fchdir, fd);
 	if (error) {
@@ -34,7 +34,7 @@ PT_EXPORT int fchdir(int fd)
 static char *real_path(uint16_t op, const char *path, char *resolved)
 {
 	typedef char *real_t(const char *, char *);
-	real_t *real = PT_REAL(real_t, "realpath");
+	real_t *real = PT_REAL(real_t, realpath);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_STAT, .flags = PT_FOLLOW };
 	int error = pt_judge(op, &at);
 	char *r = NULL;
@@ -65,21 +65,21 @@ static char *real_path(uint16_t op, const char *path, char *resolved)
 	return r;
 }
 
-PT_EXPORT char *realpath(const char *restrict path, char *restrict resolved)
+PT_EXPORT char *PT_WRAP(realpath)(const char *restrict path, char *restrict resolved)
 {
 	return real_path(PT_OP_realpath, path, resolved);
 }
 
 char *__realpath_chk(const char *path, char *resolved, size_t room);
-PT_EXPORT char *__realpath_chk(const char *path, char *resolved, size_t room)
+PT_EXPORT char *PT_WRAP(__realpath_chk)(const char *path, char *resolved, size_t room)
 {
 	typedef char *real_t(const char *, char *, size_t);
 	if (room < PATH_MAX)           /* the C library ends such a program */
-		return PT_REAL(real_t, "__realpath_chk")(path, resolved, room);
+		return PT_REAL(real_t, __realpath_chk)(path, resolved, room);
 	return real_path(PT_OP___realpath_chk, path, resolved);
 }
 
-PT_EXPORT char *canonicalize_file_name(const char *path)
+PT_EXPORT char *PT_WRAP(canonicalize_file_name)(const char *path)
 {
 	return real_path(PT_OP_canonicalize_file_name, path, NULL);
 }
@@ -120,38 +120,38 @@ static void copy_back(char *template, const struct pt_at *at)
 		errno = error; \
 	r; })
 
-PT_EXPORT int mkostemps(char *template, int suffix, int flags)
+PT_EXPORT int PT_WRAP(mkostemps)(char *template, int suffix, int flags)
 {
 	typedef int real_t(char *, int, int);
-	return TEMPLATE(PT_OP_mkostemps, int, -1, PT_REAL(real_t, "mkostemps")(t, suffix, flags));
+	return TEMPLATE(PT_OP_mkostemps, int, -1, PT_REAL(real_t, mkostemps)(t, suffix, flags));
 }
 PT_ALIASES_mkostemps
 
-PT_EXPORT int mkostemp(char *template, int flags)
+PT_EXPORT int PT_WRAP(mkostemp)(char *template, int flags)
 {
 	typedef int real_t(char *, int);
-	return TEMPLATE(PT_OP_mkostemp, int, -1, PT_REAL(real_t, "mkostemp")(t, flags));
+	return TEMPLATE(PT_OP_mkostemp, int, -1, PT_REAL(real_t, mkostemp)(t, flags));
 }
 PT_ALIASES_mkostemp
 
-PT_EXPORT int mkstemps(char *template, int suffix)
+PT_EXPORT int PT_WRAP(mkstemps)(char *template, int suffix)
 {
 	typedef int real_t(char *, int);
-	return TEMPLATE(PT_OP_mkstemps, int, -1, PT_REAL(real_t, "mkstemps")(t, suffix));
+	return TEMPLATE(PT_OP_mkstemps, int, -1, PT_REAL(real_t, mkstemps)(t, suffix));
 }
 PT_ALIASES_mkstemps
 
-PT_EXPORT int mkstemp(char *template)
+PT_EXPORT int PT_WRAP(mkstemp)(char *template)
 {
 	typedef int real_t(char *);
-	return TEMPLATE(PT_OP_mkstemp, int, -1, PT_REAL(real_t, "mkstemp")(t));
+	return TEMPLATE(PT_OP_mkstemp, int, -1, PT_REAL(real_t, mkstemp)(t));
 }
 PT_ALIASES_mkstemp
 
-PT_EXPORT char *mkdtemp(char *template)
+PT_EXPORT char *PT_WRAP(mkdtemp)(char *template)
 {
 	typedef char *real_t(char *);
-	return TEMPLATE(PT_OP_mkdtemp, char *, NULL, PT_REAL(real_t, "mkdtemp")(t)) ? template : NULL;
+	return TEMPLATE(PT_OP_mkdtemp, char *, NULL, PT_REAL(real_t, mkdtemp)(t)) ? template : NULL;
 }
 
 /*
@@ -172,26 +172,26 @@ static const char *library(uint16_t op, const char *name)
 	return name;
 }
 
-PT_EXPORT void *dlopen(const char *name, int flags)
+PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 {
 	typedef void *real_t(const char *, int);
 	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
 		name = library(PT_OP_dlopen, name);
-	return PT_REAL(real_t, "dlopen")(name, flags);
+	return PT_REAL(real_t, dlopen)(name, flags);
 }
 
-PT_EXPORT void *dlmopen(Lmid_t space, const char *name, int flags)
+PT_EXPORT void *PT_WRAP(dlmopen)(Lmid_t space, const char *name, int flags)
 {
 	typedef void *real_t(Lmid_t, const char *, int);
 	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
 		name = library(PT_OP_dlmopen, name);
-	return PT_REAL(real_t, "dlmopen")(space, name, flags);
+	return PT_REAL(real_t, dlmopen)(space, name, flags);
 }
 
-PT_EXPORT int daemon(int nochdir, int noclose)
+PT_EXPORT int PT_WRAP(daemon)(int nochdir, int noclose)
 {
 	typedef int real_t(int, int);
-	int r = PT_REAL(real_t, "daemon")(nochdir, noclose);
+	int r = PT_REAL(real_t, daemon)(nochdir, noclose);
 	if (!nochdir && pt_on())
 		pt_cwd_forget();
 	return r;

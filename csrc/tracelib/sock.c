@@ -33,13 +33,13 @@ static int named(uint16_t op, socket_t *real, int fd, const struct sockaddr *add
 	return r;
 }
 
-PT_EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
+PT_EXPORT int PT_WRAP(bind)(int fd, const struct sockaddr *address, socklen_t length)
 {
-	return named(PT_OP_bind, PT_REAL(socket_t, "bind"), fd, address, length, PT_ACC_CREATE, PT_EXCL);
+	return named(PT_OP_bind, PT_REAL(socket_t, bind), fd, address, length, PT_ACC_CREATE, PT_EXCL);
 }
 
-PT_EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
+PT_EXPORT int PT_WRAP(connect)(int fd, const struct sockaddr *address, socklen_t length)
 {
-	return named(PT_OP_connect, PT_REAL(socket_t, "connect"), fd, address, length, PT_ACC_READ, PT_FOLLOW);
+	return named(PT_OP_connect, PT_REAL(socket_t, connect), fd, address, length, PT_ACC_READ, PT_FOLLOW);
 }
 PT_ALIASES_connect

@@ -19,7 +19,7 @@ static int supervised(pid_t *child, const struct pt_exec *x, const posix_spawn_f
 	memcpy(words, head, sizeof head);
 	for (size_t i = 0; i <= n; i++)
 		words[i + 7] = argv[i];
-	return PT_REAL(spawn_t, "posix_spawn")(child, pt_launcher(), actions, attr, (char *const *)(uintptr_t)words, x->envp);
+	return PT_REAL(spawn_t, posix_spawn)(child, pt_launcher(), actions, attr, (char *const *)(uintptr_t)words, x->envp);
 }
 
 static int spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
@@ -31,7 +31,7 @@ static int spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_fi
 	if (!error && x.supervise)
 		error = supervised(&child, &x, actions, attr, argv);
 	else if (!error)
-		error = PT_REAL(spawn_t, "posix_spawn")(&child, x.path, actions, attr, argv, x.envp);
+		error = PT_REAL(spawn_t, posix_spawn)(&child, x.path, actions, attr, argv, x.envp);
 	if (!error) {
 		if (pid)
 			*pid = child;
@@ -43,13 +43,13 @@ static int spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_fi
 	return error;
 }
 
-PT_EXPORT int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
+PT_EXPORT int PT_WRAP(posix_spawn)(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
 			  const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])
 {
 	return spawn(PT_OP_posix_spawn, pid, path, actions, attr, argv, envp);
 }
 
-PT_EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
+PT_EXPORT int PT_WRAP(posix_spawnp)(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
 			   const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])
 {
 	if (strchr(file, '/') || !pt_on())
@@ -79,7 +79,7 @@ PT_EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict file, const
  * The file that the child is to open. It is judged now, against this process's working directory; a refused one
  * becomes the empty name, whose ENOENT the spawn then reports.
  */
-PT_EXPORT int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *restrict actions, int fd, const char *restrict path,
+PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addopen)(posix_spawn_file_actions_t *restrict actions, int fd, const char *restrict path,
 					       int flags, mode_t mode)
 {
 	typedef int real_t(posix_spawn_file_actions_t *, int, const char *, int, mode_t);
@@ -88,7 +88,7 @@ PT_EXPORT int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *restr
 	if (flags & O_CREAT)
 		at.flags |= PT_MAY_CREATE;
 	int error = pt_judge(PT_OP_posix_spawn_file_actions_addopen, &at);
-	int r = PT_REAL(real_t, "posix_spawn_file_actions_addopen")(actions, fd, error ? "" : at.path, flags, mode);
+	int r = PT_REAL(real_t, posix_spawn_file_actions_addopen)(actions, fd, error ? "" : at.path, flags, mode);
 	pt_done(PT_OP_posix_spawn_file_actions_addopen, &at, error);
 	return r;
 }
@@ -102,13 +102,13 @@ static void note_shell(uint16_t op)
 	pt_done(op, &at, pt_judge(op, &at));
 }
 
-PT_EXPORT int system(const char *command)
+PT_EXPORT int PT_WRAP(system)(const char *command)
 {
 	typedef int real_t(const char *);
 	if (!command || !pt_on() || pt_environment_holds(environ)) {
 		if (command)
 			note_shell(PT_OP_system);
-		return PT_REAL(real_t, "system")(command);
+		return PT_REAL(real_t, system)(command);
 	}
 	struct sigaction ignore = { .sa_handler = SIG_IGN }, interrupt, quit;
 	sigset_t child, before, defaults;
@@ -145,10 +145,10 @@ PT_EXPORT int system(const char *command)
 	return status;
 }
 
-PT_EXPORT FILE *popen(const char *command, const char *mode)
+PT_EXPORT FILE *PT_WRAP(popen)(const char *command, const char *mode)
 {
 	typedef FILE *real_t(const char *, const char *);
-	real_t *real = PT_REAL(real_t, "popen");
+	real_t *real = PT_REAL(real_t, popen);
 	note_shell(PT_OP_popen);
 	if (!pt_on() || pt_environment_holds(environ))
 		return real(command, mode);

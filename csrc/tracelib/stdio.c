@@ -23,7 +23,7 @@ static void intend(struct pt_at *at, const char *mode)
 PT_EXPORT FILE *fopen(const char *restrict path, const char *restrict mode)
 {
 	typedef FILE *real_t(const char *, const char *);
-	real_t *real = PT_REAL(real_t, "fopen");
+	real_t *real = PT_REAL(real_t, fopen);
 	FILE *f = NULL;
 	if (!pt_bad_pointer(mode) && mode[0] == 'r' && !strchr(mode, '+') && pt_quick_follow(AT_FDCWD, path, PT_READ)) {
 		f = real(path, mode);
@@ -52,7 +52,7 @@ PT_EXPORT FILE *freopen(const char *restrict path, const char *restrict mode, FI
 {
 	typedef FILE *real_t(const char *, const char *, FILE *);
 	typedef int close_t(FILE *);
-	real_t *real = PT_REAL(real_t, "freopen");
+	real_t *real = PT_REAL(real_t, freopen);
 	if (!path)                     /* another mode for the same file */
 		return real(path, mode, stream);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path };
@@ -70,7 +70,7 @@ PT_EXPORT FILE *freopen(const char *restrict path, const char *restrict mode, FI
 			error = errno;
 	} else {
 		/* as where the open inside fails: the stream is closed */
-		PT_REAL(close_t, "fclose")(stream);
+		PT_REAL(close_t, fclose)(stream);
 	}
 	pt_done(PT_OP_freopen, &at, error);
 	if (!f)
@@ -88,5 +88,5 @@ PT_EXPORT int fclose(FILE *stream)
 			pt_fd_forget(fd);
 		errno = kept;
 	}
-	return PT_REAL(real_t, "fclose")(stream);
+	return PT_REAL(real_t, fclose)(stream);
 }

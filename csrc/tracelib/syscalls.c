@@ -22,7 +22,7 @@ PT_EXPORT long syscall(long number, ...)
 #define P(i) ((char *)a[i])
 #define I(i) ((int)a[i])
 	if (!pt_on())
-		return PT_REAL(real_t, "syscall")(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	switch (number) {
 #ifdef SYS_open
 	case SYS_open: return open(P(0), I(1), (mode_t)a[2]);
@@ -92,7 +92,7 @@ PT_EXPORT long syscall(long number, ...)
 		/* rare ones that take a path: from here on the supervisor answers for this process */
 		if (pt_supervised_call((int)number))
 			pt_supervise_all();
-		return PT_REAL(real_t, "syscall")(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	}
 }
 

@@ -57,14 +57,24 @@ pid_t pt_pid(void);                    /* of the process; in a vfork child the p
 void *pt_next(const char *name);       /* the definition behind ours (as RTLD_NEXT would find), NULL: none */
 void pt_used_libraries(void);
 const char *pt_own_path(void);         /* of this library as the loader knows it */
+/*
+ * A wrapper's own name, and the function behind it. On Linux a wrapper has the name of what it stands in front of; on
+ * macOS the loader exchanges the two (__DATA,__interpose) everywhere but in our own image.
+ */
+#ifdef __APPLE__
+#define PT_WRAP(name) pt_wrap_##name
+#define PT_REAL(type, name) ((type *)pt_real_##name)
+#else
+#define PT_WRAP(name) name
 #define PT_REAL(type, name) ({ \
 	static _Atomic(type *) pt_real_; \
 	type *pt_f_ = atomic_load_explicit(&pt_real_, memory_order_relaxed); \
 	if (unlikely(!pt_f_)) { \
-		pt_f_ = (type *)pt_next(name); \
+		pt_f_ = (type *)pt_next(#name); \
 		atomic_store_explicit(&pt_real_, pt_f_, memory_order_relaxed); \
 	} \
 	pt_f_; })
+#endif
 
 /* ---- slab.c: buffers for the slow way ---- */
 struct pt_slab {
