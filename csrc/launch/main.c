@@ -26,6 +26,7 @@
 #include "elf_linux.h"
 #include "fence_linux.h"
 #include "supervise_linux.h"
+#include "sysraw.h"
 #endif
 
 #define LIBRARY "tracelib.so"
@@ -37,7 +38,7 @@ struct options {
 	char **command;
 };
 
-__attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
+__attribute__((format(printf, 2, 3), noreturn)) static void leave(int status, const char *format, ...)
 {
 	char line[1024];
 	int n = snprintf(line, sizeof line, "porttrace-launch: ");
@@ -48,8 +49,10 @@ __attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *for
 	n += m < (int)sizeof line - n - 1 ? m : (int)sizeof line - n - 2;
 	line[n++] = '\n';
 	(void)!write(2, line, (size_t)n);
-	_exit(125);
+	_exit(status);
 }
+
+#define fail(...) leave(125, __VA_ARGS__)
 
 static unsigned number(const char *option, const char *text, const char **end)
 {
@@ -145,7 +148,7 @@ static const char *beside(const char *session, const char *name)
 	char *path = malloc(strlen(session) + strlen(name) + 2);
 	if (!path)
 		fail("out of memory");
-	sprintf(path, "%s/%s", session, name);
+	stpcpy(stpcpy(stpcpy(path, session), "/"), name);
 	return path;
 }
 
@@ -185,15 +188,22 @@ static void preload(const char *session, bool ours)
 		fail("out of memory");
 }
 
-/* How the command will run, scripts followed to their interpreter. */
-static bool under_usr(const char *path)
+/* A quarter of a system's programs hold the two bytes of a system call by chance: only what was built here is suspected. */
+static bool is_systems_own(const char *path)
 {
-	char *real = realpath(path, NULL);
-	bool under = real && !strncmp(real, "/usr/", 5);
-	free(real);
-	return under;
+	char link[64], real[8] = "";
+	struct stat st;
+	long fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	snprintf(link, sizeof link, "/proc/self/fd/%d", (int)fd);
+	bool own = pt_raw4(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_uid == 0 && !(st.st_mode & 022) &&
+		   pt_raw4(SYS_readlinkat, AT_FDCWD, link, real, 5) == 5 && !memcmp(real, "/usr/", 5);
+	pt_raw1(SYS_close, fd);
+	return own;
 }
 
+/* How the command will run, scripts followed to their interpreter. */
 static enum pt_entry entry_of(const char *command)
 {
 	char path[4096], interpreter[4096];
@@ -217,9 +227,7 @@ static enum pt_entry entry_of(const char *command)
 			break;
 		memcpy(path, interpreter, sizeof path);
 	}
-	/* A quarter of a system's programs hold the two bytes of a system call by chance: only what was built here is suspected. */
-	struct stat st;
-	if (entry == PT_ENTRY_RAW && stat(path, &st) == 0 && st.st_uid == 0 && !(st.st_mode & 022) && under_usr(path))
+	if (entry == PT_ENTRY_RAW && is_systems_own(path))
 		entry = PT_ENTRY_TRACELIB;
 	return entry;
 }
@@ -250,8 +258,8 @@ int main(int argc, char **argv)
 		fail("%s failed: %s", what, strerror(errno));
 	if (o.chdir && chdir(o.chdir))
 		fail("cannot change to %s: %s", o.chdir, strerror(errno));
-	enum pt_entry entry = o.automatic ? entry_of(o.file ? o.file : o.command[0]) : PT_ENTRY_TRACELIB;
-	if (entry == PT_ENTRY_STATIC || entry == PT_ENTRY_FOREIGN || entry == PT_ENTRY_RAW)
+	enum pt_entry entry = o.session && (o.automatic || !o.no_preload) ? entry_of(o.file ? o.file : o.command[0]) : PT_ENTRY_TRACELIB;
+	if (o.automatic && (entry == PT_ENTRY_STATIC || entry == PT_ENTRY_FOREIGN || entry == PT_ENTRY_RAW))
 		o.supervise = true;
 	if (o.session) /* a loader of another kind would complain of our library, or stop */
 		preload(o.session, !o.no_preload && entry != PT_ENTRY_FOREIGN);
@@ -261,6 +269,5 @@ int main(int argc, char **argv)
 	else
 		execvp(o.command[0], o.command);
 	int err = errno;
-	dprintf(2, "porttrace-launch: %s: %s\n", o.file ? o.file : o.command[0], strerror(err));
-	return err == ENOENT || err == ENOTDIR ? 127 : 126;
+	leave(err == ENOENT || err == ENOTDIR ? 127 : 126, "%s: %s", o.file ? o.file : o.command[0], strerror(err));
 }

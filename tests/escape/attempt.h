@@ -47,8 +47,7 @@ static inline long sys_(long n, long a, long b, long c, long d, long e, long f)
 {
 	long r;
 	(void)f;
-	__asm__ volatile("push %%ebx; mov %2, %%ebx; int $0x80; pop %%ebx"
-			 : "=a"(r) : "0"(n), "g"(a), "c"(b), "d"(c), "S"(d), "D"(e) : "memory");
+	__asm__ volatile("int $0x80" : "=a"(r) : "0"(n), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e) : "memory");
 	if (r < 0 && r > -4096) {
 		errno = (int)-r;
 		return -1;

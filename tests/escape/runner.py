@@ -65,10 +65,11 @@ class Attempt:
 
 #: (kind, name) -> why it may get through the default tiers, and for whom ("any" or "root").
 EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
-    ("read", "jit"): (
+    ("read", "sys-race-link"): (
         "any",
-        "code written into memory at run time: no file shows it, and the library is not asked; --tiers "
-        "supervisor,fence stops it",
+        "two threads of a dynamic program exchange links between the library's look at a link and the kernel's; a "
+        "race that only a program bent on it wins, and --tiers supervisor,fence stops it: there the file that was "
+        "judged is the one that is handed over",
     ),
 }
 
