@@ -81,6 +81,35 @@ def test_its_own_tests_pass_under_trace_mode(shared: Prefix, name: str) -> None:
     shared.port("clean", name)
 
 
+LEAKY = """PortSystem          1.0
+
+name                leaky
+version             1.0
+categories          devel
+license             public-domain
+maintainers         nomaintainer
+description         a build that looks at how it is watched
+long_description    ${description}
+homepage            https://porttrace.invalid/leaky
+
+distfiles
+extract.mkdir       yes
+use_configure       no
+build               { system -W ${workpath} "echo \\${LD_PRELOAD:-nothing} > seen" }
+destroot            { xinstall -m 644 ${workpath}/seen ${destroot}/seen }
+"""
+
+
+def test_the_comparison_sees_a_difference(prefix: Prefix) -> None:
+    prefix.add_port("devel", "leaky", LEAKY)
+    images = []
+    for trace in ((), ("-t",)):
+        prefix.port(*trace, "destroot", "leaky")
+        images.append(dict(image(prefix.work("leaky") / "destroot")))
+        prefix.port("clean", "leaky")
+    assert images[0]["seen"] != images[1]["seen"]
+
+
 def test_the_tree_is_what_was_promised() -> None:
     texts = {name: next((ROOT / "ports").glob(f"[!_]*/{name}/Portfile")).read_text() for name in PORTS}
     assert {"foo", "libbar", "stray", "hello"} <= set(texts)
