@@ -20,7 +20,7 @@ LIBRARIES = [
     for p in map(
         Path,
         ("/lib/x86_64-linux-gnu/libc.so.6", "/lib/aarch64-linux-gnu/libc.so.6", "/usr/lib/x86_64-linux-musl/libc.so"),
-    )  # noqa: E501
+    )
     if p.exists()
 ]
 # Verbs and nouns that names of calls with paths are made of.

@@ -85,7 +85,8 @@ def test_static_programs_are_told_by_the_supervisor(top: Path) -> None:
     """Through the command line tool, which has all tiers."""
     (top / "cat.c").write_text(
         "#include <fcntl.h>\n#include <unistd.h>\n"
-        "int main(int n, char **v)\n{ char c[9]; int fd = open(v[n - 1], O_RDONLY); return fd < 0 || read(fd, c, 9) < 1; }\n"
+        "int main(int n, char **v)\n{ char c[9]; int fd = open(v[n - 1], O_RDONLY); "
+        "return fd < 0 || read(fd, c, 9) < 1; }\n"
     )
     from porttrace.filemap import Action, Filemap, Rule
     from porttrace.policy import Policy
