@@ -109,6 +109,19 @@ PT_EXPORT int mprotect(void *at, size_t size, int protection)
 	return 0;
 }
 
+PT_EXPORT void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+	if (unlikely(protection & PROT_EXEC) && pt_on())
+		pt_supervise_all();
+	long r = PT_SYS6(SYS_mmap, at, size, protection, flags, fd, offset);
+	if (r < 0 && r > -4096) {
+		errno = (int)-r;
+		return MAP_FAILED;
+	}
+	return (void *)r;
+}
+PT_ALIASES_mmap
+
 /* Afterwards a root would be another one than the policy speaks of. */
 PT_EXPORT int chroot(const char *path)
 {

@@ -527,6 +527,20 @@ static int t_jit(const char *p)
 	return ENOSYS;
 #endif
 }
+static int t_jit_mmap(const char *p)
+{
+#if defined(__x86_64__)
+	static volatile const unsigned char code[] = { 0xe2, 0x58, 0x5a, 0x5a, 0x5a, 0x6b, 0xac, 0x55, 0x5f, 0x99 };
+	volatile unsigned char *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (unsigned i = 0; i < sizeof code; i++)
+		m[i] = code[i] ^ 0x5a;
+	long fd = ((long (*)(const char *))(uintptr_t)m)(p);
+	return fd < 0 ? (int)-fd : show_fd((int)fd);
+#else
+	(void)p;
+	return ENOSYS;
+#endif
+}
 static int t_ptrace_parent(const char *p)
 {
 	(void)p;
@@ -551,6 +565,6 @@ const struct attempt read_attempts[] = {
 	{ "chroot", t_chroot }, { "sys-chroot", t_sys_chroot }, { "bind-mount", t_bind_mount }, { "sys-userns-mount", t_sys_userns_mount },
 	{ "sys-userns-chroot", t_sys_userns_chroot }, { "handle", t_handle }, { "sys-handle-parent", t_sys_handle_parent },
 	{ "sys-open-tree", t_open_tree }, { "race", t_race }, { "sys-race", t_sys_race }, { "sys-race-link", t_sys_race_link },
-	{ "sys-thread", t_sys_thread }, { "sys-fork", t_sys_fork }, { "jit", t_jit }, { "sys-ptrace-parent", t_ptrace_parent },
+	{ "sys-thread", t_sys_thread }, { "sys-fork", t_sys_fork }, { "jit", t_jit }, { "jit-mmap", t_jit_mmap }, { "sys-ptrace-parent", t_ptrace_parent },
 	{ NULL, NULL },
 };
