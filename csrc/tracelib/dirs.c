@@ -201,10 +201,13 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 		real[real_len] = '/';
 		memcpy(real + real_len + 1, rest, n);
 		real[real_len + 1 + n] = 0;
-		ssize_t got = info->missing ? -ENOENT : sys_readlink(real, s->link, sizeof s->link - 1);
+		ssize_t got = info->missing ? -ENOENT : sys_alias(real, real_len + 1 + n, s->link, sizeof s->link - 1);
+		bool alias = got > 0;          /* the same place by another name, not a link that could be hidden */
+		if (!got)
+			got = sys_readlink(real, s->link, sizeof s->link - 1);
 		if (got > 0) {
 			struct pt_verdict v = pt_decide_child(pt.image, info->cursor[PT_READ], info->hash, real + real_len + 1, n);
-			if (v.action == PT_DENY && !(pt.flags & PT_IMG_AUDIT)) {
+			if (v.action == PT_DENY && !alias && !(pt.flags & PT_IMG_AUDIT)) {
 				hidden = true;
 				real_len += n + 1;
 				break;
@@ -239,10 +242,12 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 		}
 		if (got == -ENOENT || got == -ENOTDIR)
 			info->missing = 1;
+		rest += n, rest_len -= n;
+		if (!info->missing)
+			n = sys_true_name(real, real_len, n);
 		real_len += n + 1;
 		info_child(info, real + real_len - n, n, real, real_len);
 		stable_links = stable_links && info->stable;
-		rest += n, rest_len -= n;
 		if (!links && rest_len && !info->missing) {
 			settle(info);
 			info->generation = begun;
@@ -347,7 +352,6 @@ bool pt_fd_cached(int fd, struct pt_info *info, char *real)
 int pt_fd_dir(int fd, struct pt_info *info, char *real)
 {
 	struct pt_slab *s = NULL;
-	char link[32];
 	ssize_t n;
 	struct pt_dir *d = NULL;
 
@@ -370,23 +374,7 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real)
 			return ENOMEM;
 		buf = s->link;
 	}
-	if (fd == AT_FDCWD) {
-		n = PT_SYS2(SYS_getcwd, buf, PT_PATH_CAP);
-		if (n > 0 && buf[0] == '/')
-			n--;
-		else
-			n = sys_readlink("/proc/self/cwd", buf, PT_PATH_CAP - 1);  /* removed: "… (deleted)" is below its parent still */
-	} else {
-		char *p = link + sizeof link;
-		unsigned v = (unsigned)fd;
-		*--p = 0;
-		do
-			*--p = (char)('0' + v % 10);
-		while (v /= 10);
-		p -= 14;
-		memcpy(p, "/proc/self/fd/", 14);
-		n = sys_readlink(p, buf, PT_PATH_CAP - 1);
-	}
+	n = fd == AT_FDCWD ? sys_cwd(buf, PT_PATH_CAP) : sys_fd_path(fd, buf, PT_PATH_CAP - 1);
 	int error = 0;
 	if (n <= 0) {
 		error = n < 0 ? (int)-n : ENOENT;

@@ -1,7 +1,14 @@
-/* LD_PRELOAD in every environment that a program hands on, whatever it has put in or left out. */
+/* LD_PRELOAD (macOS: DYLD_INSERT_LIBRARIES) in every environment that a program hands on, whatever it has put in or left out. */
 #include <sys/mman.h>
 
 #include "trace.h"
+
+#ifdef __APPLE__
+#define PT_PRELOAD "DYLD_INSERT_LIBRARIES="
+#else
+#define PT_PRELOAD "LD_PRELOAD="
+#endif
+#define HEAD (sizeof PT_PRELOAD - 1)
 
 static bool names_us(const char *list)
 {
@@ -18,7 +25,7 @@ static bool names_us(const char *list)
 
 static bool is_preload(const char *entry)
 {
-	return strncmp(entry, "LD_PRELOAD=", 11) == 0;
+	return strncmp(entry, PT_PRELOAD, HEAD) == 0;
 }
 
 bool pt_environment_holds(char *const *envp)
@@ -26,7 +33,7 @@ bool pt_environment_holds(char *const *envp)
 	bool held = false;
 	for (; envp && *envp; envp++)
 		if (is_preload(*envp)) {
-			if (!names_us(*envp + 11))
+			if (!names_us(*envp + HEAD))
 				return false;
 			held = true;
 		}
@@ -44,27 +51,27 @@ char *const *pt_environment(char *const *envp, struct pt_slab *s)
 		return envp;
 	for (; envp && envp[count]; count++)
 		if (is_preload(envp[count]))
-			old = strlen(envp[count]) - 11;
+			old = strlen(envp[count]) - HEAD;
 	char **array = (char **)s->lex;
 	char *text = s->link;
-	size_t array_size = (count + 2) * sizeof *array, text_size = 11 + pt.path_len + 1 + old + 1;
+	size_t array_size = (count + 2) * sizeof *array, text_size = HEAD + pt.path_len + 1 + old + 1;
 	if (array_size > sizeof s->lex + sizeof s->real || text_size > sizeof s->link) {
-		long p = PT_SYS6(SYS_mmap, 0, array_size + text_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (p < 0 && p > -4096)
+		char *p = sys_mmap(array_size + text_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		if (!p)
 			return envp;
-		array = (char **)p;
-		text = (char *)p + array_size;
+		array = (char **)(void *)p;
+		text = p + array_size;
 	}
 	size_t n = 0;
 	array[n++] = text;
-	memcpy(text, "LD_PRELOAD=", 11);
-	memcpy(text + 11, pt.path, pt.path_len + 1);
+	memcpy(text, PT_PRELOAD, HEAD);
+	memcpy(text + HEAD, pt.path, pt.path_len + 1);
 	for (size_t i = 0; i < count; i++) {
 		if (!is_preload(envp[i])) {
 			array[n++] = envp[i];
-		} else if (envp[i][11]) {          /* the loader takes the last of several */
-			text[11 + pt.path_len] = ':';
-			memcpy(text + 12 + pt.path_len, envp[i] + 11, strlen(envp[i] + 11) + 1);
+		} else if (envp[i][HEAD]) {          /* the loader takes the last of several */
+			text[HEAD + pt.path_len] = ':';
+			memcpy(text + HEAD + 1 + pt.path_len, envp[i] + HEAD, strlen(envp[i] + HEAD) + 1);
 		}
 	}
 	array[n] = NULL;
@@ -80,13 +87,13 @@ char *const *pt_environment_without(char *const *envp, struct pt_slab *s)
 	char **array = (char **)s->lex;
 	size_t size = (count + 1) * sizeof *array;
 	if (size > sizeof s->lex + sizeof s->real) {
-		long p = PT_SYS6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (p < 0 && p > -4096)
+		char *p = sys_mmap(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+		if (!p)
 			return envp;
-		array = (char **)p;
+		array = (char **)(void *)p;
 	}
 	for (size_t i = 0; i < count; i++)
-		if (!is_preload(envp[i]) || !names_us(envp[i] + 11))
+		if (!is_preload(envp[i]) || !names_us(envp[i] + HEAD))
 			array[n++] = envp[i];
 	array[n] = NULL;
 	return array;

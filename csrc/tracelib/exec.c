@@ -127,7 +127,7 @@ static int replace(uint16_t op, int dirfd, const char *path, char *const *argv, 
 		error = EACCES;
 	if (!error) {
 		if (dirfd == AT_FDCWD && !flags)
-			error = -(int)PT_SYS3(SYS_execve, x.path, argv, x.envp);
+			error = -sys_execve(x.path, argv, x.envp);
 		else
 			error = -(int)PT_SYS5(SYS_execveat, x.dirfd, x.path, argv, x.envp, flags);
 	}

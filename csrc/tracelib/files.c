@@ -242,7 +242,7 @@ static int access_any(uint16_t op, int dirfd, const char *path, int mode, int fl
 	typedef int real_t(int, const char *, int, int);
 	if (likely(!(mode & W_OK) && pt_quick_follow(dirfd, path, PT_READ))) {
 		if (!flags) {
-			int r = (int)PT_SYS3(SYS_faccessat, dirfd, path, mode);
+			int r = sys_faccessat(dirfd, path, mode);
 			return r < 0 ? fail(-r) : 0;
 		}
 		return PT_REAL(real_t, faccessat)(dirfd, path, mode, flags);

@@ -86,6 +86,8 @@ static inline bool quick(int dirfd, const char *path, enum pt_map map, bool foll
 	}
 	if (unlikely(info.error))
 		return false;
+	if (PT_NAMES_VARY && !info.uniform[map])
+		return false;                  /* what a rule speaks of may be meant in other letters */
 	struct pt_verdict v = info.uniform[map] ? info.all[map] : pt_decide_child(pt.image, info.cursor[map], info.hash, name, len);
 	if (v.action != PT_ALLOW || v.flags)
 		return false;
@@ -138,6 +140,8 @@ static int make_clean(struct pt_slab *s, size_t *lex_len, const char *path, bool
 					;
 			}
 		} else {
+			if (sys_fork_name(p, n))
+				break;         /* a fork of the file before it, which is judged */
 			if (len + n + 2 > PT_PATH_CAP)
 				return ENAMETOOLONG;
 			s->lex[len] = '/';
@@ -248,8 +252,19 @@ static int locate(struct pt_at *at)
 		return ENAMETOOLONG;
 	s->real[info.real_len] = '/';
 	memcpy(s->real + info.real_len + 1, name, n);
+	s->real[info.real_len + n + 1] = 0;
+	if (PT_NAMES_VARY && !info.missing && sys_alias(s->real, info.real_len + n + 1, s->link, sizeof s->link - 1) > 0) {
+		pt_dir_resolve(s->lex, lex_len, s, &info);
+		at->real_len = info.real_len;
+		if (info.error)
+			return info.error;
+		split_real(at);
+		return 0;
+	}
+	if (!info.missing)
+		n = sys_true_name(s->real, info.real_len, n);
+	name = s->real + info.real_len + 1;
 	at->real_len = info.real_len + n + 1;
-	s->real[at->real_len] = 0;
 	if (!follow || info.missing)
 		return 0;
 	uint64_t hash = pt_hash_child(info.hash, name, n), word = link_word(&info, hash, name, n);

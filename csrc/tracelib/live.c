@@ -1,5 +1,4 @@
 /* A live answer from the session (csrc/ask.h says how it is spoken). No descriptor is kept. */
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -50,26 +49,17 @@ bool pt_live_ask(enum pt_map map, const char *path, size_t len, struct pt_verdic
 	struct pt_slab *s = pt_slab_take();
 	if (!s)
 		return false;
-	int fd = (int)PT_SYS3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0 && digits + 2 + len <= sizeof s->extra) {
+	if (digits + 2 + len <= sizeof s->extra) {
 		memcpy(s->extra, number, digits);
 		s->extra[digits] = 0;
 		s->extra[digits + 1] = (char)map;
 		memcpy(s->extra + digits + 2, path, len);
-		struct timespec wait = { PT_ASK_TIMEOUT_MS / 1000, PT_ASK_TIMEOUT_MS % 1000 * 1000000 };
-		struct pollfd p = { .fd = fd, .events = POLLIN };
-		if (PT_SYS3(SYS_connect, fd, &to, sizeof to) == 0 &&
-		    PT_SYS6(SYS_sendto, fd, s->extra, digits + 2 + len, MSG_NOSIGNAL, 0, 0) >= 0 &&
-		    PT_SYS5(SYS_ppoll, &p, 1, &wait, 0, 0) == 1) {
-			long n = PT_SYS6(SYS_recvfrom, fd, answer, sizeof answer, 0, 0, 0);
-			if (n >= 2) {
-				take(v, answer, (size_t)n);
-				ok = true;
-			}
+		ssize_t n = sys_ask(&to, s->extra, digits + 2 + len, answer, sizeof answer);
+		if (n >= 2) {
+			take(v, answer, (size_t)n);
+			ok = true;
 		}
 	}
-	if (fd >= 0)
-		sys_close(fd);
 	pt_slab_give(s);
 	return ok;
 }

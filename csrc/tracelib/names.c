@@ -6,7 +6,7 @@ PT_EXPORT int PT_WRAP(chdir)(const char *path)
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_STAT, .flags = PT_FOLLOW };
 	int error = pt_judge(PT_OP_chdir, &at);
 	if (!error) {
-		error = -(int)PT_SYS1(SYS_chdir, at.path);
+		error = -sys_chdir(at.path);
 		if (!error && pt_on())
 			pt_cwd_forget();
 	}
@@ -20,7 +20,7 @@ PT_EXPORT int PT_WRAP(chdir)(const char *path)
 
 PT_EXPORT int PT_WRAP(fchdir)(int fd)
 {
-	int error = -(int)PT_SYS1(SYS_fchdir, fd);
+	int error = -sys_fchdir(fd);
 	if (error) {
 		errno = error;
 		return -1;

@@ -12,12 +12,6 @@
 
 static _Atomic uint64_t taken;
 
-static void *map_pages(size_t size)
-{
-	long p = PT_SYS6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return p < 0 && p > -4096 ? NULL : (void *)p;
-}
-
 size_t pt_slab_size(void)
 {
 	return SLABS * sizeof(struct pt_slab);
@@ -38,7 +32,7 @@ struct pt_slab *pt_slab_take(void)
 			return slab(n);
 		}
 	}
-	return map_pages(sizeof(struct pt_slab));
+	return sys_mmap(sizeof(struct pt_slab), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 }
 
 void pt_slab_give(struct pt_slab *s)
@@ -49,7 +43,7 @@ void pt_slab_give(struct pt_slab *s)
 	if ((char *)s >= pt.slabs && n < SLABS)
 		atomic_fetch_and_explicit(&taken, ~(1ull << n), memory_order_release);
 	else
-		PT_SYS2(SYS_munmap, s, sizeof *s);
+		sys_munmap(s, sizeof *s);
 }
 
 /*
@@ -60,7 +54,7 @@ void pt_slab_give(struct pt_slab *s)
  */
 struct pt_slab *pt_slab_exec(void *frame)
 {
-	void *self = __builtin_thread_pointer();
+	void *self = sys_thread();
 	uint64_t now = atomic_load_explicit(&taken, memory_order_relaxed);
 	for (unsigned n = 0; pt.slabs && n < SLABS; n++)
 		if ((now >> n & 1) && slab(n)->owner == self && (char *)frame >= (char *)slab(n)->frame)

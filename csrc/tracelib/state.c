@@ -16,30 +16,25 @@ static void *map_file(const char *path, int flags, int protection, int sharing, 
 	if (fd < 0)
 		return NULL;
 	struct stat st;
-	long p = -1;
-	if (sys_fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+	void *p = NULL;
+	if (sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
 		*size = (size_t)st.st_size;
-		p = PT_SYS6(SYS_mmap, 0, *size, protection, sharing, fd, 0);
+		p = sys_mmap(*size, protection, sharing, fd);
 	}
 	sys_close(fd);
-	return p < 0 && p > -4096 ? NULL : (void *)p;
-}
-
-static void *map_private(size_t size)
-{
-	long p = PT_SYS6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return p < 0 && p > -4096 ? NULL : (void *)p;
+	return p;
 }
 
 /* One mapping for everything that the process keeps; pages come as they are touched. */
 static void map_tables(void)
 {
 	size_t dirs = PT_DIRS * sizeof(struct pt_dir), fds = (PT_FDS + 1) * sizeof(struct pt_dir);
-	char *p = map_private(4096 + dirs + fds + pt_slab_size());
+	char *p = sys_mmap(4096 + dirs + fds + pt_slab_size(), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	if (!p)
 		return;
 	/* only a log writes so many events that asking the kernel for the pid each time would count */
-	if ((pt.flags & PT_IMG_LOG) && PT_SYS3(SYS_madvise, p, 4096, MADV_WIPEONFORK) == 0)
+	if ((pt.flags & PT_IMG_LOG) && sys_wipe_on_fork(p))
 		pt.own = (struct pt_own *)p;
 	pt.dirs = (struct pt_dir *)(p + 4096);
 	pt.fds = (struct pt_dir *)(p + 4096 + dirs);
@@ -76,9 +71,9 @@ static void announce(void)
 	char small[256];
 	struct pt_slab *s = NULL;
 	const char *name = small;
-	ssize_t n = sys_readlink("/proc/self/exe", small, sizeof small);
+	ssize_t n = sys_exe(small, sizeof small);
 	if (n == (ssize_t)sizeof small && (s = pt_slab_take())) {
-		n = sys_readlink("/proc/self/exe", s->link, sizeof s->link);
+		n = sys_exe(s->link, sizeof s->link);
 		name = s->link;
 	}
 	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = sys_getpid(), .ppid = sys_getppid(), .port = PT_NO_PORT };

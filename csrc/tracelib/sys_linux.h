@@ -1,0 +1,180 @@
+/* sys.h on Linux: system calls without libc. What the platform-neutral half calls is at the end. */
+#ifndef PORTTRACE_SYS_LINUX_H
+#define PORTTRACE_SYS_LINUX_H
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+
+#if defined(__x86_64__) && !defined(__ILP32__)
+static inline long pt_sys6(long n, long a, long b, long c, long d, long e, long f)
+{
+	long r;
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	__asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	return r;
+}
+#elif defined(__aarch64__)
+static inline long pt_sys6(long n, long a, long b, long c, long d, long e, long f)
+{
+	register long x8 __asm__("x8") = n;
+	register long x0 __asm__("x0") = a;
+	register long x1 __asm__("x1") = b;
+	register long x2 __asm__("x2") = c;
+	register long x3 __asm__("x3") = d;
+	register long x4 __asm__("x4") = e;
+	register long x5 __asm__("x5") = f;
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+	return x0;
+}
+#else
+#error "tracelib: system calls of this machine are not written yet"
+#endif
+
+#define PT_SYS0(n) pt_sys6(n, 0, 0, 0, 0, 0, 0)
+#define PT_SYS1(n, a) pt_sys6(n, (long)(a), 0, 0, 0, 0, 0)
+#define PT_SYS2(n, a, b) pt_sys6(n, (long)(a), (long)(b), 0, 0, 0, 0)
+#define PT_SYS3(n, a, b, c) pt_sys6(n, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+#define PT_SYS4(n, a, b, c, d) pt_sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
+#define PT_SYS5(n, a, b, c, d, e) pt_sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+#define PT_SYS6(n, a, b, c, d, e, f) pt_sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+static inline ssize_t sys_readlink(const char *path, char *buf, size_t size)
+{
+	return PT_SYS4(SYS_readlinkat, AT_FDCWD, path, buf, size);
+}
+
+/* struct stat of the C library is the kernel's on the 64-bit machines we know. */
+static inline int sys_fstatat(int fd, const char *path, struct stat *st, int flags)
+{
+	return (int)PT_SYS4(SYS_newfstatat, fd, path, st, flags);
+}
+
+static inline int sys_lstat(const char *path, struct stat *st)
+{
+	return sys_fstatat(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
+}
+
+static inline int sys_open(const char *path, int flags)
+{
+	return (int)PT_SYS4(SYS_openat, AT_FDCWD, path, flags, 0);
+}
+
+static inline void sys_close(int fd)
+{
+	PT_SYS1(SYS_close, fd);
+}
+
+static inline pid_t sys_getpid(void)
+{
+	return (pid_t)PT_SYS0(SYS_getpid);
+}
+
+static inline pid_t sys_getppid(void)
+{
+	return (pid_t)PT_SYS0(SYS_getppid);
+}
+
+static inline int sys_fstat(int fd, struct stat *st)
+{
+	return sys_fstatat(fd, "", st, AT_EMPTY_PATH);
+}
+
+static inline int sys_chdir(const char *path)
+{
+	return (int)PT_SYS1(SYS_chdir, path);
+}
+
+static inline int sys_fchdir(int fd)
+{
+	return (int)PT_SYS1(SYS_fchdir, fd);
+}
+
+static inline int sys_faccessat(int dirfd, const char *path, int mode)
+{
+	return (int)PT_SYS3(SYS_faccessat, dirfd, path, mode);
+}
+
+static inline int sys_execve(const char *path, char *const *argv, char *const *envp)
+{
+	return (int)PT_SYS3(SYS_execve, path, argv, envp);
+}
+
+/* NULL on failure. */
+static inline void *sys_mmap(size_t size, int protection, int flags, int fd)
+{
+	long p = PT_SYS6(SYS_mmap, 0, size, protection, flags, fd, 0);
+	return p < 0 && p > -4096 ? (void *)0 : (void *)p;
+}
+
+static inline void sys_munmap(void *p, size_t size)
+{
+	PT_SYS2(SYS_munmap, p, size);
+}
+
+/* A page that the kernel clears in a forked child. false: it cannot. */
+static inline bool sys_wipe_on_fork(void *page)
+{
+	return PT_SYS3(SYS_madvise, page, 4096, MADV_WIPEONFORK) == 0;
+}
+
+static inline void *sys_thread(void)
+{
+	return __builtin_thread_pointer();
+}
+
+/* The program that this process runs. Length (as readlink's), or -errno. */
+static inline ssize_t sys_exe(char *buf, size_t size)
+{
+	return sys_readlink("/proc/self/exe", buf, size);
+}
+
+static inline ssize_t sys_cwd(char *buf, size_t size)
+{
+	long n = PT_SYS2(SYS_getcwd, buf, size);
+	if (n > 0 && buf[0] == '/')
+		return n - 1;
+	return sys_readlink("/proc/self/cwd", buf, size - 1);  /* removed: "… (deleted)" is below its parent still */
+}
+
+/* What lies behind a descriptor: a path, or "pipe:[…]" and its like. */
+static inline ssize_t sys_fd_path(int fd, char *buf, size_t size)
+{
+	char link[32], *p = link + sizeof link;
+	unsigned v = (unsigned)fd;
+	*--p = 0;
+	do
+		*--p = (char)('0' + v % 10);
+	while (v /= 10);
+	p -= 14;
+	__builtin_memcpy(p, "/proc/self/fd/", 14);
+	return sys_readlink(p, buf, size);
+}
+
+/* Places with a second name that is no link, and names in other letters: there are none here. */
+#define PT_NAMES_VARY 0
+static inline ssize_t sys_alias(const char *path, size_t len, char *buf, size_t size)
+{
+	(void)path, (void)len, (void)buf, (void)size;
+	return 0;
+}
+
+static inline size_t sys_true_name(char *path, size_t dir, size_t len)
+{
+	(void)path, (void)dir;
+	return len;
+}
+
+static inline bool sys_fork_name(const char *name, size_t len)
+{
+	(void)name, (void)len;
+	return false;
+}
+
+#endif
