@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -263,3 +264,23 @@ def test_a_supervised_stat_costs_little(ground: Ground) -> None:
     )
     subprocess.run(["gcc", "-O1", "-static", "-o", ground.base / "work/s", source], check=True)
     assert float(ground.run("./s").stdout) < 30
+
+
+def test_it_ends_with_port_whatever_happens(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom porttrace.filemap import Filemap\n"
+        "from porttrace.policy import Policy\nfrom porttrace.session import Session\n"
+        "with Session() as s:\n"
+        "    t = s.start(Policy(Filemap(), Filemap(), None, None, frozenset()), Path(sys.argv[1]))\n"
+        "    print(t._supervisor.pid, flush=True)\n    time.sleep(60)\n"
+    )
+    port = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert port.stdout is not None
+    pid = int(port.stdout.readline())
+    port.kill()
+    port.wait()
+    for _ in range(100):
+        if not Path(f"/proc/{pid}/exe").exists():
+            break
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}/exe").exists()
