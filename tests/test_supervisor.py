@@ -274,7 +274,7 @@ def test_it_ends_with_port_whatever_happens(tmp_path: Path) -> None:
         "    t = s.start(Policy(Filemap(), Filemap(), None, None, frozenset()), Path(sys.argv[1]))\n"
         "    print(t._supervisor.pid, flush=True)\n    time.sleep(60)\n"
     )
-    port = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True)
+    port = subprocess.Popen([sys.executable, "-P", "-c", script, tmp_path], stdout=subprocess.PIPE, text=True)
     assert port.stdout is not None
     pid = int(port.stdout.readline())
     port.kill()
