@@ -6,6 +6,7 @@ A finding's kinds and fields are an interface that other tools read (the report)
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,7 +15,18 @@ from typing import Any, Protocol
 from porttrace.eventlog import Event, Kind, Outcome
 from porttrace.processes import Image, ProcessTree, untraced_reason
 
-__all__ = ["VIOLATIONS", "Finding", "FindingKind", "Names", "Program", "collect", "fix_line", "merge", "unused"]
+__all__ = [
+    "VIOLATIONS",
+    "Finding",
+    "FindingKind",
+    "Names",
+    "Program",
+    "collect",
+    "fix_line",
+    "merge",
+    "quoted",
+    "unused",
+]
 
 
 class FindingKind(StrEnum):
@@ -28,6 +40,8 @@ class FindingKind(StrEnum):
     REDIRECTED_MISSING = "redirected-missing"
     UNUSED = "unused-dependency"
     UNTRACED = "untraced-process"
+    WRONG_TYPE = "wrong-type"
+    LINKAGE = "undeclared-linkage"
 
 
 VIOLATIONS = frozenset({FindingKind.UNDECLARED, FindingKind.HIDDEN, FindingKind.WRITE_OUTSIDE, FindingKind.UNTRACED})
@@ -136,6 +150,11 @@ def _dependency_type(phase: str, path: str) -> str:
     if phase in ("destroot", "archive", "pkg", "mpkg", "dmg", "mdmg"):
         return "build" if tool else "run"
     return "build" if tool else "lib"
+
+
+def quoted(text: str) -> str:
+    """`text` as one word for a shell to read."""
+    return shlex.quote(text)
 
 
 def _tcl_word(text: str) -> str:

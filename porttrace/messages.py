@@ -202,7 +202,7 @@ def render(
         count = sum(len(paths) for paths in folded.values())
         messages.append(
             (
-                "warn" if messages else "info",
+                "warn" if any(level == "warn" for level, _ in messages) else "info",
                 f"{count} known harmless {'probe' if count == 1 else 'probes'} not shown "
                 f"({', '.join(sorted(folded))}); -v shows {'it' if count == 1 else 'them'}",
             )

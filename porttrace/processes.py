@@ -34,6 +34,8 @@ class Image:
     parent: Image | None = None
     announced: bool = True
     """Whether an exec record of its start was seen."""
+    started: int = 0
+    """When it announced itself: ns, monotonic."""
 
     def chain(self) -> list[Image]:
         """This image's ancestors up to the phase, outermost first, and itself."""
@@ -90,7 +92,7 @@ class ProcessTree:
                     event.path,
                     _name(event.path, (target.asked or target.path) if target else b""),
                 )
-                image.announced = target is not None
+                image.announced, image.started = target is not None, event.time
                 if target is None and event.pid not in latest and started and event.pid in started:
                     image.name, image.announced = _name(event.path, os.fsencode(started[event.pid])), True
                 # Without an exec record (yet) the parent process's image did it.

@@ -5,29 +5,70 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from porttrace import _version
+from porttrace.codes import code_of
+from porttrace.context import PhaseContext, make_context
 from porttrace.errors import PorttraceError
 from porttrace.findings import Finding
 
-__all__ = ["make_report", "write_report"]
+__all__ = ["finding_json", "make_report", "read_report", "write_report", "write_text"]
 
 
 def make_report(
-    command: Sequence[str], tiers: Sequence[str], findings: Sequence[Finding], stats: Mapping[str, Any]
+    command: Sequence[str],
+    tiers: Sequence[str],
+    findings: Sequence[Finding],
+    stats: Mapping[str, Any],
+    phases: Sequence[PhaseContext] = (),
 ) -> dict[str, Any]:
-    """The report as JSON values; its fields are an interface that stays put."""
+    """The report as JSON values; its fields are an interface that stays put. `phases` become its ``context``."""
     return {
         "version": _version.version(),
         "command": list(command),
         "tiers": list(tiers),
-        "findings": [finding.to_json() for finding in findings],
+        "findings": [finding_json(finding) for finding in findings],
         "stats": dict(stats),
+        "context": make_context(phases),
     }
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """A finding with its stable code and the port whose phase asked."""
+    return finding.to_json() | {"code": code_of(finding.kind).code, "built": finding.built or None}
+
+
+def read_report(path: Path | str) -> dict[str, Any]:
+    """A report from a file, "-" for standard input. Raises PorttraceError, one line, where it is none."""
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise PorttraceError(f"cannot read the report {name}: {error.strerror}") from None
+    try:
+        report = json.loads(data)
+    except ValueError as error:
+        raise PorttraceError(f"{name} is not a report: {error}") from None
+    findings = report.get("findings") if isinstance(report, dict) else None
+    if not isinstance(findings, list) or not all(_is_finding(finding) for finding in findings):
+        raise PorttraceError(f"{name} is not a report: it has no list of findings; write one with --report FILE")
+    return dict(report)
+
+
+def _is_finding(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(key), str) for key in ("kind", "path", "access"))
+        and all(isinstance(value.get(key, None), str | None) for key in ("port", "phase", "fix", "rule", "built"))
+        and isinstance(value.get("count", 1), int)
+        and isinstance(value.get("programs", []), list)
+        and all(isinstance(program, dict) and "exe" in program for program in value.get("programs", []))
+    )
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
@@ -35,14 +76,18 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
     Bytes of paths that are not UTF-8 appear as lone surrogates (Python's surrogateescape).
     """
-    text = json.dumps(report, indent=1) + "\n"
+    write_text(path, json.dumps(report, indent=1) + "\n", "report")
+
+
+def write_text(path: Path, text: str, what: str) -> None:
+    """Write `text` to `path` whole or not at all. Raises PorttraceError where that is impossible."""
     try:
         if path.exists() and not path.is_file():  # /dev/stdout, a pipe
-            path.write_text(text, encoding="ascii")
+            path.write_text(text, encoding="utf-8")
             return
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
             mask = os.umask(0)
             os.umask(mask)
@@ -53,4 +98,4 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
                 Path(name).unlink()
             raise
     except OSError as error:
-        raise PorttraceError(f"cannot write the report {path}: {error.strerror}") from None
+        raise PorttraceError(f"cannot write the {what} {path}: {error.strerror}") from None

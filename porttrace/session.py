@@ -147,6 +147,8 @@ class Trace:
         self._since = 0 if session.owns_children else now() - 10
         self.started: dict[int, str] = {}
         """Names for reports of what was started with this trace: process id, command as it was given."""
+        self.tree = ProcessTree()
+        """The programs that ran, as of the last look at the events."""
         self._fenced = policy.fence and not policy.audit and "fence" in session.tiers
         data = self._compile()
         self.image = Image(data)
@@ -202,6 +204,16 @@ class Trace:
             raise PorttraceError(f"cannot set up {directory}: {error.strerror}") from None
 
     @property
+    def former(self) -> Trace | None:
+        """The trace of the same phase that this one replaced."""
+        return self._former
+
+    @property
+    def began(self) -> float:
+        """When the trace started: seconds, monotonic."""
+        return self._started
+
+    @property
     def library(self) -> Path:
         """The injected library, as the processes of this trace load it."""
         return self.directory / ("tracelib.dylib" if sys.platform == "darwin" else "tracelib.so")
@@ -255,7 +267,7 @@ class Trace:
             if port:
                 used.setdefault(port, {}).setdefault(os.fsdecode(event.path), set()).add(event.access)
         starts = (event for event in events if event.kind in (Kind.PROCESS, Kind.EXEC))
-        tree = ProcessTree.build(starts, self.started)
+        tree = self.tree = ProcessTree.build(starts, self.started)
         found = collect(
             events, tree, self._names, phase=self.policy.phase, built=self.policy.port, audit=self.policy.audit
         )

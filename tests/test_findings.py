@@ -405,3 +405,14 @@ def test_a_file_that_the_build_cut_off_is_told_and_hurts_nobody(writer: Writer) 
     with Snapshot(writer.fd, CAPACITY) as snapshot:
         assert list(snapshot.events([Kind.FINDING])) == []
         assert snapshot.unsound
+
+
+def test_the_line_about_folded_noise_is_no_warning_of_its_own() -> None:
+    found = [finding(FindingKind.HIDDEN, "/usr/share/locale/x"), finding(FindingKind.ABSENT, "/a")]
+    messages = render(found, noise=lambda one: "locale" if "locale" in one.path else None)
+    assert [level for level, _ in messages] == ["info", "info"]
+    assert plain(messages) == ""
+    beside = render(
+        [*found, finding(FindingKind.HIDDEN, "/real")], noise=lambda one: "x" if "loc" in one.path else None
+    )
+    assert beside[-1][0] == "warn" and "1 known harmless probe not shown" in beside[-1][1]

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from porttrace.cli.rules import parse_rule
 from porttrace.closure import closure
+from porttrace.context import phase_context
 from porttrace.defaults import run_defaults
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
@@ -79,6 +80,24 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_policy_options(parser)
+    what = parser.add_argument_group("what becomes of it")
+    what.add_argument("--audit", action="store_true", help="refuse nothing, record everything")
+    what.add_argument(
+        "--strict", action="store_true", help="hide files that no port owns, too; exit 3 where there were violations"
+    )
+    what.add_argument("--log", metavar="FILE", help="write every access as a line of JSON")
+    what.add_argument("--report", metavar="FILE", help="write the findings as JSON")
+    what.add_argument("--tiers", metavar="LIST", help=f"of {','.join(TIERS)} (default: all that the machine has)")
+    what.add_argument("--user", metavar="NAME", help="run the command as this user (root only)")
+    what.add_argument("-v", "--verbose", action="store_true", help="tell everything, absent files and noise too")
+    what.add_argument("-q", "--quiet", action="store_true", help="tell nothing")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `build_policy` reads, for other commands to understand them as well."""
     parser.set_defaults(rules=[])
     rules = parser.add_argument_group("rules")
     rules.add_argument(
@@ -97,19 +116,6 @@ def _parser() -> argparse.ArgumentParser:
         default="image",
         help="answer from the compiled image, or live (default: image)",
     )
-    what = parser.add_argument_group("what becomes of it")
-    what.add_argument("--audit", action="store_true", help="refuse nothing, record everything")
-    what.add_argument(
-        "--strict", action="store_true", help="hide files that no port owns, too; exit 3 where there were violations"
-    )
-    what.add_argument("--log", metavar="FILE", help="write every access as a line of JSON")
-    what.add_argument("--report", metavar="FILE", help="write the findings as JSON")
-    what.add_argument("--tiers", metavar="LIST", help=f"of {','.join(TIERS)} (default: all that the machine has)")
-    what.add_argument("--user", metavar="NAME", help="run the command as this user (root only)")
-    what.add_argument("-v", "--verbose", action="store_true", help="tell everything, absent files and noise too")
-    what.add_argument("-q", "--quiet", action="store_true", help="tell nothing")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    return parser
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -145,6 +151,11 @@ def _ports(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     return prefix, registry
 
 
+def named_ports(options: argparse.Namespace) -> list[str]:
+    """The ports of --deps."""
+    return [name.removeprefix("port:") for name in options.deps.replace(",", " ").split()]
+
+
 def _warn(text: str) -> None:
     print(f"Warning: {text}", file=sys.stderr)
 
@@ -172,7 +183,7 @@ def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
         write = [replace(rule, live=True) if rule.action is Action.ASK else rule for rule in write]
     owners, visible = None, frozenset[str]()
     if registry is not None:
-        names = [name.removeprefix("port:") for name in options.deps.replace(",", " ").split()]
+        names = named_ports(options)
         try:
             with Registry.open(registry) as ports:
                 owners = Ownership(ports.owners())
@@ -352,11 +363,17 @@ def main(argv: Sequence[str]) -> int:
         status = runner.run([*trace.launch_argv, *options.command], _environment())
         trace.started[runner.pid] = options.command[0]
         result = trace.stop()
-        return _finish(options, session, trace, result, status, log)
+        return _finish(options, session, trace, result, status, log, registry)
 
 
 def _finish(
-    options: argparse.Namespace, session: Session, trace: Trace, result: TraceResult, status: int, log: int | None
+    options: argparse.Namespace,
+    session: Session,
+    trace: Trace,
+    result: TraceResult,
+    status: int,
+    log: int | None,
+    registry: Path | None,
 ) -> int:
     stats = dict(result.stats)
     if log is not None:
@@ -370,7 +387,8 @@ def _finish(
     stats["ended_processes"] = len(result.processes)
     _tell(options, session, result, result.findings)
     if options.report is not None:
-        write_report(Path(options.report), make_report(options.command, session.tiers, result.findings, stats))
+        phase = phase_context(trace, result, registry=registry or "", deps=named_ports(options))
+        write_report(Path(options.report), make_report(options.command, session.tiers, result.findings, stats, [phase]))
     if options.strict and any(finding.kind in VIOLATIONS for finding in result.findings):
         return 3
     return status
