@@ -15,7 +15,8 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from porttrace.errors import PorttraceError
@@ -24,6 +25,7 @@ __all__ = ["RuntimeDir", "base_candidates"]
 
 _PREPARED = re.compile(r"\.new-([0-9]+)-")
 _LOCK = "lock"
+_PATIENCE = 5.0  # seconds
 
 
 def base_candidates() -> list[Path]:
@@ -154,14 +156,17 @@ class RuntimeDir:
             if foreign and entry == self.path:
                 continue  # refused by _create
             if prepared:
-                if _alive(int(prepared[1])):
-                    continue
-            elif not _is_stale(entry):
+                if not _alive(int(prepared[1])):
+                    shutil.rmtree(entry, ignore_errors=True)
                 continue
-            # What runs in another user's directory is that user's affair, and nothing in it is to be trusted.
-            if on_stale is not None and not prepared and not foreign:
-                on_stale(entry)
-            shutil.rmtree(entry, ignore_errors=True)
+            # The lock is held until the directory is gone: where the process id comes back meanwhile, the new
+            # session's directory has the same name and must not be the one that is removed.
+            with _stale(entry, patience=_PATIENCE if entry == self.path else 0) as stale:
+                if stale:
+                    # What runs in another user's directory is that user's affair, and nothing in it is to be trusted.
+                    if on_stale is not None and not foreign:
+                        on_stale(entry)
+                    shutil.rmtree(entry, ignore_errors=True)
 
     def close(self) -> None:
         """Remove the directory and all that is in it. Can be called again; a forked child's call does nothing."""
@@ -187,18 +192,40 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _is_stale(directory: Path) -> bool:
-    """True for a session's directory whose lock nobody holds, and for an empty one."""
+@contextlib.contextmanager
+def _stale(directory: Path, patience: float = 0) -> Iterator[bool]:
+    """True for a dead session's directory, whose lock is ours for the while, and for an empty one.
+
+    `patience`: seconds to wait for somebody who is removing it.
+    """
     try:
         lock = os.open(directory / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        return not any(directory.iterdir())
+        yield directory.is_dir() and not any(directory.iterdir())
+        return
     except OSError:
-        return False
+        yield False
+        return
+    try:
+        until = time.monotonic() + patience
+        while not (locked := _try_lock(lock)) and time.monotonic() < until:
+            time.sleep(0.01)
+        # Whoever held it may have removed the directory, and another session may stand under its name.
+        yield locked and _same(lock, directory / _LOCK)
+    finally:
+        os.close(lock)
+
+
+def _try_lock(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
-    finally:
-        os.close(lock)
     return True
+
+
+def _same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except OSError:
+        return False

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from porttrace import runtime_dir
 from porttrace.errors import PorttraceError
 from porttrace.runtime_dir import RuntimeDir
 
@@ -214,3 +215,32 @@ def test_no_library_can_be_loaded_from_noexec(base: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("porttrace.runtime_dir._carries_programs", lambda directory: False)
     with pytest.raises(PorttraceError, match="noexec"):
         RuntimeDir([base, other])
+
+
+def test_a_directory_whose_process_id_came_back_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweeper that is slow over a dead session must not remove the live one that has its name by then."""
+    base = tmp_path / "macports"
+    base.mkdir()
+    base.chmod(0o1777)
+    dead = base / "4242"
+    dead.mkdir()
+    (dead / "lock").touch()
+    seen: list[Path] = []
+
+    def slow(directory: Path) -> None:
+        # While the sweeper is at it, the same process id starts a session; it has to wait for the sweeper.
+        seen.append(directory)
+        monkeypatch.setattr(runtime_dir, "_PATIENCE", 0.05)
+        with pytest.raises(PorttraceError, match="is not this session's"):
+            RuntimeDir([base], pid=4242)
+
+    other = RuntimeDir([base], on_stale=slow, pid=4243)
+    assert seen == [dead]
+    assert not dead.exists()
+    live = RuntimeDir([base], pid=4242)
+    try:
+        RuntimeDir([base], pid=4244).close()
+        assert (base / "4242" / "lock").exists()
+    finally:
+        live.close()
+        other.close()
