@@ -28,6 +28,7 @@ const char *pt_session_dir(void);      /* DIR/N, NULL: not known */
 const char *pt_launcher(void);
 bool pt_has_supervisor(void);
 bool pt_makes_own_calls(const char *path, const char *real, size_t len);
+void pt_watch_library(const char *name);
 void pt_supervise_all(void);           /* this process, all threads, once; where there is no supervisor it goes on */
 int pt_supervise_self(void);           /* 0 or errno: the program must then not be started */
 #endif

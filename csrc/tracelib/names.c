@@ -1,4 +1,5 @@
 /* Working directory, real names, names that the library makes up. */
+#include "exec.h"
 #include "headers.h"
 
 PT_EXPORT int PT_WRAP(chdir)(const char *path)
@@ -177,6 +178,8 @@ PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 	typedef void *real_t(const char *, int);
 	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
 		name = library(PT_OP_dlopen, name);
+	if (name)
+		pt_watch_library(name);
 	return PT_REAL(real_t, dlopen)(name, flags);
 }
 
@@ -185,6 +188,8 @@ PT_EXPORT void *PT_WRAP(dlmopen)(Lmid_t space, const char *name, int flags)
 	typedef void *real_t(Lmid_t, const char *, int);
 	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
 		name = library(PT_OP_dlmopen, name);
+	if (name)
+		pt_watch_library(name);
 	return PT_REAL(real_t, dlmopen)(space, name, flags);
 }
 

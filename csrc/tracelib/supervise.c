@@ -89,3 +89,19 @@ void pt_supervise_all(void)
 		return;
 	(void)pt_supervise(session, true, &what);
 }
+
+/* A library that the build can have made, and that makes system calls of its own, takes its host to the supervisor. */
+void pt_watch_library(const char *name)
+{
+	char link[32], real[1024];
+	if (!pt_on() || !strchr(name, '/'))
+		return;
+	int fd = sys_open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return;
+	pt_fd_link(fd, link);
+	ssize_t n = sys_readlink(link, real, sizeof real);
+	if (n <= 0 || n == sizeof real || (pt_decide(pt.image, PT_WRITE, real, (size_t)n).action != PT_DENY && pt_elf_raw_calls(fd)))
+		pt_supervise_all();
+	sys_close(fd);
+}
