@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from porttrace.filemap import Action, Filemap, Rule, display
 from porttrace.policy import MapName, Ownership, Policy
+from porttrace.sdk import sdk_rules
 
 __all__ = ["Allowance", "AllowanceError", "AnyPath", "base_os", "load", "phase_policy", "run_defaults"]
 
@@ -156,6 +157,11 @@ def _developer_dir() -> list[Rule]:
     return _rules(top, Action.ALLOW, "Xcode (xcode-select)") if top.startswith("/") and top != "/" else []
 
 
+def _base_read(sdk: Path | None, platform: str | None) -> list[Rule]:
+    rules = base_os("read", platform) + (_developer_dir() if (platform or _platform()) == "macos" else [])
+    return rules if sdk is None else sdk_rules(rules, sdk, platform)
+
+
 def phase_policy(
     *,
     phase: str,
@@ -173,13 +179,15 @@ def phase_policy(
     tmpdir: AnyPath | None = None,
     ccache_dir: AnyPath | None = None,
     strict: bool = False,
+    sdk: Path | None = None,
     platform: str | None = None,
 ) -> Policy:
     """The policy of one phase of one port.
 
     ``closure`` names the ports whose files the phase sees; ``owners`` knows whose the files are. ``extra_read`` and
     ``extra_write`` come from the user's configuration. ``portdbpath`` defaults to ``${prefix}/var/macports``: what
-    lies there (other ports' builds, images) is hidden except for the places that are named.
+    lies there (other ports' builds, images) is hidden except for the places that are named. ``sdk``: a directory that
+    stands in the place of ``/`` (see ``porttrace.sdk``).
 
     Raises ``AllowanceError`` for an allowance that is refused, ``ValueError`` for a place that cannot be one (the
     root directory, an empty path).
@@ -230,7 +238,7 @@ def phase_policy(
         said["read"] += rules
         if allowance.kind != "read":
             said["write"] += rules
-    base = base_os("read", platform) + (_developer_dir() if (platform or _platform()) == "macos" else [])
+    base = _base_read(sdk, platform)
     return Policy(
         read=_in_order(said["read"], read, base),
         write=_in_order(said["write"], write, base_os("write", platform)),
@@ -244,16 +252,20 @@ def phase_policy(
 
 
 def run_defaults(
-    cwd: AnyPath, tmpdir: AnyPath | None = None, prefix: AnyPath | None = None, platform: str | None = None
+    cwd: AnyPath,
+    tmpdir: AnyPath | None = None,
+    prefix: AnyPath | None = None,
+    platform: str | None = None,
+    sdk: Path | None = None,
 ) -> tuple[list[Rule], list[Rule]]:
     """The rules of ``porttrace run`` behind those of the command line: (read map, write map).
 
     Base OS readable; the current directory, ``$TMPDIR``, ``/tmp``, ``/var/tmp`` and harmless devices writable. With
-    ``prefix`` its files are asked about. A current directory of ``/`` adds nothing: it would allow everything.
+    ``prefix`` its files are asked about; ``sdk`` stands in the place of ``/``. A current directory of ``/`` adds nothing: it would allow everything.
     """
     own = _rules(cwd, Action.ALLOW, "current directory") + _rules(tmpdir, Action.ALLOW, "TMPDIR")
     own = [rule for rule in own if rule.path != b"/"]
     read = own + _rules(prefix, Action.ASK, "prefix")
     write = own + _rules(prefix, Action.DENY, "prefix")
-    base = base_os("read", platform) + (_developer_dir() if (platform or _platform()) == "macos" else [])
+    base = _base_read(sdk, platform)
     return list(_in_order([], read, base)), list(_in_order([], write, base_os("write", platform)))

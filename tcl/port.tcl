@@ -306,7 +306,7 @@ proc port::worker_option {worker option} {
 	return [interp eval $worker [list portutil::value_or_empty $option]]
 }
 
-# --with-trace-sdk, or trace_sdk of macports.conf: a directory.
+# --with-trace-sdk, or trace_sdk of macports.conf: a directory; "" where none was asked for.
 proc port::sdk {} {
 	set name [opt sdk]
 	if {$name eq ""} {
@@ -315,13 +315,7 @@ proc port::sdk {} {
 	if {$name eq ""} {
 		return ""
 	}
-	foreach candidate [list $name /Developer/SDKs/$name /Developer/SDKs/$name.sdk \
-			/Library/Developer/CommandLineTools/SDKs/$name /Library/Developer/CommandLineTools/SDKs/$name.sdk] {
-		if {[file pathtype $candidate] eq "absolute" && [file isdirectory $candidate]} {
-			return $candidate
-		}
-	}
-	return -code error "the SDK $name was not found: give an absolute directory, or one below /Developer/SDKs"
+	return [::host::find_sdk $name]
 }
 
 # ---- running --------------------------------------------------------------------------------------------------------

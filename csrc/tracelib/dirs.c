@@ -349,6 +349,22 @@ bool pt_fd_cached(int fd, struct pt_info *info, char *real)
 	return bit(known, fd) && slot_read(&pt.fds[fd], 1, NULL, 0, info, real);
 }
 
+size_t pt_own_name(char *path, size_t len, size_t cap)
+{
+	if (!(pt.flags & PT_IMG_REDIRECTS))
+		return len;
+	struct pt_slab *s = pt_slab_take();
+	if (!s)
+		return len;
+	size_t n = pt_unredirect(pt.image, path, len, s->extra, PT_PATH_CAP);
+	if (n && n < cap) {
+		memcpy(path, s->extra, n);
+		path[len = n] = 0;
+	}
+	pt_slab_give(s);
+	return len;
+}
+
 int pt_fd_dir(int fd, struct pt_info *info, char *real)
 {
 	struct pt_slab *s = NULL;
@@ -382,6 +398,7 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real)
 		error = ENOTDIR;                                 /* a pipe or socket */
 	} else {
 		buf[n] = 0;
+		n = (ssize_t)pt_own_name(buf, (size_t)n, PT_PATH_CAP);
 		if (n == 1)
 			buf[n = 0] = 0;
 		pt_info_of_real(buf, (size_t)n, info);

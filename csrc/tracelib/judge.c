@@ -419,6 +419,17 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 	return refuse(op, at, PT_OUT_DENY, EACCES);
 }
 
+/*
+ * A redirect with a fallback shows another system to what is built. What runs here, and what it loads into itself,
+ * is this system's where this system has it.
+ */
+bool pt_runs_own(const struct pt_at *at)
+{
+	struct stat st;
+	return at->judged && at->verdict.action == PT_REDIRECT && (at->verdict.flags & PT_V_FALLBACK) &&
+		sys_lstat(at->real, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 int pt_judge(uint16_t op, struct pt_at *at)
 {
 	at->slab = NULL;
@@ -454,6 +465,11 @@ int pt_judge(uint16_t op, struct pt_at *at)
 		error = refuse(op, at, exists(physical(at)) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	else if ((at->flags & PT_PROBE_WRITE) && decide(at, PT_WRITE).action == PT_DENY && exists(physical(at)) && !(pt.flags & PT_IMG_AUDIT))
 		error = EACCES;
+	if (!error && at->access == PT_ACC_EXEC && pt_runs_own(at)) {
+		at->path = at->real;
+		at->dirfd = AT_FDCWD;
+		return 0;
+	}
 	if (!error && at->verdict.action == PT_REDIRECT && at->outcome == PT_OUT_ALLOW)
 		at->outcome = PT_OUT_REDIRECT;
 	return error;
@@ -477,7 +493,13 @@ void pt_done(uint16_t op, struct pt_at *at, int error)
 				at->outcome = PT_OUT_UNOWNED;
 				pt_report(op, at, PT_EV_FINDING, PT_OUT_UNOWNED, 0);
 			}
-		} else if (error == ENOENT && at->outcome == PT_OUT_REDIRECT) {
+		} else if (!error && at->outcome == PT_OUT_REDIRECT && (at->verdict.flags & PT_V_FALLBACK)) {
+			/* the target lacks it, its own place has it; of neither having it there is nothing to say */
+			if (at->path != at->slab->physical && !is_dir(at->real)) {
+				at->outcome = PT_OUT_REDIRECTED_MISSING;
+				pt_report(op, at, PT_EV_FINDING, PT_OUT_REDIRECTED_MISSING, 0);
+			}
+		} else if (error == ENOENT && at->outcome == PT_OUT_REDIRECT && !(at->verdict.flags & PT_V_FALLBACK) && exists(at->real)) {
 			at->outcome = PT_OUT_REDIRECTED_MISSING;
 			pt_report(op, at, PT_EV_FINDING, PT_OUT_REDIRECTED_MISSING, error);
 		}

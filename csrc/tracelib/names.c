@@ -165,7 +165,9 @@ static const char *library(uint16_t op, const char *name)
 	int error = pt_judge(op, &at);
 	if (error)
 		name = "/nonexistent/hidden";  /* so that dlerror has the loader's own words */
-	else if (at.judged && at.path == at.slab->physical) {
+	else if (pt_runs_own(&at)) {
+		name = at.real;
+	} else if (at.judged && at.path == at.slab->physical) {
 		/* the loader keeps a copy of its own; the slab's bytes stay as they are until its next use */
 		name = at.path;
 	}

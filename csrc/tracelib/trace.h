@@ -122,6 +122,8 @@ void pt_fd_set(int fd, const char *real, size_t len);
 void pt_fd_forget(int fd);
 void pt_fd_forget_range(unsigned first, unsigned last);
 void pt_cwd_forget(void);
+/* The name by which the program knows a physical path, in place; its new length. */
+size_t pt_own_name(char *path, size_t len, size_t cap);
 bool pt_fd_filtered(int fd);
 void pt_info_of_real(const char *real, size_t len, struct pt_info *);
 
@@ -158,6 +160,8 @@ bool pt_quick(int dirfd, const char *path, enum pt_map map);
 bool pt_quick_follow(int dirfd, const char *path, enum pt_map map);
 /* Full judgement: 0, or the errno with which the call is to fail. pt_done must follow in both cases. */
 int pt_judge(uint16_t op, struct pt_at *);
+/* Whether the file that a program runs or loads is to be the redirect's own place's: `at->real`. */
+bool pt_runs_own(const struct pt_at *);
 /* After the call: log, remarks; gives the slab back. `error`: errno of the call or 0. Keeps errno. */
 void pt_done(uint16_t op, struct pt_at *, int error);
 void pt_report(uint16_t op, const struct pt_at *, uint8_t kind, uint8_t outcome, int error);

@@ -29,6 +29,7 @@ from porttrace.policy import Ownership, Policy, PolicyError
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
 from porttrace.report import make_report, write_report
+from porttrace.sdk import find_sdk
 from porttrace.session import Session, Trace, TraceResult
 from porttrace.tiers import TIERS, available_tiers
 
@@ -46,6 +47,7 @@ examples:
   porttrace run -- ./configure              what does it read that is not of the base system, what does it write?
   porttrace run --map '/usr/local=-' -- make       make must not see /usr/local
   porttrace run --map '/usr/include=>/sdk/usr/include' -- cc -c foo.c
+  porttrace run --sdk /srv/sysroot -- make  headers and libraries of another system, compilers of this one
   porttrace run --read "$HOME/.gitconfig" --write "$HOME/.ccache" -- make
   porttrace run --prefix /opt/local --deps zlib,openssl3 --report out.json -- make
   porttrace run --audit --log accesses.jsonl -- make check        refuse nothing, write down everything
@@ -105,6 +107,9 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     )
     rules.add_argument("--read", action=_Ordered, metavar="PATH[=A]", help="for reading only; A is + where not given")
     rules.add_argument("--write", action=_Ordered, metavar="PATH[=A]", help="for writing only; A is + where not given")
+    rules.add_argument(
+        "--sdk", metavar="NAME|DIR", help="an SDK or sysroot in the place of / (programs stay this machine's)"
+    )
     rules.add_argument("--no-defaults", action="store_true", help="leave the default rules out")
     ports = parser.add_argument_group("ports")
     ports.add_argument("--prefix", metavar="DIR", help="files below it are visible as their ports are in --deps")
@@ -172,8 +177,13 @@ def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
             write += rules
         else:
             (read if option == "--read" else write).extend(parse_rule(text, option, default=Action.ALLOW))
+    sdk = None
+    if options.sdk is not None:
+        if options.no_defaults:
+            raise PorttraceError("--sdk redirects the default rules, which --no-defaults leaves out: use --map '/=>DIR'")
+        sdk = find_sdk(options.sdk, prefix / "var/macports" if prefix is not None else None)
     if not options.no_defaults:
-        defaults = run_defaults(Path.cwd(), os.environ.get("TMPDIR") or None, prefix)
+        defaults = run_defaults(Path.cwd(), os.environ.get("TMPDIR") or None, prefix, sdk=sdk)
         read += defaults[0]
         write += defaults[1]
     elif prefix is not None:

@@ -19,6 +19,7 @@ from porttrace.identity import Identity, privileged
 from porttrace.porttool import spawn
 from porttrace.porttool.settings import Settings
 from porttrace.porttool.ui import LEVELS, Ui
+from porttrace.sdk import find_sdk
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.tcllist import TclValue
 
@@ -68,10 +69,15 @@ class HostCommands:
             "lock_file": self.lock_file,
             "unlock_file": self.unlock_file,
             "make_link": self.make_link,
+            "find_sdk": self.find_sdk,
             "sed_in_place": self.sed_in_place,
             "download": self.download,
             "cpu_count": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         }
+
+    def find_sdk(self, name: str) -> str:
+        """The directory of the SDK that trace mode is to show in the place of /."""
+        return os.fspath(find_sdk(name, self.settings.portdbpath))
 
     # --- messages ------------------------------------------------------------------------------------------------
 

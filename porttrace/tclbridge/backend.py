@@ -128,9 +128,10 @@ class Backend:
             return client.encode(value) if value else None
 
         workpath, prefix = client.encode(client.workpath), place("prefix")
+        sdk = self._sdk(client)
         try:
             if prefix is None:
-                read, write = run_defaults(workpath, place("tmpdir"))
+                read, write = run_defaults(workpath, place("tmpdir"), sdk=sdk)
                 own = [Rule(p, Action.ALLOW, None, "context") for p in self._places(client, "extra")]
                 seen = [Rule(p, Action.ALLOW, None, "context") for p in self._places(client, "readable")]
                 return Policy(Filemap([*own, *seen, *read]), Filemap([*own, *write]), owners=owners, closure=closure)
@@ -149,9 +150,23 @@ class Backend:
                 extra_read=self._places(client, "readable"),
                 extra_write=self._places(client, "extra"),
                 port=client.context.get("port", ""),
+                sdk=sdk,
             )
         except ValueError as error:
             raise PorttraceError(str(error)) from None
+
+    @staticmethod
+    def _sdk(client: Client) -> Path | None:
+        name = client.context.get("sdk", "")
+        if not name:
+            return None
+        from porttrace.sdk import find_sdk
+
+        database = client.context.get("portdbpath", "")
+        if not database and (prefix := client.context.get("prefix", "")):
+            database = prefix + "/var/macports"
+        places = Path(os.fsdecode(client.encode(database))) if database else None
+        return find_sdk(os.fsdecode(client.encode(name)), places)
 
     def _allowances(self, client: Client) -> list[Allowance]:
         from porttrace.defaults import Allowance

@@ -29,6 +29,7 @@ CONTEXT_KEYS = {
     "ccache_dir": "directory of the compiler cache",
     "extra": "list of further readable and writable places",
     "readable": "list of further readable places",
+    "sdk": "directory of the SDK that stands in the place of /, or its name; empty: none",
     "allowances": "list of {kind path origin ?phase? ?target?}; kind is read, write, hide or redirect",
     "user": "user that phases run as; default: the effective user of the calling process",
     "strict": "boolean: files in the prefix that no port owns are refused",

@@ -94,7 +94,7 @@ proc portutil::allowances {phase} {
 # ---- the trace session of one target ----------------------------------------------------------------------------
 
 proc portutil::trace_begin {target} {
-	global workpath portdbpath env
+	global workpath portdbpath env ports_sdk
 	variable tracing
 	if {[option ports_sdk] ne ""} {
 		return -code error "showing the SDK [option ports_sdk] in the place of / is not possible yet: leave out\
@@ -120,7 +120,7 @@ proc portutil::trace_begin {target} {
 	}
 	porttrace::context port [option subport] phase $target prefix [option prefix] portpath [option portpath] \
 		distpath [option distpath] registry [expr {[file exists $registry] ? $registry : ""}] \
-		allowances $rows portdbpath $portdbpath ccache_dir $cache
+		allowances $rows portdbpath $portdbpath ccache_dir $cache sdk $ports_sdk
 	porttrace::trace_start $workpath
 	set tracing 1
 	if {$target ni {activate archive deactivate install}} {
