@@ -110,6 +110,17 @@ static int judge_write(struct pt_task *t, unsigned flags, struct pt_verdict read
 	return refuse(t, write, PT_OUT_DENY, EACCES);
 }
 
+/* The redirect's target lacks a file that its own place has: used where the rule has a fallback, else hidden. */
+static void tell_missing(struct pt_task *t)
+{
+	struct stat st;
+	bool fallback = t->verdict.flags & PT_V_FALLBACK;
+	if (fallback ? strcmp(t->at.physical, t->at.real) != 0 : exists(t))
+		return;
+	if (lstat(t->at.real, &st) == 0 && !S_ISDIR(st.st_mode))
+		pt_task_report(t, PT_EV_FINDING, PT_OUT_REDIRECTED_MISSING, fallback ? 0 : ENOENT);
+}
+
 int pt_task_judge(struct pt_task *t, unsigned flags)
 {
 	struct pt_verdict read = t->at.read;
@@ -138,6 +149,8 @@ int pt_task_judge(struct pt_task *t, unsigned flags)
 	if (!error && t->verdict.port != PT_NO_PORT && t->verdict.action == PT_ALLOW && t->access <= PT_ACC_READLINK && exists(t))
 		pt_task_report(t, PT_EV_USED, PT_OUT_ALLOW, 0);
 	note_rule(t);
+	if (!error && t->verdict.action == PT_REDIRECT && t->access <= PT_ACC_READLINK)
+		tell_missing(t);
 	if (t->sup->flags & PT_IMG_LOG)
 		pt_task_report(t, PT_EV_ACCESS, error ? PT_OUT_DENY : t->verdict.action == PT_REDIRECT ? PT_OUT_REDIRECT : PT_OUT_ALLOW,
 			       error);

@@ -261,7 +261,8 @@ def run_defaults(
     """The rules of ``porttrace run`` behind those of the command line: (read map, write map).
 
     Base OS readable; the current directory, ``$TMPDIR``, ``/tmp``, ``/var/tmp`` and harmless devices writable. With
-    ``prefix`` its files are asked about; ``sdk`` stands in the place of ``/``. A current directory of ``/`` adds nothing: it would allow everything.
+    ``prefix`` its files are asked about; ``sdk`` stands in the place of ``/``. A current directory of ``/`` adds
+    nothing: it would allow everything.
     """
     own = _rules(cwd, Action.ALLOW, "current directory") + _rules(tmpdir, Action.ALLOW, "TMPDIR")
     own = [rule for rule in own if rule.path != b"/"]

@@ -16,6 +16,7 @@ from porttrace.eventlog import Event, Kind, Outcome
 from porttrace.processes import Image, ProcessTree, untraced_reason
 
 __all__ = [
+    "FELL_BACK",
     "VIOLATIONS",
     "Finding",
     "FindingKind",
@@ -135,6 +136,9 @@ class Finding:
         } | ({"reason": self.reason} if self.reason else {})
 
 
+FELL_BACK = "the redirect's target lacks it: this system's own was used"
+"""`reason` of a `redirected-missing` that did no harm: its rule has a fallback."""
+
 _TOOLS = ("bin", "sbin", "libexec")
 _PLAIN_PHASES = {"fetch": "fetch", "checksum": "fetch", "mirror": "fetch", "extract": "extract", "patch": "patch"}
 
@@ -195,6 +199,12 @@ def _kind(event: Event, port: str) -> FindingKind | None:
     return None
 
 
+def _reason(event: Event, kind: FindingKind) -> str:
+    if kind is FindingKind.UNTRACED:
+        return os.fsdecode(event.asked)
+    return FELL_BACK if kind is FindingKind.REDIRECTED_MISSING and event.error == 0 else ""
+
+
 def collect(
     events: Iterable[Event],
     tree: ProcessTree,
@@ -234,7 +244,7 @@ def collect(
                 "" if untraced else names.rule_text(event.rule),
                 fix_line(kind, path, event.access, port, phase),
                 built,
-                os.fsdecode(event.asked) if untraced else "",
+                _reason(event, kind),
                 audit,
             ),
             Program.of(tree.images.get(event.image), event.count),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from porttrace.findings import Finding, FindingKind, Program
+from porttrace.findings import FELL_BACK, Finding, FindingKind, Program
 from porttrace.noise import classify_finding
 
 __all__ = ["plain", "render", "times"]
@@ -121,6 +121,16 @@ def _number(entries: Sequence[_Entry], one: str, many: str) -> str:
     return one if len(entries) == 1 else many
 
 
+def _fallen_back(entries: Sequence[_Entry], verbose: bool, style: Callable[[str, str], str]) -> str:
+    if verbose:
+        files = _number(entries, "file that the SDK lacks was", "files that the SDK lacks were")
+        return _list(f"The following {files} taken from the system:", entries, verbose, style)
+    first = printable(entries[0].first.path)
+    if len(entries) == 1:
+        return f"{first}, which the SDK lacks, was taken from the system"
+    return f"{len(entries)} files that the SDK lacks were taken from the system ({first} …); -v shows them"
+
+
 def render(
     findings: Iterable[Finding], verbose: bool = False, color: bool = False, noise: NoiseClass | None = classify_finding
 ) -> list[Message]:
@@ -178,10 +188,14 @@ def render(
             f"{_number(unowned, 'was', 'were')} accessed:"
         )
         messages.append(("warn", _list(heading, unowned, verbose, style)))
-    missing = _entries(kinds[FindingKind.REDIRECTED_MISSING])
+    redirected = kinds[FindingKind.REDIRECTED_MISSING]
+    missing = _entries(f for f in redirected if f.reason != FELL_BACK)
     if missing:
         heading = f"The following {_number(missing, 'file is', 'files are')} missing from the place redirected to:"
         messages.append(("warn", _list(heading, missing, verbose, style)))
+    fallen_back = _entries(f for f in redirected if f.reason == FELL_BACK)
+    if fallen_back:
+        messages.append(("warn", _fallen_back(fallen_back, verbose, style)))
     untraced = _entries(kinds[FindingKind.UNTRACED])
     if untraced:
         lines = [f"The following {_number(untraced, 'program', 'programs')} ran without being traced:"]

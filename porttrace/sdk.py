@@ -81,7 +81,7 @@ def kept_places(platform: str | None = None) -> list[bytes]:
     found: dict[bytes, None] = {}
     for pattern in _keep(platform or _platform()):
         # A name without wildcards stands for itself: it may come to exist while a build runs.
-        names = glob.glob(pattern) if glob.has_magic(pattern) else [pattern]
+        names = glob.glob(pattern) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207 - absolute patterns
         for name in sorted(names):
             found[os.fsencode(name)] = None
             found[os.fsencode(os.path.realpath(name))] = None

@@ -36,7 +36,7 @@ static void intend(struct pt_at *at, int flags)
 static void opened(int fd, int flags, const struct pt_at *at)
 {
 	pt_fd_forget(fd);
-	if ((flags & O_DIRECTORY) && at && at->judged && at->path != at->slab->physical)
+	if ((flags & O_DIRECTORY) && at && at->judged)
 		pt_fd_set(fd, at->real, at->real_len);
 }
 

@@ -421,13 +421,30 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 
 /*
  * A redirect with a fallback shows another system to what is built. What runs here, and what it loads into itself,
- * is this system's where this system has it.
+ * is this system's where this system has it: the name is looked up once more, without redirects.
  */
-bool pt_runs_own(const struct pt_at *at)
+bool pt_runs_own(struct pt_at *at)
 {
+	if (!at->judged || at->verdict.action != PT_REDIRECT || !(at->verdict.flags & PT_V_FALLBACK))
+		return false;
+	struct pt_slab *s = at->slab;
 	struct stat st;
-	return at->judged && at->verdict.action == PT_REDIRECT && (at->verdict.flags & PT_V_FALLBACK) &&
-		sys_lstat(at->real, &st) == 0 && S_ISREG(st.st_mode);
+	int fd = sys_open(s->lex, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = sys_fd_path(fd, s->extra, PT_PATH_CAP - 1);
+	bool file = sys_fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISREG(st.st_mode);
+	sys_close(fd);
+	if (!file || n <= 0 || s->extra[0] != '/')
+		return false;
+	s->extra[n] = 0;
+	struct pt_verdict v = pt_decide(pt.image, PT_READ, s->extra, (size_t)n);
+	if (v.action != PT_ALLOW && !(v.action == PT_REDIRECT && (v.flags & PT_V_FALLBACK)))
+		return false;
+	memcpy(s->physical, s->extra, (size_t)n + 1);
+	at->path = s->physical;
+	at->dirfd = AT_FDCWD;
+	return true;
 }
 
 int pt_judge(uint16_t op, struct pt_at *at)
@@ -465,11 +482,8 @@ int pt_judge(uint16_t op, struct pt_at *at)
 		error = refuse(op, at, exists(physical(at)) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	else if ((at->flags & PT_PROBE_WRITE) && decide(at, PT_WRITE).action == PT_DENY && exists(physical(at)) && !(pt.flags & PT_IMG_AUDIT))
 		error = EACCES;
-	if (!error && at->access == PT_ACC_EXEC && pt_runs_own(at)) {
-		at->path = at->real;
-		at->dirfd = AT_FDCWD;
+	if (!error && at->access == PT_ACC_EXEC && pt_runs_own(at))
 		return 0;
-	}
 	if (!error && at->verdict.action == PT_REDIRECT && at->outcome == PT_OUT_ALLOW)
 		at->outcome = PT_OUT_REDIRECT;
 	return error;

@@ -31,6 +31,131 @@ PT_EXPORT int PT_WRAP(fchdir)(int fd)
 	return 0;
 }
 
+/* Under a redirect the kernel's name for a directory is not the one by which the program went there. */
+static char *current(char *buf, size_t size, char *(*real)(char *, size_t))
+{
+	char *r = real(buf, size);
+	if (!r || !pt_on() || !(pt.flags & PT_IMG_REDIRECTS) || r[0] != '/')
+		return r;
+	int kept = errno;
+	struct pt_slab *s = pt_slab_take();
+	size_t n = s ? pt_unredirect(pt.image, r, strlen(r), s->extra, PT_PATH_CAP) : 0;
+	if (n && !buf && (!size || n < size)) {
+		char *made = realloc(r, size ? size : n + 1);
+		r = made ? made : r;
+		n = made ? n : 0;
+	} else if (n && n >= size) {
+		if (!buf)
+			free(r);
+		kept = ERANGE;
+		r = NULL;
+		n = 0;
+	}
+	if (n)
+		memcpy(r, s->extra, n + 1);
+	pt_slab_give(s);
+	errno = kept;
+	return r;
+}
+
+static char *real_getcwd(char *buf, size_t size)
+{
+	typedef char *real_t(char *, size_t);
+	return PT_REAL(real_t, getcwd)(buf, size);
+}
+
+PT_EXPORT char *PT_WRAP(getcwd)(char *buf, size_t size)
+{
+	return current(buf, size, real_getcwd);
+}
+
+char *__getcwd_chk(char *buf, size_t size, size_t room);
+PT_EXPORT char *PT_WRAP(__getcwd_chk)(char *buf, size_t size, size_t room)
+{
+	typedef char *real_t(char *, size_t, size_t);
+	if (room < size)               /* the C library ends such a program */
+		return PT_REAL(real_t, __getcwd_chk)(buf, size, room);
+	return current(buf, size, real_getcwd);
+}
+
+static char *real_current(char *buf, size_t size)
+{
+	typedef char *real_t(void);
+	(void)buf, (void)size;
+	return PT_REAL(real_t, get_current_dir_name)();
+}
+
+PT_EXPORT char *PT_WRAP(get_current_dir_name)(void)
+{
+	return current(NULL, 0, real_current);
+}
+
+/* A link's text is the program's own; only the kernel's links (/proc/self/cwd, fd/N) name places that were redirected. */
+static ssize_t link_text(uint16_t op, int dirfd, const char *path, char *buf, size_t size)
+{
+	ssize_t n;
+	if (likely(pt_quick(dirfd, path, PT_READ))) {
+		n = sys_readlinkat(dirfd, path, buf, size);
+		if (n < 0)
+			errno = (int)-n, n = -1;
+		return n;
+	}
+	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_READLINK, .flags = PT_EMPTY };
+	int error = pt_judge(op, &at);
+	n = -1;
+	if (!error) {
+		bool names = at.judged && (pt.flags & PT_IMG_REDIRECTS) && at.real_len > 6 && memcmp(at.real, "/proc/", 6) == 0;
+		char *to = names ? at.slab->link : buf;
+		n = sys_readlinkat(at.dirfd, at.path, to, names ? PT_PATH_CAP - 1 : size);
+		if (n < 0) {
+			error = (int)-n;
+			n = -1;
+		} else if (names) {
+			to[n] = 0;
+			if (to[0] == '/')
+				n = (ssize_t)pt_own_name(to, (size_t)n, PT_PATH_CAP);
+			if ((ssize_t)size < 0 || !size)
+				error = EINVAL, n = -1;
+			else if (n > (ssize_t)size)
+				n = (ssize_t)size;
+			if (n > 0)
+				memcpy(buf, to, (size_t)n);
+		}
+	}
+	pt_done(op, &at, error);
+	if (n < 0)
+		errno = error;
+	return n;
+}
+
+PT_EXPORT ssize_t PT_WRAP(readlink)(const char *restrict path, char *restrict buf, size_t size)
+{
+	return link_text(PT_OP_readlink, AT_FDCWD, path, buf, size);
+}
+
+PT_EXPORT ssize_t PT_WRAP(readlinkat)(int dirfd, const char *restrict path, char *restrict buf, size_t size)
+{
+	return link_text(PT_OP_readlinkat, dirfd, path, buf, size);
+}
+
+ssize_t __readlink_chk(const char *path, char *buf, size_t size, size_t room);
+PT_EXPORT ssize_t PT_WRAP(__readlink_chk)(const char *path, char *buf, size_t size, size_t room)
+{
+	typedef ssize_t real_t(const char *, char *, size_t, size_t);
+	if (room < size)               /* the C library ends such a program */
+		return PT_REAL(real_t, __readlink_chk)(path, buf, size, room);
+	return link_text(PT_OP___readlink_chk, AT_FDCWD, path, buf, size);
+}
+
+ssize_t __readlinkat_chk(int dirfd, const char *path, char *buf, size_t size, size_t room);
+PT_EXPORT ssize_t PT_WRAP(__readlinkat_chk)(int dirfd, const char *path, char *buf, size_t size, size_t room)
+{
+	typedef ssize_t real_t(int, const char *, char *, size_t, size_t);
+	if (room < size)
+		return PT_REAL(real_t, __readlinkat_chk)(dirfd, path, buf, size, room);
+	return link_text(PT_OP___readlinkat_chk, dirfd, path, buf, size);
+}
+
 /* realpath looks at each component itself; the whole is judged first. */
 static char *real_path(uint16_t op, const char *path, char *resolved)
 {
@@ -165,9 +290,7 @@ static const char *library(uint16_t op, const char *name)
 	int error = pt_judge(op, &at);
 	if (error)
 		name = "/nonexistent/hidden";  /* so that dlerror has the loader's own words */
-	else if (pt_runs_own(&at)) {
-		name = at.real;
-	} else if (at.judged && at.path == at.slab->physical) {
+	else if (pt_runs_own(&at) || (at.judged && at.path == at.slab->physical)) {
 		/* the loader keeps a copy of its own; the slab's bytes stay as they are until its next use */
 		name = at.path;
 	}

@@ -50,6 +50,11 @@ static inline ssize_t sys_readlink(const char *path, char *buf, size_t size)
 	return PT_SYS4(SYS_readlinkat, AT_FDCWD, path, buf, size);
 }
 
+static inline ssize_t sys_readlinkat(int dirfd, const char *path, char *buf, size_t size)
+{
+	return PT_SYS4(SYS_readlinkat, dirfd, path, buf, size);
+}
+
 /* struct stat of the C library is the kernel's on the 64-bit machines we know. */
 static inline int sys_fstatat(int fd, const char *path, struct stat *st, int flags)
 {

@@ -160,8 +160,8 @@ bool pt_quick(int dirfd, const char *path, enum pt_map map);
 bool pt_quick_follow(int dirfd, const char *path, enum pt_map map);
 /* Full judgement: 0, or the errno with which the call is to fail. pt_done must follow in both cases. */
 int pt_judge(uint16_t op, struct pt_at *);
-/* Whether the file that a program runs or loads is to be the redirect's own place's: `at->real`. */
-bool pt_runs_own(const struct pt_at *);
+/* True: what a program runs or loads is to be this system's own, and `at->path` now names it. */
+bool pt_runs_own(struct pt_at *);
 /* After the call: log, remarks; gives the slab back. `error`: errno of the call or 0. Keeps errno. */
 void pt_done(uint16_t op, struct pt_at *, int error);
 void pt_report(uint16_t op, const struct pt_at *, uint8_t kind, uint8_t outcome, int error);

@@ -180,7 +180,9 @@ def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
     sdk = None
     if options.sdk is not None:
         if options.no_defaults:
-            raise PorttraceError("--sdk redirects the default rules, which --no-defaults leaves out: use --map '/=>DIR'")
+            raise PorttraceError(
+                "--sdk redirects the default rules, and --no-defaults leaves them out: use --map '/=>DIR'"
+            )
         sdk = find_sdk(options.sdk, prefix / "var/macports" if prefix is not None else None)
     if not options.no_defaults:
         defaults = run_defaults(Path.cwd(), os.environ.get("TMPDIR") or None, prefix, sdk=sdk)

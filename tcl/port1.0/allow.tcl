@@ -96,10 +96,6 @@ proc portutil::allowances {phase} {
 proc portutil::trace_begin {target} {
 	global workpath portdbpath env ports_sdk
 	variable tracing
-	if {[option ports_sdk] ne ""} {
-		return -code error "showing the SDK [option ports_sdk] in the place of / is not possible yet: leave out\
-			--with-trace-sdk, and trace_sdk in [settings_file]"
-	}
 	trace_library
 	package require porttrace
 	if {![file isdirectory $workpath]} {
