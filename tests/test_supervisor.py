@@ -90,7 +90,8 @@ def test_a_static_program_sees_what_a_dynamic_one_sees(ground: Ground) -> None:
 
 
 def test_the_program_is_named(ground: Ground) -> None:
-    ground.run("/bin/sh", "-c", f"{BUSYBOX} cat ../hidden/file; true")
+    done = ground.run("/bin/sh", "-c", f"{BUSYBOX} cat ../hidden/file; true")
+    assert "No such file" in done.stderr
     (finding,) = [f for f in ground.findings() if f.kind == "hidden"]
     (program,) = finding.programs
     assert program.exe == os.path.realpath(BUSYBOX)
