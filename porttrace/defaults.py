@@ -62,6 +62,10 @@ class Allowance:
             )
         return rule
 
+    def rules(self) -> list[Rule]:
+        """The rules that it becomes: for its path as it was written and, where links lead elsewhere, the real one."""
+        return _real_too(self.rule())
+
 
 def _platform() -> str:
     return "macos" if sys.platform == "darwin" else "linux"
@@ -232,7 +236,7 @@ def phase_policy(
 
     said: dict[str, list[Rule]] = {"read": [], "write": []}
     for allowance in allowances:
-        rules = _real_too(allowance.rule())
+        rules = allowance.rules()
         if allowance.phase not in ("", phase):
             continue
         said["read"] += rules

@@ -40,6 +40,7 @@ class FindingKind(StrEnum):
     ABSENT = "absent"
     REDIRECTED_MISSING = "redirected-missing"
     UNUSED = "unused-dependency"
+    UNUSED_ALLOWANCE = "unused-allowance"
     UNTRACED = "untraced-process"
     WRONG_TYPE = "wrong-type"
     LINKAGE = "undeclared-linkage"

@@ -145,6 +145,33 @@ class Images:
                 )
                 return registry.add(recorded)
 
+    def install_archive(
+        self, new: NewPort, file: Path, contents: archives.Contents, image: str, *, groups: Iterable[Group] = ()
+    ) -> Port:
+        """Record a port, not active, with an archive of it as its image; otherwise like :meth:`install`."""
+        target = self.image_directory(new.name) / image
+        with self._locked() as registry:
+            self._refuse_installed(registry, new)
+            with self._change(registry, new, INACTIVE) as undo:
+                self._make_directory(target.parent, undo)
+                work = self._work_directory(target.parent, undo)
+                portfile = work / "Portfile"
+                portfile.write_bytes(archives.read_control(file).get("+PORTFILE", b""))
+                undo.creates(target)
+                shutil.copyfile(file, target)
+                target.chmod(0o644)
+                kept, kept_groups = self._keep_portfile(new, portfile, groups, undo)
+                recorded = replace(
+                    new,
+                    files=contents.files,
+                    binary=contents.binary,
+                    location=str(target),
+                    portfile=kept,
+                    portgroups=kept_groups,
+                    date=int(time.time()),
+                )
+                return registry.add(recorded)
+
     def _refuse_installed(self, registry: Registry, new: NewPort) -> None:
         if registry.find(new.name, new.version, new.revision, new.variants) is not None:
             raise ImageError(

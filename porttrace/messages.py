@@ -117,7 +117,7 @@ def _list(heading: str, entries: Sequence[_Entry], verbose: bool, style: Callabl
     return "\n".join(lines)
 
 
-def _number(entries: Sequence[_Entry], one: str, many: str) -> str:
+def _number(entries: Sequence[object], one: str, many: str) -> str:
     return one if len(entries) == 1 else many
 
 
@@ -209,9 +209,16 @@ def render(
     if unused:
         names = ", ".join(sorted({finding.port for finding in unused}))
         one = len({finding.port for finding in unused}) == 1
-        messages.append(
-            ("warn", f"The following declared {'dependency was' if one else 'dependencies were'} not used: {names}")
-        )
+        text = f"The following declared {'dependency was' if one else 'dependencies were'} not used: {names}"
+        fixes = [f"    {style(printable(line), _BOLD)}" for f in unused if f.fix for line in f.fix.split("\n")]
+        if fixes:
+            text += "\n  no phase used a file of it; to do without it, take it out of the Portfile, or add:"
+        messages.append(("warn", "\n".join([text, *fixes])))
+    idle = kinds[FindingKind.UNUSED_ALLOWANCE]
+    if idle:
+        lines = [f"The following {_number(idle, 'allowance', 'allowances')} of the Portfile allowed nothing:"]
+        lines += [f"  {style(printable(f.path), _YELLOW)}: no phase had a use for {printable(f.rule)}" for f in idle]
+        messages.append(("warn", "\n".join(lines)))
     if folded:
         count = sum(len(paths) for paths in folded.values())
         messages.append(

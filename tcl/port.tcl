@@ -36,6 +36,14 @@ proc port::main {given action args} {
 		ui_error "unknown action \"$action\": expected one of [join $known {, }]"
 		return 1
 	}
+	if {[opt binary] eq "1" && [opt source] eq "1"} {
+		ui_error "-b (archives only) and -s (no archives) exclude each other"
+		return 1
+	}
+	if {[opt binary] eq "1" && $action in {fetch checksum extract patch configure build test destroot archive}} {
+		ui_error "-b builds nothing, so there is nothing to $action: leave -b out"
+		return 1
+	}
 	if {$action eq "clean"} {
 		set args [clean_options $args]
 	}
@@ -372,6 +380,7 @@ proc port::run_worker {worker action} {
 	if {[worker_option $worker known_fail] eq "yes" && $target ni {clean fetch checksum extract patch} && [opt force] ne "1"} {
 		return -code error "$name is known to fail; use -f to try nevertheless"
 	}
+	$worker eval [list portinstall::choose_archive $target]
 	lappend installing $name
 	try {
 		if {$target ni {clean load unload reload} && [opt nodeps] ne "1"} {
@@ -397,6 +406,9 @@ proc port::run_worker {worker action} {
 			}
 			return 1
 		}
+		if {$action eq "install" && [$worker eval {tbool ports_trace}]} {
+			$worker eval portutil::report_usage
+		}
 		if {$action in {install activate} && [opt keep] ne "1" && [::host::setting_flag portautoclean]} {
 			$worker eval {eval_targets clean}
 		}
@@ -418,7 +430,9 @@ proc port::install_dependencies {worker target} {
 	set types_of $target
 	set image [list [worker_option $worker subport] [worker_option $worker version] [worker_option $worker revision] \
 		[$worker eval {set ::portvariants}]]
-	if {$target eq "activate" && ![::host::registry_is_installed {*}$image]} {
+	if {$target in {install activate} && [$worker eval {set ::portinstall::archive}] ne ""} {
+		set types_of activate
+	} elseif {$target eq "activate" && ![::host::registry_is_installed {*}$image]} {
 		set types_of install
 	}
 	set specs [$worker eval [list portutil::dependencies [$worker eval [list portutil::types_for_target $types_of]]]]

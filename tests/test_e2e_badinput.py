@@ -27,11 +27,11 @@ homepage            https://porttrace.invalid/bad
 
 
 def state(prefix: Prefix) -> dict[str, str]:
-    """What must not change: every file of the prefix but build directories, logs and locks, with its content."""
+    """What must not change: every file of the prefix but build directories, logs, what builds used, and locks, with its content."""
     found = {}
     for path in sorted(prefix.path.rglob("*")):
         name = str(path.relative_to(prefix.path))
-        if re.match(r"var/macports/(build|logs|distfiles|sources)(/|$)", name) or name.endswith(
+        if re.match(r"var/macports/(build|logs|distfiles|sources|porttrace)(/|$)", name) or name.endswith(
             (".lock", "-wal", "-shm")
         ):
             continue

@@ -22,7 +22,8 @@ class ArchiveError(PorttraceError):
 @dataclass(frozen=True)
 class Metadata:
     """What an archive says about its port. ``depends`` are ``name-version_revision`` of what it needs at run time;
-    ``extra`` are further ``@key value`` lines of +CONTENTS."""
+    ``extra`` are further ``@key value`` lines of +CONTENTS;
+    ``trace`` says what a traced build read of which ports (+TRACE, left out where it is empty)."""
 
     name: str
     version: str
@@ -36,6 +37,7 @@ class Metadata:
     homepage: str = ""
     portfile: bytes = b""
     state: bytes = b""
+    trace: bytes = b""
     extra: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -172,6 +172,8 @@ def create(
         "+PORTFILE": metadata.portfile,
         "+STATE": metadata.state,
     }
+    if metadata.trace:
+        control["+TRACE"] = metadata.trace
     try:
         control["+CONTENTS"] = _contents_text(metadata, contents, destroot, list(control))
         archive.parent.mkdir(parents=True, exist_ok=True)

@@ -106,6 +106,7 @@ def _build_user(settings: Settings) -> Identity | None:
 def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str]) -> int:
     settings = Settings(prefix, lambda text: ui.say("warn", text))
     from porttrace.porttool.registry_commands import RegistryCommands
+    from porttrace.porttool.usage_commands import UsageCommands
 
     build_user = _build_user(settings)
     if settings.flag("portverbose") and ui.level == 1:
@@ -125,6 +126,7 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
     host.register(commands.table())
     registry = RegistryCommands(settings.portdbpath, settings.prefix, ui.say, build_user)
     host.register(registry.table())
+    host.register(UsageCommands(settings.portdbpath, settings.prefix, ui.say).table())
     status = 1
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

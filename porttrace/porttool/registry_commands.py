@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -56,6 +57,9 @@ class RegistryCommands:
             "image_name": self.image_name,
             "image_install": self.install,
             "image_archive": self.archive,
+            "image_install_archive": self.install_archive,
+            "image_portfile": self.portfile,
+            "archive_made_from": self.made_from,
             "image_activate": self.activate,
             "image_deactivate": self.deactivate,
             "image_uninstall": self.uninstall,
@@ -187,6 +191,65 @@ class RegistryCommands:
         )
         return str(target)
 
+    def install_archive(self, description: str, file: str) -> TclValue:
+        """Record a port from an archive of it; returns its image's path. ``description`` as for :meth:`install`."""
+        values = _dict("description of a port", description)
+        new, _ = _described(values)
+        contents = archive.read_contents(Path(file))
+        said = {key: contents.keys.get(key, "") for key in ("portname", "portversion", "portrevision", "archs")}
+        wanted = {
+            "portname": new.name,
+            "portversion": new.version,
+            "portrevision": str(new.revision),
+            "archs": new.archs,
+        }
+        said["variants"] = "".join(contents.keys.get("portvariant", "").split("\n"))
+        wanted["variants"] = new.variants
+        for key, value in wanted.items():
+            if said[key] != value:
+                raise PorttraceError(f"the archive {file} says {key} {said[key] or 'nothing'}, not {value}; remove it")
+        for path in contents.files:
+            if {b"", b".", b".."} & set(path[1:].split(b"/")):
+                raise PorttraceError(
+                    f"the archive {file} lists {os.fsdecode(path)!r}, which is no clean path; remove it"
+                )
+        if values.get("violate_mtree", "no") not in ("yes", "1", "true", "on"):
+            also = tuple(Path(directory) for directory in _words("also", values.get("also", "")))
+            outside = archive.outside_prefix(contents, self.prefix, also)
+            if outside:
+                raise PorttraceError(
+                    f"the archive {file} holds {os.fsdecode(outside[0])}, outside the prefix {self.prefix}; it was made"
+                    " for another one"
+                )
+        groups = _words("portgroups", values.get("portgroups", ""))
+        port = self.images.install_archive(
+            new,
+            Path(file),
+            contents,
+            _needed(values, "image"),
+            groups=[Group(n, v, Path(f)) for n, v, f in zip(groups[::3], groups[1::3], groups[2::3], strict=True)],
+        )
+        return port.location
+
+    def made_from(self, file: str) -> TclValue:
+        """SHA-256 of the Portfile that an archive was made from, and whether that build was traced."""
+        control = archive.read_control(Path(file))
+        return [hashlib.sha256(control.get("+PORTFILE", b"")).hexdigest(), "+TRACE" in control]
+
+    def portfile(self, action: str, name: str, specifier: str = "") -> TclValue:
+        """Directory of the Portfile that was kept of an installed port, its version, variants and whether it is active.
+
+        Of the active one for ``deactivate``. Empty where not just one version is meant, or no Portfile was kept.
+        """
+        with self._read() as registry:
+            ports = registry.ports(name) if registry else []
+        meant = [port for port in ports if specifier in ("", port.version, port.specifier)]
+        chosen = [port for port in meant if port.active] if action == "deactivate" else meant
+        if len(chosen) != 1 or not chosen[0].portfile or not self.images.kept_portfile(chosen[0]).is_file():
+            return []
+        port = chosen[0]
+        return [str(self.images.kept_portfile(port).parent), port.name, port.specifier, port.variants, port.active]
+
     def _checked_destroot(self, values: dict[str, str]) -> Path:
         destroot = Path(_needed(values, "destroot"))
         if not destroot.is_dir():
@@ -279,6 +342,7 @@ def _described(values: dict[str, str]) -> tuple[NewPort, archive.Metadata]:
         homepage=values.get("homepage", ""),
         portfile=text,
         state=values.get("state", "").encode(),
+        trace=values.get("trace", "").encode(),
         extra={"source_date_epoch": values.get("source_date_epoch", "")},
     )
     return new, metadata

@@ -13,13 +13,14 @@ from porttrace.findings import Finding, FindingKind, Program, fix_line, merge
 from porttrace.identity import Identity, privileged
 from porttrace.policy import Decision, Ownership, Policy
 from porttrace.tclbridge import tcllist
-from porttrace.tclbridge.inport import hidden_below, judge
+from porttrace.tclbridge.inport import Answer, hidden_below, judge
 
 if TYPE_CHECKING:
     from porttrace.defaults import Allowance
     from porttrace.registry import Registry
     from porttrace.session import Session, Trace
     from porttrace.tclbridge.client import Client, Edit
+    from porttrace.usage import PhaseUsage
 
 __all__ = ["Backend"]
 
@@ -241,7 +242,47 @@ class Backend:
         if answer.decision is not None and answer.finding is not None:
             found = self._finding(trace, answer.finding, answer.decision, answer.real)
             client.own = merge([client.own, [found]])
+        self._note_use(client, access, answer)
         return answer.verdict, answer.physical
+
+    @staticmethod
+    def _note_use(client: Client, access: str, answer: Answer) -> None:
+        """What the port process itself used counts like what its children used."""
+        decision = answer.decision
+        if decision is None:
+            return
+        if decision.rule is not None:
+            client.rules_used.add((decision.rule.path, decision.rule.origin))
+        if (
+            answer.verdict == "ok"
+            and decision.port
+            and decision.action is Action.ALLOW
+            and os.path.lexists(answer.real)
+        ):
+            client.use(decision.port, os.fsdecode(answer.real), "stat" if access == "lstat" else access)
+
+    def usage(self, client: Client) -> PhaseUsage:
+        """What the phase that has just ended used, was refused, and which of its allowances decided something."""
+        from porttrace.usage import PhaseUsage
+
+        found = client.findings()
+        undeclared: dict[str, list[str]] = {}
+        for finding in found:
+            if finding.kind is FindingKind.UNDECLARED and finding.fix:
+                paths = undeclared.setdefault(finding.fix, [])
+                if finding.path not in paths:
+                    paths.append(finding.path)
+        allowances: list[tuple[str, str, str, bool]] = []
+        for allowance in self._allowances(client):
+            hit = any((rule.path, rule.origin) in client.rules_used for rule in allowance.rules())
+            allowances.append((allowance.kind, os.fsdecode(allowance.path), allowance.origin, hit))
+        return PhaseUsage(
+            {port: {path: sorted(accesses) for path, accesses in paths.items()} for port, paths in client.used.items()},
+            undeclared,
+            sorted({finding.path for finding in found if finding.kind is FindingKind.UNOWNED}),
+            allowances,
+            not client.lost and all(finding.kind is not FindingKind.UNTRACED for finding in found),
+        )
 
     def hidden_below(self, client: Client, path: bytes) -> bytes | None:
         """What of the tree at `path` the policy hides, the first of it; None where there is nothing."""

@@ -11,7 +11,7 @@ from porttrace.tclbridge.tcllist import TclValue
 if TYPE_CHECKING:
     from porttrace.filemap import Filemap
     from porttrace.findings import Finding
-    from porttrace.session import Trace
+    from porttrace.session import Trace, Used
     from porttrace.tclbridge.commands import Core
 
 __all__ = ["CONTEXT_KEYS", "Client", "Edit", "TclError"]
@@ -84,6 +84,9 @@ class Client:
     past: list[Finding] = field(default_factory=list)
     own: list[Finding] = field(default_factory=list)
     base: Filemap | None = None
+    used: Used = field(default_factory=dict)
+    rules_used: set[tuple[bytes, str]] = field(default_factory=set)
+    lost: int = 0
 
     # --- text and bytes ---
 
@@ -142,6 +145,7 @@ class Client:
         if not os.path.isdir(self.encode(workpath)):  # noqa: PTH112 - bytes
             raise TclError(f'workpath "{workpath}" is not a directory', "PORTTRACE", "USAGE")
         self.past, self.own, self.fence = [], [], False
+        self.used, self.rules_used, self.lost = {}, set(), 0
         self.workpath, self.dirty = workpath, True
         try:
             self.refresh()
@@ -174,7 +178,17 @@ class Client:
         """End the trace. What it found stays. Nothing to do where none is running."""
         trace, self.trace, self.workpath, self.fence, self.deps = self.trace, None, "", False, []
         if trace is not None:
-            self.past.extend(trace.stop().findings)
+            result = trace.stop()
+            self.past.extend(result.findings)
+            self.lost += result.lost
+            self.rules_used |= result.rules_used
+            for port, paths in result.used.items():
+                for path, accesses in paths.items():
+                    self.use(port, path, *accesses)
+
+    def use(self, port: str, path: str, *accesses: str) -> None:
+        """Remember that a file of a port was used."""
+        self.used.setdefault(port, {}).setdefault(path, set()).update(accesses)
 
     def abandon(self) -> None:
         """End the trace without caring what it found."""

@@ -234,6 +234,14 @@ def _trace_check_violations(client: Client, words: list[str]) -> TclValue:
     return client.messages(verbose="-verbose" in words, color="-color" in words)
 
 
+@command("usage", 0, 0, "")
+def _usage(client: Client, words: list[str]) -> TclValue:
+    """What the phase that has just ended used of which ports, as JSON; see porttrace.usage.PhaseUsage."""
+    import json
+
+    return json.dumps(client.core.backend.usage(client).to_json())
+
+
 @command("violations", 0, 1, "?-json?")
 def _violations(client: Client, words: list[str]) -> TclValue:
     """The findings of the running trace, or of the last: a list of dicts, or JSON."""

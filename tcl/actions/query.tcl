@@ -72,7 +72,23 @@ proc port::action::info {ports} {
 }
 
 proc port::action::deps {ports} {
+	if {[port::opt trace] eq "1"} {
+		return [port::each_info deps $ports {port::show_usage $info}]
+	}
 	return [port::each_info deps $ports {portquery::action_deps $info [expr {[::host::ui_level] >= 2}]}]
+}
+
+# port -t deps: what the Portfile declares against what the last traced build used.
+proc port::show_usage {info} {
+	set declared {}
+	foreach type {depends_fetch depends_extract depends_patch depends_build depends_lib depends_run depends_test} {
+		foreach spec [portquery::value $info $type] {
+			lappend declared $type $spec
+		}
+	}
+	set lines [::host::usage_show [dict get $info name] $declared [split [::host::setting binpath] :]]
+	portquery::out [join $lines \n]
+	return 0
 }
 
 proc port::action::list {ports} {
@@ -116,9 +132,64 @@ proc port::each_installed {action ports command} {
 				append specifier $sign$name
 			}
 		}
-		::host::$command [dict get $port name] $specifier [expr {[port::opt force] eq "1"}]
+		set worker [port::worker_with_blocks $action [dict get $port name] $specifier]
+		if {$worker eq ""} {
+			::host::$command [dict get $port name] $specifier [expr {[port::opt force] eq "1"}]
+			continue
+		}
+		set build [file dirname [port::worker_option $worker workpath]]
+		try {
+			set targets $action
+			if {$action eq "uninstall" && [port::worker_eval $worker {set ::ports_is_active}]
+					&& ([port::opt force] eq "1" || ![llength [::host::registry_dependents [dict get $port name]]])} {
+				set targets {deactivate uninstall}
+			}
+			foreach target $targets {
+				if {[port::worker_eval $worker [list eval_targets $target]]} {
+					return 1
+				}
+			}
+		} finally {
+			port::close_port $worker
+			file delete -force -- $build
+		}
 	}
 	return 0
+}
+
+# The Portfile of an installed port, as it was kept, in a worker, where it has something to do before or after ACTION;
+# "" where it has not.
+proc port::worker_with_blocks {action name specifier} {
+	lassign [::host::image_portfile $action $name $specifier] portdir name specifier variants active
+	if {$portdir eq "" || ($action eq "deactivate" && !$active)} {
+		return ""
+	}
+	set channel [open [file join $portdir Portfile] r]
+	fconfigure $channel -encoding utf-8
+	set text [read $channel]
+	close $channel
+	if {![regexp {deactivate|uninstall|PortGroup} $text]} {
+		return ""
+	}
+	set signs {}
+	foreach {- sign variant} [regexp -all -inline {([+-])(\w+)} $variants] {
+		lappend signs $variant $sign
+	}
+	if {[catch {port::open_port $portdir $name $signs {}} worker]} {
+		ui_warn "What the Portfile of $name does when it is ${action}d cannot be done: $worker"
+		return ""
+	}
+	set blocks 0
+	foreach target [expr {$action eq "uninstall" && $active ? {deactivate uninstall} : $action}] {
+		incr blocks [port::worker_eval $worker [list portutil::has_blocks $target]]
+	}
+	if {!$blocks} {
+		port::close_port $worker
+		return ""
+	}
+	port::worker_eval $worker [list set ::ports_specifier $specifier]
+	port::worker_eval $worker [list set ::ports_is_active $active]
+	return $worker
 }
 
 proc port::action::deactivate {ports} {

@@ -127,7 +127,7 @@ proc portutil::trace_begin {target} {
 	porttrace::setdeps $names
 }
 
-proc portutil::trace_end {} {
+proc portutil::trace_end {target} {
 	variable tracing
 	try {
 		porttrace::trace_check_violations
@@ -135,6 +135,36 @@ proc portutil::trace_end {} {
 		set tracing 0
 		porttrace::trace_stop
 	}
+	portutil::note_usage $target
+}
+
+# Keep what a phase used of other ports, for the end of the build, the archive and `port deps`.
+proc portutil::note_usage {target} {
+	global subport
+	set build [lindex [portutil::state_values build] 0]
+	if {$build eq "" || $target in {archive deactivate}} {
+		return
+	}
+	set fresh [expr {![llength [portutil::state_values target]]}]
+	usage_note $subport [portinstall::specifier] $build $fresh $target [porttrace::call usage]
+}
+
+# Type and spec of each declared dependency, by turns.
+proc portutil::declared {} {
+	variable dependency_types
+	set words {}
+	foreach type $dependency_types {
+		foreach spec [portutil::dependencies [list $type]] {
+			lappend words $type $spec
+		}
+	}
+	return $words
+}
+
+# At the end of an installation: what the whole build tells about the dependencies.
+proc portutil::report_usage {} {
+	global subport env
+	usage_report $subport [lindex [portutil::state_values build] 0] [portutil::declared] [split $env(PATH) :]
 }
 
 # The words before a command line that put it behind the fence, or at least give up root's ids.

@@ -45,7 +45,7 @@ proc portutil::types_for_target {target} {
 # What a traced target may see. Installing and activating work on a finished image: what was needed to build it
 # need not be there.
 proc portutil::types_to_trace {target} {
-	if {$target in {install activate}} {
+	if {$target in {install activate deactivate}} {
 		return {depends_lib depends_run}
 	}
 	return [portutil::types_for_target $target]
@@ -105,14 +105,11 @@ proc portutil::satisfying_file {spec} {
 	return ""
 }
 
-# The port that a dependency means now: "" where a file outside the prefix satisfies it.
+# The port that a dependency means now: the named one where it is active, else the one to which the file belongs that
+# satisfies bin:, lib: or path:; "" where that file is no port's.
 proc portutil::port_of {spec} {
-	global prefix
-	set file [portutil::satisfying_file $spec]
-	if {$file ne "" && ![string match [string trimright $prefix /]/* $file]} {
-		return ""
-	}
-	return [lindex [split $spec :] end]
+	global env
+	return [registry_provider $spec [split $env(PATH) :]]
 }
 
 # Names of the ports that a traced target may see, their own dependencies included.
@@ -123,6 +120,10 @@ proc portutil::traced_ports {target} {
 		if {$name ne "" && $name ni $names} {
 			lappend names $name
 		}
+	}
+	if {$target in {activate deactivate}} {
+		# what a port does with its own files when they come and go
+		lappend names $::subport
 	}
 	return [lsort [registry_closure $names]]
 }

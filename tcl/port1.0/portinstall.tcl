@@ -1,6 +1,9 @@
 # portinstall.tcl: the destroot becomes an image and an entry of the registry. Nothing in the prefix changes yet.
 
-namespace eval portinstall {}
+namespace eval portinstall {
+	# The archive from which this port is installed; empty: it is built.
+	variable archive ""
+}
 
 set org.macports.install [target_new org.macports.install portinstall::install_main]
 target_provides ${org.macports.install} install
@@ -17,8 +20,45 @@ proc portinstall::install_start {args} {
 }
 
 proc portinstall::install_main {args} {
-	ui_debug "Image: [image_install [portinstall::description]]"
+	variable archive
+	if {$archive ne ""} {
+		ui_debug "Image: [image_install_archive [portinstall::description] $archive]"
+	} else {
+		ui_debug "Image: [image_install [portinstall::description]]"
+	}
 	return 0
+}
+
+# Decides whether an installation takes an archive: -b always, -s never; else where one was made from this very
+# Portfile, and in trace mode by a traced build.
+proc portinstall::choose_archive {target} {
+	global subport portpath
+	variable archive ""
+	if {$target ni {install activate} || [tbool ports_source_only] \
+			|| [registry_is_installed $subport [option version] [option revision] [option portvariants]]} {
+		return
+	}
+	set file [file join [option archive.fulldestpath] [portinstall::image]]
+	if {![file isfile $file]} {
+		if {[tbool ports_binary_only]} {
+			return -code error "there is no archive of $subport @[portinstall::specifier] ($file):\
+				make one with \"port archive $subport\", or leave -b out"
+		}
+		return
+	}
+	lassign [archive_made_from $file] checksum traced
+	set same [expr {$checksum eq [hash_file sha256 [file join $portpath Portfile]]}]
+	if {[tbool ports_binary_only]} {
+		if {!$same} {
+			ui_notice "The archive of $subport was made from another Portfile than the one in $portpath"
+		}
+	} elseif {!$same || ([tbool ports_trace] && !$traced)} {
+		ui_info "The archive $file is not used: [expr {$same ? "its build was not traced" : "it was made from another Portfile"}]"
+		return
+	}
+	ui_info "Installing $subport from the archive $file"
+	set archive $file
+	return
 }
 
 # version_revision+variants
@@ -149,6 +189,7 @@ proc portinstall::description {} {
 		long_description [portinstall::text long_description] \
 		homepage [portinstall::text homepage] \
 		state [portinstall::state] \
+		trace [usage_archive $subport [lindex [portutil::state_values build] 0]] \
 		also $also \
 		violate_mtree [expr {[tbool destroot.violate_mtree] ? "yes" : "no"}]]
 }

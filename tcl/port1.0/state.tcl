@@ -55,6 +55,8 @@ proc portutil::open_state {} {
 	}
 	if {![llength $known]} {
 		portutil::state_add version 2
+		# A name for this build, by which the record of what it used is told from that of another.
+		portutil::state_add build [pid]-[clock microseconds]
 		portutil::state_add checksum $checksum
 		foreach {name sign} [option portvariations] {
 			portutil::state_add variant $sign$name

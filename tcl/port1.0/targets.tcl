@@ -171,6 +171,14 @@ proc portutil::item_named {target} {
 	return -code error "unknown target: $target"
 }
 
+# Whether a Portfile or PortGroup has said something of a target.
+proc portutil::has_blocks {target} {
+	variable items
+	set item [dict get $items [portutil::item_named $target]]
+	return [expr {[llength [dict get $item pre]] || [llength [dict get $item post]]
+		|| [string match ::portutil::body* [dict get $item procedure]]}]
+}
+
 # Runs a target and those that it requires. Returns 0, or 1 after the message of the one that failed.
 proc eval_targets {target} {
 	global subport
@@ -184,6 +192,13 @@ proc eval_targets {target} {
 			&& [registry_is_installed $subport [option version] [option revision] [option portvariants]]} {
 		# An image of exactly this port is there: nothing has to be built.
 		set todo [expr {$target eq "install" ? {} : [list $wanted]}]
+	}
+	if {$target in {install activate} && $::portinstall::archive ne ""} {
+		# The archive stands for everything up to the destroot.
+		set todo [list [portutil::item_named install]]
+		if {$target eq "activate"} {
+			lappend todo $wanted
+		}
 	}
 	set result 0
 	foreach item $todo {
@@ -292,7 +307,7 @@ proc portutil::run_procedures {item target} {
 	} message details]
 	cd [expr {[file isdirectory $portdbpath] ? $portdbpath : "/"}]
 	if {$tracing} {
-		if {[catch {portutil::trace_end} trace_message trace_details] && !$failed} {
+		if {[catch {portutil::trace_end $target} trace_message trace_details] && !$failed} {
 			set failed 1
 			set message $trace_message
 			set details $trace_details
