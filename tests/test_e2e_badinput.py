@@ -27,7 +27,7 @@ homepage            https://porttrace.invalid/bad
 
 
 def state(prefix: Prefix) -> dict[str, str]:
-    """What must not change: every file of the prefix but build directories, logs, what builds used, and locks, with its content."""
+    """What must not change: every file of the prefix with its content, but what builds leave, and locks."""
     found = {}
     for path in sorted(prefix.path.rglob("*")):
         name = str(path.relative_to(prefix.path))
