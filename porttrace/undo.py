@@ -14,7 +14,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,10 @@ from typing import Any, Final, Self
 from porttrace.errors import PorttraceError
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class NotTakenBackError(PorttraceError):
+    """A change failed, and a part of it could not be taken back; the journal is kept."""
 
 
 class Undo:
@@ -88,14 +92,27 @@ class Undo:
         self.commit()
         failed = []
         try:
-            failed = _run(self._after) if kind is None else _run(reversed(self._steps), lambda: self._write(["done"]))
+            if kind is None:
+                _run(self._after)
+            else:
+                failed = _run(reversed(self._steps), lambda number: self._write(["done", number]))
             os.close(self._file)
-            self.journal.unlink(missing_ok=True)
+            if not failed:
+                self.journal.unlink(missing_ok=True)
         finally:
             if self._signals is not None:
                 self._signals.deliver()
-        if failed and error is not None:
-            error.add_note("could not be taken back: " + "; ".join(failed))
+        if failed:
+            raise NotTakenBackError(
+                f"{_sentence(error)}; and not all of it could be taken back: {'; '.join(failed)}. {self.journal} says"
+                " what is left: the next port command that changes the prefix tries again"
+            ) from error
+
+
+def _sentence(error: BaseException | None) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return str(error) or type(error).__name__
 
 
 class _Later:
@@ -116,17 +133,26 @@ class _Later:
             signal.raise_signal(number)
 
 
-def _run(steps: Iterable[list[object]], done: Callable[[], object] = lambda: None) -> list[str]:
-    """Do the steps, all of them whatever fails, and say ``done`` after each; returns what failed."""
+def _run(
+    steps: Iterable[list[object]], done: Callable[[int], object] = lambda number: None, skip: Container[int] = ()
+) -> list[str]:
+    """Do the steps but those in ``skip``, whatever fails; ``done`` gets the number of each that succeeded.
+
+    After a failure no tree is removed: it may hold the file that could not be put back. Returns what failed.
+    """
     failed = []
-    for name, *arguments in steps:
+    for number, (name, *arguments) in enumerate(steps):
+        if number in skip or (failed and name == "rmtree"):
+            continue
         try:
             _STEPS[str(name)](*arguments)
         except FileNotFoundError:
             pass  # it was announced and not done any more
         except (OSError, TypeError, KeyError) as error:
-            failed.append(f"{name} {arguments[:1]}: {error}")
-        done()
+            reason = error.strerror if isinstance(error, OSError) else error
+            failed.append(f"{name} {' '.join(map(str, arguments[:2]))}: {reason}")
+            continue
+        done(number)
     return failed
 
 
@@ -206,17 +232,17 @@ def recover(journal: Path, is_final: Callable[[dict[str, object]], bool]) -> boo
     expect: dict[str, object] | None = None
     back: list[list[object]] = []
     after: list[list[object]] = []
-    done = 0
+    done: set[int] = set()
     try:
         for line in lines:
             kind, *rest = json.loads(line)
             if kind == "expect":
                 expect = rest[0]
             elif kind == "done":
-                done += 1
+                done.add(int(rest[0]))
             else:
                 (back if kind == "back" else after).append(rest)
-    except ValueError as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise PorttraceError(f"the journal {journal} is damaged; look at it, repair by hand and remove it") from error
     if expect is not None:
         if is_final(expect):
@@ -224,9 +250,12 @@ def recover(journal: Path, is_final: Callable[[dict[str, object]], bool]) -> boo
         else:
             # Steps that were taken back already must not be repeated: what is there now is what was there at first.
             with journal.open("ab", buffering=0) as file:
-                failed = _run(list(reversed(back))[done:], lambda: file.write(b'["done"]\n'))
+                failed = _run(reversed(back), lambda number: file.write(b'["done", %d]\n' % number), done)
         if failed:
-            raise PorttraceError(f"what {journal} says could not be taken back: {'; '.join(failed)}")
+            raise PorttraceError(
+                f"a change of the prefix that failed earlier is still not taken back ({journal}): {'; '.join(failed)};"
+                " see to that and run port again"
+            )
     journal.unlink()
     return True
 

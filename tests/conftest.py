@@ -142,6 +142,11 @@ class Prefix:
         return found[0]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """An installed MacPorts to try things in."""
+    parser.addoption("--macports-prefix", default="", help="prefix of a MacPorts in which Portfiles are tried")
+
+
 @pytest.fixture
 def open_tmp() -> Iterator[Path]:
     """A directory of mode 0755 below /tmp: the build user can reach it, unlike pytest's tmp_path."""

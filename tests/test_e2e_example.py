@@ -50,7 +50,9 @@ def test_the_example_builds(prefix: Prefix, site: Path) -> None:
         "colour = green",
     ]
     assert (site / "cache/entry").read_text() == "used\n"
-    assert re.search(rf"may also read {re.escape(str(site))}/include \(.*line {line}\b", result.text), result.text
+    assert re.search(rf"may also read {re.escape(str(site))}/include, from line {line} of the Portfile", result.text), (
+        result.text
+    )
 
 
 def test_without_its_allowances_it_sees_nothing(prefix: Prefix, site: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from porttrace import undo
 from porttrace.archive import Metadata
 from porttrace.errors import PorttraceError
 from porttrace.images import Group, ImageError, Images, image_name
@@ -519,3 +520,39 @@ def test_names_of_images() -> None:
     assert len(long) <= 245 and long.startswith("foo-1.0_2+") and long.endswith(".any_any.noarch.tbz2")
     with pytest.raises(ImageError, match="too long"):
         image_name("f" * 250, "1_0", "any", ["noarch"], "tbz2")
+
+
+def test_what_cannot_be_taken_back_is_told_kept_and_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.install("foo", FOO)
+    site.images.activate("foo")
+    before = site.snapshot()
+    journal = site.portdbpath / "registry/.porttrace-journal"
+    stuck = site.prefix / "bin/foo"
+    text = stuck.read_bytes()
+
+    def refuse(self: Registry, port: Port) -> None:
+        raise OSError(28, "No space left on device")
+
+    back = undo._STEPS["rename"]
+
+    def sticking(source: str, target: str) -> None:
+        if target == str(stuck):
+            raise PermissionError(1, "Operation not permitted", target)
+        back(source, target)
+
+    monkeypatch.setattr(Registry, "deactivate", refuse)
+    monkeypatch.setitem(undo._STEPS, "rename", sticking)
+    with pytest.raises(PorttraceError) as told:
+        site.images.deactivate("foo")
+    assert "\n" not in str(told.value) and "the prefix is as it was" not in str(told.value)
+    for part in ("No space left on device", "could be taken back", str(stuck), str(journal)):
+        assert part in str(told.value)
+    assert journal.exists() and not stuck.exists()
+    # as long as it cannot be put in order nothing else is changed, and the file is not lost
+    with pytest.raises(PorttraceError, match=f"still not taken back.*{stuck}"):
+        site.images.deactivate("foo")
+    monkeypatch.undo()
+    site.images.recover()
+    assert not journal.exists()
+    assert stuck.read_bytes() == text
+    assert site.snapshot() == before

@@ -140,8 +140,7 @@ proc port::each_installed {action ports command} {
 		set build [file dirname [port::worker_option $worker workpath]]
 		try {
 			set targets $action
-			if {$action eq "uninstall" && [port::worker_eval $worker {set ::ports_is_active}]
-					&& ([port::opt force] eq "1" || ![llength [::host::registry_dependents [dict get $port name]]])} {
+			if {$action eq "uninstall" && [port::worker_eval $worker {set ::ports_is_active}]} {
 				set targets {deactivate uninstall}
 			}
 			foreach target $targets {
@@ -170,6 +169,16 @@ proc port::worker_with_blocks {action name specifier} {
 	close $channel
 	if {![regexp {deactivate|uninstall|PortGroup} $text]} {
 		return ""
+	}
+	if {[port::opt force] ne "1"} {
+		set others [lmap entry [::host::registry_dependents $name] {
+			if {$action eq "deactivate" && ![dict get $entry active]} continue
+			dict get $entry name
+		}]
+		if {[llength $others] && ($active || [llength [::host::registry_installed $name]] == 1)} {
+			# It will be refused, with their names: nothing may have happened by then.
+			return ""
+		}
 	}
 	set signs {}
 	foreach {- sign variant} [regexp -all -inline {([+-])(\w+)} $variants] {

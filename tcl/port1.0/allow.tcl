@@ -40,13 +40,26 @@ proc portutil::check_allowances {option action {value ""}} {
 		if {[file pathtype $path] ne "absolute" || ($target ne "" && [file pathtype $target] ne "absolute")} {
 			return -code error "$option: \"$word\" is not an absolute path"
 		}
-		if {[string trim $path /] eq ""} {
+		if {[portutil::is_root $path]} {
 			return -code error "$option: \"/\" would switch trace mode off: name the directories that are needed"
 		}
 		if {$target ne "" && [string match *hide $option]} {
 			return -code error "$option: \"$word\": only trace.read and trace.write take PATH=>TARGET"
 		}
 	}
+}
+
+# Whether a path means the root directory, however it is written.
+proc portutil::is_root {path} {
+	set depth 0
+	foreach part [split $path /] {
+		switch -exact -- $part {
+			"" - . {}
+			.. { set depth [expr {max(0, $depth - 1)}] }
+			default { incr depth }
+		}
+	}
+	return [expr {$depth == 0}]
 }
 
 foreach portutil::kind {read write hide} {
@@ -105,9 +118,11 @@ proc portutil::trace_begin {target} {
 	set rows [portutil::allowances $target]
 	foreach row $rows {
 		lassign $row kind path origin scope redirected
-		set may [dict get {read "may also read $path" write "may also read and write $path" hide "must not see $path"
-			redirect "finds $redirected in the place of $path"} $kind]
-		ui_info "$target [subst -nocommands -nobackslashes $may] ($origin)"
+		set may [dict get [list read "may also read $path" write "may also read and write $path" \
+			hide "must not see $path" redirect "finds $redirected in the place of $path"] $kind]
+		set where [expr {[regexp {^(\S+), line (\d+) of (.*)$} $origin -> option line file]
+			? "from line $line of [expr {[file tail $file] eq "Portfile" ? "the Portfile" : $file}] ($option)" : "from $origin"}]
+		ui_info "$target $may, $where"
 	}
 	set registry [file join $portdbpath registry registry.db]
 	set cache ""
