@@ -3,7 +3,7 @@
 BIN := .venv/bin
 PYTHON ?=
 
-.PHONY: setup demo test lint distfiles clean
+.PHONY: setup demo test lint macos distfiles clean
 
 setup:
 	@PYTHON='$(PYTHON)' ./scripts/setup
@@ -19,6 +19,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy scripts/*.py
+
+macos: setup   # cross-compile the macOS library: build/macos/libtracelib.dylib
+	$(BIN)/python scripts/macos_library.py
 
 distfiles: setup   # make the tree's own tarballs again from their sources
 	$(BIN)/python scripts/distfiles.py

@@ -33,4 +33,8 @@ static inline void pt_after_root(const struct pt_at *first, const struct pt_at *
 	pt_cwd_forget();
 }
 
+#ifdef __APPLE__
+#include "interpose.inc"
+#else
 #include "calls.inc"
+#endif

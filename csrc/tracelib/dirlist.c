@@ -49,28 +49,6 @@ PT_EXPORT int PT_WRAP(closedir)(DIR *d)
 	return PT_REAL(real_t, closedir)(d);
 }
 
-/* May the program see this entry? */
-static bool shown(int fd, const char *name, unsigned char type)
-{
-	struct pt_info info;
-	if ((name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) || pt_fd_dir(fd, &info, NULL) != 0)
-		return true;
-	size_t len = strlen(name);
-	struct pt_verdict v = info.uniform[PT_READ] ? info.all[PT_READ] :
-		pt_decide_child(pt.image, info.cursor[PT_READ], info.hash, name, len);
-	if (v.action != PT_DENY)
-		return true;
-	if (!(v.flags & (PT_V_ASKED | PT_V_BELOW))) {
-		pt_rule_used(v.rule);
-		return false;
-	}
-	if (type == DT_UNKNOWN) {
-		struct stat st;
-		return sys_fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
-	}
-	return type == DT_DIR;
-}
-
 PT_EXPORT struct dirent *PT_WRAP(readdir)(DIR *d)
 {
 	typedef struct dirent *real_t(DIR *);
@@ -79,7 +57,7 @@ PT_EXPORT struct dirent *PT_WRAP(readdir)(DIR *d)
 	if (likely(!e || !pt_fd_filtered(dirfd(d))))
 		return e;
 	int kept = errno;
-	while (e && !shown(dirfd(d), e->d_name, e->d_type)) {
+	while (e && !pt_shown(dirfd(d), e->d_name, e->d_type)) {
 		errno = kept;
 		e = real(d);
 	}
@@ -94,7 +72,7 @@ PT_EXPORT int PT_WRAP(readdir_r)(DIR *restrict d, struct dirent *restrict entry,
 	int r;
 	do
 		r = real(d, entry, result);
-	while (r == 0 && *result && pt_fd_filtered(dirfd(d)) && !shown(dirfd(d), entry->d_name, entry->d_type));
+	while (r == 0 && *result && pt_fd_filtered(dirfd(d)) && !pt_shown(dirfd(d), entry->d_name, entry->d_type));
 	return r;
 }
 PT_ALIASES_readdir_r
@@ -111,7 +89,7 @@ ssize_t pt_filter_entries(int fd, char *buf, ssize_t n)
 		size_t size = e->d_reclen;
 		if (!size)
 			break;
-		if (shown(fd, e->d_name, e->d_type)) {
+		if (pt_shown(fd, e->d_name, e->d_type)) {
 			memmove(buf + out, e, size);
 			out += (ssize_t)size;
 		}

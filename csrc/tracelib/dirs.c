@@ -6,6 +6,8 @@
  * finds a slot busy leaves it alone, a reader that is overtaken calls it a
  * miss. So nothing waits, whatever a fork or a signal handler interrupts.
  */
+#include <dirent.h>
+
 #include "trace.h"
 
 #define MAX_LINKS 40
@@ -413,4 +415,26 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real)
 	}
 	pt_slab_give(s);
 	return error;
+}
+
+/* May the program see this entry? */
+bool pt_shown(int fd, const char *name, unsigned char type)
+{
+	struct pt_info info;
+	if ((name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) || pt_fd_dir(fd, &info, NULL) != 0)
+		return true;
+	size_t len = strlen(name);
+	struct pt_verdict v = info.uniform[PT_READ] ? info.all[PT_READ] :
+		pt_decide_child(pt.image, info.cursor[PT_READ], info.hash, name, len);
+	if (v.action != PT_DENY)
+		return true;
+	if (!(v.flags & (PT_V_ASKED | PT_V_BELOW))) {
+		pt_rule_used(v.rule);
+		return false;
+	}
+	if (type == DT_UNKNOWN) {
+		struct stat st;
+		return sys_fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+	}
+	return type == DT_DIR;
 }

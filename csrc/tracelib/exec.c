@@ -4,7 +4,9 @@
  */
 #include "exec.h"
 
+#ifndef __APPLE__
 extern char **environ;
+#endif
 
 void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int error)
 {
@@ -24,13 +26,26 @@ static void tell_untraced(uint16_t op, struct pt_at *at, pid_t pid, const char *
 }
 
 /* What the library cannot enter goes to the supervisor; where there is none it is told, never silent. */
-static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, const struct pt_program *program)
+static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, struct pt_program *program)
 {
 	const char *file = at->path == at->slab->physical ? at->path : at->real;
+#ifdef __APPLE__
+	if (program->shielded) {
+		char *copy = x->slab->extra + sizeof x->slab->extra / 2;
+		if (pt_sip_copy(file, strlen(file), copy, sizeof x->slab->extra / 2)) {
+			x->script = x->path;
+			x->path = copy;
+			return;
+		}
+		x->through = false;
+		program->untraced = "protected by the system";
+		x->foreign = true;
+	}
+#endif
 	if (!program->untraced && !pt_makes_own_calls(file, at->real, at->real_len))
 		return;
 	x->supervise = pt_has_supervisor();
-	x->foreign = program->foreign;
+	x->foreign = x->foreign || program->foreign;
 	if (!x->supervise && program->untraced)
 		tell_untraced(op, at, x->pid, program->untraced);
 }
@@ -45,7 +60,14 @@ static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt
 		int error = pt_judge(op, &at);
 		program->script = false;
 		if (!error && at.judged) {
+#ifdef __APPLE__
+			if (!depth)
+				memcpy(x->slab->extra, program->words, sizeof program->words);
+#endif
 			pt_inspect(at.path == at.slab->physical ? at.path : at.real, program);
+#ifdef __APPLE__
+			x->through = program->shielded && !depth;
+#endif
 			look_after(op, &at, x, program);
 		}
 		pt_done(op, &at, error);
@@ -63,6 +85,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	x->announced = false;
 	x->supervise = false;
 	x->foreign = false;
+	x->through = false;
 	x->slab = NULL;
 	x->pid = 0;
 	if (!pt_on())
@@ -85,13 +108,14 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 			x->path = x->slab->physical;
 			x->dirfd = at.dirfd;
 		}
+#ifndef __APPLE__
 		if ((flags & AT_EMPTY_PATH) && !*path && dirfd >= 0) { /* a memfd has no path by which it could be looked at */
 			char link[32];
 			pt_fd_link(dirfd, link);
 			pt_inspect(link, &program);
-		} else {
+		} else
+#endif
 			pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
-		}
 		look_after(op, &at, x, &program);
 		if (!program.untraced)
 			error = judge_interpreters(op, &program, x);
@@ -126,10 +150,14 @@ static int replace(uint16_t op, int dirfd, const char *path, char *const *argv, 
 	if (!error && x.supervise && pt_supervise_self())
 		error = EACCES;
 	if (!error) {
+#ifdef __APPLE__
+		error = -sys_execve(x.path, pt_exec_words(&x, x.script, argv), x.envp);
+#else
 		if (dirfd == AT_FDCWD && !flags)
 			error = -sys_execve(x.path, argv, x.envp);
 		else
 			error = -(int)PT_SYS5(SYS_execveat, x.dirfd, x.path, argv, x.envp, flags);
+#endif
 	}
 	pt_exec_failed(op, &x, error);
 	return error;
@@ -146,6 +174,7 @@ PT_EXPORT int PT_WRAP(execve)(const char *path, char *const argv[], char *const 
 	return fail(replace(PT_OP_execve, AT_FDCWD, path, argv, envp, 0));
 }
 
+#ifndef __APPLE__               /* there the others of the family come to execve through the symbol table */
 PT_EXPORT int PT_WRAP(execv)(const char *path, char *const argv[])
 {
 	return fail(replace(PT_OP_execv, AT_FDCWD, path, argv, environ, 0));
@@ -274,3 +303,4 @@ PT_EXPORT int PT_WRAP(execlp)(const char *file, const char *arg, ...)
 {
 	LIST(search(PT_OP_execlp, file, argv, envp), false);
 }
+#endif

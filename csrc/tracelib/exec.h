@@ -9,6 +9,8 @@ struct pt_exec {
 	char *const *envp;
 	bool announced;
 	bool foreign;                  /* its loader would choke on the library */
+	bool through;                  /* macOS: started through the copy of a protected interpreter; its words are in slab->extra */
+	const char *script;            /* macOS: what was asked for, where a copy stands in its place */
 	bool supervise;                /* the library cannot enter: the supervisor answers for it */
 	pid_t pid;
 };
@@ -21,6 +23,17 @@ void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int err
 
 /* fdmeta.c: "/proc/self/fd/N" for a descriptor that is not negative */
 void pt_fd_link(int fd, char link[32]);
+
+#ifdef __APPLE__
+/*
+ * sip.c: a program that the system protects, and that the loader would therefore not let us into, has a copy beside the
+ * session. Path of the copy in `out`; false: there is none.
+ */
+bool pt_sip_protected(const char *path, const struct stat *);
+bool pt_sip_copy(const char *path, size_t len, char *out, size_t size);
+/* The words with which a script is started through a copy of its interpreter. */
+char *const *pt_exec_words(const struct pt_exec *, const char *script, char *const *argv);
+#endif
 
 /* supervise.c */
 void pt_raise_fence(void);

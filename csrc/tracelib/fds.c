@@ -18,6 +18,7 @@ PT_EXPORT int PT_WRAP(dup2)(int old, int fd)
 }
 PT_ALIASES_dup2
 
+#ifndef __APPLE__
 PT_EXPORT int PT_WRAP(dup3)(int old, int fd, int flags)
 {
 	typedef int real_t(int, int, int);
@@ -38,3 +39,4 @@ PT_EXPORT int PT_WRAP(close_range)(unsigned first, unsigned last, int flags)
 	pt_fd_forget_range(first, last < PT_FDS ? last : PT_FDS - 1);
 	return PT_REAL(real_t, close_range)(first, last, flags);
 }
+#endif

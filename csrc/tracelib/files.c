@@ -1,6 +1,12 @@
 /* open, stat and access: the calls that come by the thousand. */
 #include "headers.h"
 
+static inline int fail(int error)
+{
+	errno = error;
+	return -1;
+}
+
 /* ---- open ---- */
 
 /* What flags of open mean for the policy. */
@@ -8,7 +14,7 @@ static void intend(struct pt_at *at, int flags)
 {
 	int mode = flags & O_ACCMODE;
 	at->access = PT_ACC_READ;
-	at->flags = flags & O_NOFOLLOW ? 0 : PT_FOLLOW;
+	at->flags = flags & (O_NOFOLLOW | O_SYMLINK) ? 0 : PT_FOLLOW;
 	if (flags & O_PATH) {
 		at->access = PT_ACC_STAT;
 		return;
@@ -22,7 +28,7 @@ static void intend(struct pt_at *at, int flags)
 		} else if (mode == O_RDONLY && !(flags & O_TRUNC)) {
 			at->flags |= PT_NO_WRITE;
 		}
-	} else if ((flags & O_TMPFILE) == O_TMPFILE) {
+	} else if (PT_IS_TMPFILE(flags)) {
 		at->access = PT_ACC_CREATE;
 	} else if (mode != O_RDONLY || (flags & O_TRUNC)) {
 		at->access = PT_ACC_WRITE;
@@ -40,10 +46,15 @@ static void opened(int fd, int flags, const struct pt_at *at)
 		pt_fd_set(fd, at->real, at->real_len);
 }
 
-static int real_openat(int dirfd, const char *path, int flags, mode_t mode)
+static int real_openat(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
 {
 	typedef int open_t(const char *, int, ...);
 	typedef int openat_t(int, const char *, int, ...);
+#ifdef __APPLE__
+	if (op == PT_OP_open_NOCANCEL || op == PT_OP_openat_NOCANCEL)
+		return PT_REAL(openat_t, openat_NOCANCEL)(dirfd, path, flags, mode);
+#endif
+	(void)op;
 	/* the C library's own function: a cancellation point where the program expects one */
 	if (dirfd == AT_FDCWD)
 		return PT_REAL(open_t, open)(path, flags, mode);
@@ -52,11 +63,11 @@ static int real_openat(int dirfd, const char *path, int flags, mode_t mode)
 
 static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
 {
-	if (!(flags & (O_CREAT | O_PATH | O_TMPFILE)) && (flags & O_ACCMODE) != O_RDWR) {
+	if (!(flags & (O_CREAT | O_PATH | O_TMPFILE | O_SYMLINK)) && (flags & O_ACCMODE) != O_RDWR) {
 		enum pt_map map = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC) ? PT_READ : PT_WRITE;
 		if (likely(pt_quick(dirfd, path, map))) {
 			int kept = errno;
-			int fd = real_openat(dirfd, path, flags | O_NOFOLLOW, mode);
+			int fd = real_openat(op, dirfd, path, flags | O_NOFOLLOW, mode);
 			if (likely(fd >= 0)) {
 				pt_fd_forget(fd);
 				return fd;
@@ -70,7 +81,7 @@ static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t 
 	intend(&at, flags);
 	int error = pt_judge(op, &at), fd = -1;
 	if (!error) {
-		fd = real_openat(at.dirfd, at.path, flags, mode);
+		fd = real_openat(op, at.dirfd, at.path, flags, mode);
 		if (fd >= 0)
 			opened(fd, flags, &at);
 		else
@@ -84,7 +95,7 @@ static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t 
 
 static inline bool has_mode(int flags)
 {
-	return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
+	return (flags & O_CREAT) || PT_IS_TMPFILE(flags);
 }
 
 PT_EXPORT int PT_WRAP(open)(const char *path, int flags, ...)
@@ -93,7 +104,7 @@ PT_EXPORT int PT_WRAP(open)(const char *path, int flags, ...)
 	if (has_mode(flags)) {
 		va_list ap;
 		va_start(ap, flags);
-		mode = va_arg(ap, mode_t);
+		mode = (mode_t)va_arg(ap, int);
 		va_end(ap);
 	}
 	return open_any(PT_OP_open, AT_FDCWD, path, flags, mode);
@@ -106,13 +117,36 @@ PT_EXPORT int PT_WRAP(openat)(int dirfd, const char *path, int flags, ...)
 	if (has_mode(flags)) {
 		va_list ap;
 		va_start(ap, flags);
-		mode = va_arg(ap, mode_t);
+		mode = (mode_t)va_arg(ap, int);
 		va_end(ap);
 	}
 	return open_any(PT_OP_openat, dirfd, path, flags, mode);
 }
 PT_ALIASES_openat
 
+#ifdef __APPLE__               /* the twins that are no cancellation points */
+int PT_WRAP(open_NOCANCEL)(const char *path, int flags, ...);
+PT_EXPORT int PT_WRAP(open_NOCANCEL)(const char *path, int flags, ...)
+{
+	va_list ap;
+	va_start(ap, flags);
+	mode_t mode = has_mode(flags) ? (mode_t)va_arg(ap, int) : 0;
+	va_end(ap);
+	return open_any(PT_OP_open_NOCANCEL, AT_FDCWD, path, flags, mode);
+}
+
+int PT_WRAP(openat_NOCANCEL)(int dirfd, const char *path, int flags, ...);
+PT_EXPORT int PT_WRAP(openat_NOCANCEL)(int dirfd, const char *path, int flags, ...)
+{
+	va_list ap;
+	va_start(ap, flags);
+	mode_t mode = has_mode(flags) ? (mode_t)va_arg(ap, int) : 0;
+	va_end(ap);
+	return open_any(PT_OP_openat_NOCANCEL, dirfd, path, flags, mode);
+}
+#endif
+
+#ifndef __APPLE__              /* there creat is an open, and the stats are made from the table */
 PT_EXPORT int PT_WRAP(creat)(const char *path, mode_t mode)
 {
 	return open_any(PT_OP_creat, AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
@@ -142,12 +176,6 @@ PT_EXPORT int PT_WRAP(__openat_2)(int dirfd, const char *path, int flags)
 PT_ALIASES___openat_2
 
 /* ---- stat ---- */
-
-static inline int fail(int error)
-{
-	errno = error;
-	return -1;
-}
 
 static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, int flags)
 {
@@ -235,6 +263,8 @@ PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict path, int flags, un
 	return r < 0 ? fail(error) : r;
 }
 
+#endif
+
 /* ---- access ---- */
 
 static int access_any(uint16_t op, int dirfd, const char *path, int mode, int flags)
@@ -269,8 +299,10 @@ PT_EXPORT int PT_WRAP(faccessat)(int dirfd, const char *path, int mode, int flag
 	return access_any(PT_OP_faccessat, dirfd, path, mode, flags);
 }
 
+#ifndef __APPLE__
 PT_EXPORT int PT_WRAP(euidaccess)(const char *path, int mode)
 {
 	return access_any(PT_OP_euidaccess, AT_FDCWD, path, mode, AT_EACCESS);
 }
 PT_ALIASES_euidaccess
+#endif

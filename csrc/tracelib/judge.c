@@ -429,11 +429,11 @@ bool pt_runs_own(struct pt_at *at)
 		return false;
 	struct pt_slab *s = at->slab;
 	struct stat st;
-	int fd = sys_open(s->lex, O_PATH | O_CLOEXEC);
+	int fd = sys_open(s->lex, PT_O_NAME | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	ssize_t n = sys_fd_path(fd, s->extra, PT_PATH_CAP - 1);
-	bool file = sys_fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISREG(st.st_mode);
+	bool file = sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 	sys_close(fd);
 	if (!file || n <= 0 || s->extra[0] != '/')
 		return false;
@@ -522,6 +522,39 @@ void pt_done(uint16_t op, struct pt_at *at, int error)
 	}
 	pt_slab_give(at->slab);
 	at->slab = NULL;
+}
+
+/* The loader has opened the program's libraries before us: those in the prefix are told afterwards. */
+void pt_used_library(const char *name)
+{
+	const char *prefix = pt_image_label(pt.image, "prefix");
+	size_t len = prefix ? strlen(prefix) : 0;
+	struct pt_slab *s;
+	if (!len || strncmp(name, prefix, len) != 0 || name[len] != '/' || !(s = pt_slab_take()))
+		return;
+	struct pt_info info;
+	pt_dir_resolve(name, strlen(name), s, &info);
+	if (!info.error && !info.missing) {
+		struct pt_verdict v = pt_decide(pt.image, PT_READ, s->real, info.real_len);
+		if (v.port != PT_NO_PORT && v.action == PT_ALLOW)
+			pt_used(0, PT_ACC_READ, v.port, v.rule, info.hash, s->real, info.real_len);
+	}
+	pt_slab_give(s);
+}
+
+/* Would this path be hidden? Tells nobody. */
+bool pt_hides(int dirfd, const char *path)
+{
+	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT };
+	if (!pt_on() || (pt.flags & PT_IMG_AUDIT) || pt_bad_pointer(path) || !*path || strnlen(path, 4096) >= 4096)
+		return false;
+	at.slab = pt_slab_take();
+	if (!at.slab)
+		return false;
+	int error = locate(&at);
+	bool hides = error ? at.parent.hidden : !readable(&at, decide(&at, PT_READ));
+	pt_slab_give(at.slab);
+	return hides;
 }
 
 void pt_changed(void)

@@ -54,7 +54,7 @@ bool pt_live_ask(enum pt_map map, const char *path, size_t len, struct pt_verdic
 		s->extra[digits] = 0;
 		s->extra[digits + 1] = (char)map;
 		memcpy(s->extra + digits + 2, path, len);
-		ssize_t n = sys_ask(&to, s->extra, digits + 2 + len, answer, sizeof answer);
+		ssize_t n = sys_ask(&to, s->extra, digits + 2 + len, answer, sizeof answer, PT_ASK_TIMEOUT_MS);
 		if (n >= 2) {
 			take(v, answer, (size_t)n);
 			ok = true;

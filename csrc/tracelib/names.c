@@ -69,6 +69,7 @@ PT_EXPORT char *PT_WRAP(getcwd)(char *buf, size_t size)
 	return current(buf, size, real_getcwd);
 }
 
+#ifndef __APPLE__               /* there the rest is made of calls that are exchanged themselves */
 char *__getcwd_chk(char *buf, size_t size, size_t room);
 PT_EXPORT char *PT_WRAP(__getcwd_chk)(char *buf, size_t size, size_t room)
 {
@@ -280,6 +281,8 @@ PT_EXPORT char *PT_WRAP(mkdtemp)(char *template)
 	return TEMPLATE(PT_OP_mkdtemp, char *, NULL, PT_REAL(real_t, mkdtemp)(t)) ? template : NULL;
 }
 
+#endif
+
 /*
  * The loader looks at the return address to know whose RUNPATH counts: the real function is always left by a jump
  * (a sibling call), so that it sees the program's.
@@ -301,13 +304,14 @@ static const char *library(uint16_t op, const char *name)
 PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 {
 	typedef void *real_t(const char *, int);
-	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
+	if (name && name[0] != '@' && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
 		name = library(PT_OP_dlopen, name);
 	if (name)
 		pt_watch_library(name);
 	return PT_REAL(real_t, dlopen)(name, flags);
 }
 
+#ifndef __APPLE__
 PT_EXPORT void *PT_WRAP(dlmopen)(Lmid_t space, const char *name, int flags)
 {
 	typedef void *real_t(Lmid_t, const char *, int);
@@ -326,3 +330,4 @@ PT_EXPORT int PT_WRAP(daemon)(int nochdir, int noclose)
 		pt_cwd_forget();
 	return r;
 }
+#endif

@@ -24,26 +24,11 @@ const char *pt_own_path(void)
 	return m ? m->l_name : NULL;
 }
 
-/* The loader has opened the program's libraries before us: those in the prefix are told afterwards. */
 void pt_used_libraries(void)
 {
-	const char *prefix = pt_image_label(pt.image, "prefix");
-	size_t len = prefix ? strlen(prefix) : 0;
-	if (!len)
-		return;
-	for (const struct link_map *m = _r_debug.r_map; m; m = m->l_next) {
-		struct pt_slab *s;
-		if (!m->l_name || strncmp(m->l_name, prefix, len) != 0 || m->l_name[len] != '/' || !(s = pt_slab_take()))
-			continue;
-		struct pt_info info;
-		pt_dir_resolve(m->l_name, strlen(m->l_name), s, &info);
-		if (!info.error && !info.missing) {
-			struct pt_verdict v = pt_decide(pt.image, PT_READ, s->real, info.real_len);
-			if (v.port != PT_NO_PORT && v.action == PT_ALLOW)
-				pt_used(0, PT_ACC_READ, v.port, v.rule, info.hash, s->real, info.real_len);
-		}
-		pt_slab_give(s);
-	}
+	for (const struct link_map *m = _r_debug.r_map; m; m = m->l_next)
+		if (m->l_name)
+			pt_used_library(m->l_name);
 }
 
 static uint32_t gnu_hash(const char *name)

@@ -17,6 +17,7 @@
 #endif
 
 /* One question to the session's socket (csrc/ask.h): length of the answer, or -errno. No descriptor is kept. */
-ssize_t sys_ask(const struct sockaddr_un *to, const void *question, size_t size, void *answer, size_t room);
+ssize_t sys_ask(const struct sockaddr_un *to, const void *question, size_t size, void *answer, size_t room,
+		int timeout_ms);
 
 #endif

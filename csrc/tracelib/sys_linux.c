@@ -4,15 +4,15 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "../ask.h"
 #include "sys.h"
 
-ssize_t sys_ask(const struct sockaddr_un *to, const void *question, size_t size, void *answer, size_t room)
+ssize_t sys_ask(const struct sockaddr_un *to, const void *question, size_t size, void *answer, size_t room,
+		int timeout_ms)
 {
 	int fd = (int)PT_SYS3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return fd;
-	struct timespec wait = { PT_ASK_TIMEOUT_MS / 1000, PT_ASK_TIMEOUT_MS % 1000 * 1000000 };
+	struct timespec wait = { timeout_ms / 1000, timeout_ms % 1000 * 1000000 };
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	long n = PT_SYS3(SYS_connect, fd, to, sizeof *to);
 	if (n == 0)

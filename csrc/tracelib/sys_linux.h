@@ -86,6 +86,8 @@ static inline pid_t sys_getppid(void)
 	return (pid_t)PT_SYS0(SYS_getppid);
 }
 
+#define PT_O_NAME O_PATH        /* a descriptor for a name, not for what is in the file */
+
 static inline int sys_fstat(int fd, struct stat *st)
 {
 	return sys_fstatat(fd, "", st, AT_EMPTY_PATH);

@@ -55,7 +55,8 @@ pid_t pt_pid(void);                    /* of the process; in a vfork child the p
 
 /* ---- real.c ---- */
 void *pt_next(const char *name);       /* the definition behind ours (as RTLD_NEXT would find), NULL: none */
-void pt_used_libraries(void);
+void pt_used_libraries(void);          /* pt_used_library for each that the loader has opened */
+void pt_used_library(const char *name);
 const char *pt_own_path(void);         /* of this library as the loader knows it */
 /*
  * A wrapper's own name, and the function behind it. On Linux a wrapper has the name of what it stands in front of; on
@@ -125,6 +126,7 @@ void pt_cwd_forget(void);
 /* The name by which the program knows a physical path, in place; its new length. */
 size_t pt_own_name(char *path, size_t len, size_t cap);
 bool pt_fd_filtered(int fd);
+bool pt_shown(int fd, const char *name, unsigned char type); /* may the program see this entry of a directory? */
 void pt_info_of_real(const char *real, size_t len, struct pt_info *);
 
 /* ---- judge.c ---- */
@@ -176,6 +178,7 @@ static inline bool pt_bad_pointer(const char *p)
 {
 	return (uintptr_t)p < 4096 || (intptr_t)p < 0; /* the kernel says EFAULT, we would crash */
 }
+bool pt_hides(int dirfd, const char *path);
 /* A change that makes cached real paths stale: symlink made, directory or link renamed. */
 void pt_changed(void);
 void pt_may_unlink(const struct pt_at *);
@@ -188,6 +191,10 @@ struct pt_program {
 	bool foreign;                  /* its loader would choke on our library */
 	bool script;
 	char interpreter[256];
+#ifdef __APPLE__
+	bool shielded;                 /* the system keeps libraries out of it: a copy can be entered */
+	char words[512];               /* of a script: interpreter and arguments, each with its NUL, and an empty one */
+#endif
 };
 void pt_inspect(const char *path, struct pt_program *);
 

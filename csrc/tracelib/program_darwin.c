@@ -1,0 +1,134 @@
+/*
+ * Programs that the library cannot enter on macOS: of a machine for which it has
+ * no slice (the loader would kill them: a missing inserted library is fatal), or
+ * with a loader that drops DYLD_*: set-user-ID, a __RESTRICT segment, protected by
+ * the system (SIP).
+ */
+#include <libkern/OSByteOrder.h>
+#include <mach-o/fat.h>
+#include <mach-o/loader.h>
+
+#include "exec.h"
+
+#ifndef CPU_SUBTYPE_ARM64E
+#define CPU_SUBTYPE_ARM64E 2
+#endif
+#ifndef SF_RESTRICTED
+#define SF_RESTRICTED 0x00080000
+#endif
+
+static bool below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+	return strncmp(path, dir, n) == 0 && path[n] == '/';
+}
+
+bool pt_sip_protected(const char *path, const struct stat *st)
+{
+	if (st->st_flags & SF_RESTRICTED)
+		return true;
+	return below(path, "/System") || below(path, "/bin") || below(path, "/sbin") || (below(path, "/usr") && !below(path, "/usr/local"));
+}
+
+/* "#!", then words up to the end of the line: the kernel makes an argument of each. */
+static void interpreter(struct pt_program *out, const char *head, size_t n)
+{
+	size_t i = 2, k = 0;
+	bool first = true;
+	while (i < n && head[i] != '\n' && k + 2 < sizeof out->words) {
+		while (i < n && (head[i] == ' ' || head[i] == '\t'))
+			i++;
+		size_t start = k;
+		while (i < n && head[i] && head[i] != ' ' && head[i] != '\t' && head[i] != '\n' && head[i] != '#' && k + 2 < sizeof out->words)
+			out->words[k++] = head[i++];
+		if (k == start)
+			break;
+		out->words[k++] = 0;
+		if (first && k - start <= sizeof out->interpreter) {
+			memcpy(out->interpreter, out->words + start, k - start);
+			out->script = true;
+		}
+		first = false;
+	}
+	out->words[k] = 0;
+}
+
+struct slices {
+	bool ours, any;                /* a slice that the library has too; a slice at all */
+};
+
+static void slice(struct slices *s, uint32_t type, uint32_t subtype)
+{
+	s->any = true;
+	subtype &= ~(uint32_t)CPU_SUBTYPE_MASK;
+	if (type == CPU_TYPE_X86_64 || (type == CPU_TYPE_ARM64 && subtype != CPU_SUBTYPE_ARM64E))
+		s->ours = true;
+}
+
+/* A segment __RESTRICT makes the loader drop DYLD_*. */
+static bool restricted(const struct mach_header_64 *h, const char *end)
+{
+	const char *at = (const char *)(h + 1);
+	for (uint32_t i = 0; i < h->ncmds && i < 256 && (size_t)(end - at) >= sizeof(struct segment_command_64); i++) {
+		const struct segment_command_64 *c = (const void *)at;
+		if (c->cmd == LC_SEGMENT_64 && strncmp(c->segname, "__RESTRICT", sizeof c->segname) == 0)
+			return true;
+		if (c->cmdsize < 8 || c->cmdsize > (size_t)(end - at))
+			return false;
+		at += c->cmdsize;
+	}
+	return false;
+}
+
+void pt_inspect(const char *path, struct pt_program *out)
+{
+	_Alignas(16) char head[2048];
+	struct slices s = { false, false };
+	struct stat st;
+	out->untraced = NULL;
+	out->script = out->foreign = out->shielded = false;
+	out->words[0] = out->words[1] = 0;
+	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0) {
+		if (fd == -EACCES && sys_fstatat(AT_FDCWD, path, &st, 0) == 0 && (st.st_mode & (S_ISUID | S_ISGID)))
+			out->untraced = "set-user-ID";
+		return;
+	}
+	ssize_t n = -1;
+	if (sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		n = PT_DARWIN(ssize_t, pread(fd, head, sizeof head, 0));
+	sys_close(fd);
+	if (n > 2 && head[0] == '#' && head[1] == '!') {
+		interpreter(out, head, (size_t)n);
+		return;
+	}
+	if (n < (ssize_t)sizeof(struct mach_header_64))
+		return;
+	uint32_t magic;
+	bool drops = false;
+	memcpy(&magic, head, sizeof magic);
+	if (magic == MH_MAGIC_64) {
+		const struct mach_header_64 *h = (const void *)head;
+		slice(&s, (uint32_t)h->cputype, (uint32_t)h->cpusubtype);
+		drops = restricted(h, head + n);
+	} else if (magic == MH_MAGIC || magic == MH_CIGAM || magic == MH_CIGAM_64) {
+		s.any = true;
+	} else if (OSSwapBigToHostInt32(magic) == FAT_MAGIC) {
+		const struct fat_header *f = (const void *)head;
+		const struct fat_arch *a = (const void *)(f + 1);
+		uint32_t count = OSSwapBigToHostInt32(f->nfat_arch);
+		for (uint32_t i = 0; i < count && (const char *)(a + i + 1) <= head + n; i++)
+			slice(&s, OSSwapBigToHostInt32((uint32_t)a[i].cputype), OSSwapBigToHostInt32((uint32_t)a[i].cpusubtype));
+	}
+	if (!s.any)
+		return;
+	if ((st.st_mode & S_ISUID && st.st_uid != geteuid()) ||
+	    ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && st.st_gid != getegid()))
+		out->untraced = "set-user-ID";
+	else if (pt_sip_protected(path, &st))
+		out->shielded = true;
+	else if (!s.ours)
+		out->untraced = "other ABI", out->foreign = true;
+	else if (drops)
+		out->untraced = "restricted";
+}

@@ -1,0 +1,214 @@
+/* sys.h on macOS: what is too long for the header, and what the library must know of itself. */
+#include <libproc.h>
+#include <mach-o/dyld.h>
+#include <poll.h>
+#include <sys/attr.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+
+#include "exec.h"
+
+extern const struct mach_header __dso_handle; /* our own image's header; made by the linker */
+
+/* As the loader knows it. Only asked at the start, while no other thread loads anything. */
+const char *pt_own_path(void)
+{
+	for (uint32_t i = 0, n = _dyld_image_count(); i < n; i++)
+		if (_dyld_get_image_header(i) == &__dso_handle)
+			return _dyld_get_image_name(i);
+	return NULL;
+}
+
+void pt_used_libraries(void)
+{
+	for (uint32_t i = 0, n = _dyld_image_count(); i < n; i++) {
+		const char *name = _dyld_get_image_name(i);
+		if (name)
+			pt_used_library(name);
+	}
+}
+
+ssize_t sys_exe(char *buf, size_t size)
+{
+	return PT_DARWIN(ssize_t, proc_pidpath(getpid(), buf, size > PROC_PIDPATHINFO_MAXSIZE ? PROC_PIDPATHINFO_MAXSIZE : (uint32_t)size));
+}
+
+/* F_GETPATH wants room for MAXPATHLEN bytes. */
+ssize_t sys_fd_path(int fd, char *buf, size_t size)
+{
+	if (size < MAXPATHLEN)
+		return -ENAMETOOLONG;
+	int r = PT_DARWIN(int, fcntl(fd, F_GETPATH, buf));
+	if (r == -EINVAL || r == -ENOTSUP) {   /* a pipe or a socket: no path begins like this */
+		memcpy(buf, "none", 5);
+		r = 0;
+	}
+	return r < 0 ? r : (ssize_t)strlen(buf);
+}
+
+ssize_t sys_cwd(char *buf, size_t size)
+{
+	int fd = sys_open(".", O_EVTONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	ssize_t n = sys_fd_path(fd, buf, size);
+	sys_close(fd);
+	return n;
+}
+
+/* ---- second names ---- */
+
+#define DATA "/System/Volumes/Data"
+/* /usr/share/firmlinks of macOS 11 to 15. */
+static const char *const firmlinks[] = {
+	"/AppleInternal", "/Applications", "/Library", "/System/Library/Caches", "/System/Library/Assets",
+	"/System/Library/PreinstalledAssets", "/System/Library/AssetsV2", "/System/Library/PreinstalledAssetsV2",
+	"/System/Library/CoreServices/CoreTypes.bundle/Contents/Library", "/System/Library/Speech", "/Users", "/Volumes",
+	"/cores", "/opt", "/private", "/usr/local", "/usr/libexec/cups", "/usr/share/snmp",
+};
+
+static ssize_t by_number(const char *path, char *buf, size_t size)
+{
+	int fd = sys_open(path, O_EVTONLY | O_SYMLINK | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t n = sys_fd_path(fd, buf, size);
+	sys_close(fd);
+	return n > 0 && buf[0] == '/' && strncmp(buf, "/.vol/", 6) != 0 ? n : 0;
+}
+
+ssize_t sys_alias(const char *path, size_t len, char *buf, size_t size)
+{
+	if (len > 6 && memcmp(path, "/.vol/", 6) == 0) {
+		const char *number = memchr(path + 6, '/', len - 6);
+		if (!number || memchr(number + 1, '/', len - (size_t)(number + 1 - path)))
+			return 0;
+		return by_number(path, buf, size);
+	}
+	size_t head = sizeof DATA - 1;
+	if (len > head && memcmp(path, DATA, head) == 0)
+		for (unsigned i = 0; i < sizeof firmlinks / sizeof *firmlinks; i++) {
+			size_t n = strlen(firmlinks[i]);
+			if (len - head == n && n < size && memcmp(path + head, firmlinks[i], n) == 0) {
+				memcpy(buf, firmlinks[i], n + 1);
+				return (ssize_t)n;
+			}
+		}
+	return 0;
+}
+
+static char folded(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + 'a' - 'A') : c;
+}
+
+/* The same name but for letters' case and what is not ASCII? A volume's name, for instance, is another one. */
+static bool akin(const char *a, size_t n, const char *b, size_t m)
+{
+	size_t i = 0;
+	while (i < n && i < m && folded(a[i]) == folded(b[i]))
+		i++;
+	return (i == n && i == m) || (i < n && (a[i] & 0x80)) || (i < m && (b[i] & 0x80));
+}
+
+size_t sys_true_name(char *path, size_t dir, size_t len)
+{
+	struct {
+		uint32_t length;
+		attrreference_t name;
+		char rest[NAME_MAX * 3 + 16];
+	} __attribute__((packed, aligned(4))) out;
+	struct attrlist want = { .bitmapcount = ATTR_BIT_MAP_COUNT, .commonattr = ATTR_CMN_NAME };
+	if (PT_DARWIN(int, getattrlist(path, &want, &out, sizeof out, FSOPT_NOFOLLOW)) < 0 || out.name.attr_length < 2 ||
+	    out.name.attr_dataoffset < (int)sizeof out.name ||
+	    (size_t)out.name.attr_dataoffset + out.name.attr_length > sizeof out - sizeof out.length)
+		return len;
+	const char *name = (const char *)&out.name + out.name.attr_dataoffset;
+	size_t n = out.name.attr_length - 1;
+	if ((n == len && memcmp(name, path + dir + 1, n) == 0) || !akin(path + dir + 1, len, name, n) || dir + n + 2 > PT_PATH_CAP)
+		return len;
+	memcpy(path + dir + 1, name, n);
+	path[dir + 1 + n] = 0;
+	return n;
+}
+
+/* ---- the session ---- */
+
+/* AF_UNIX has no packets here: a stream, one question and one answer, each ended by its sender. */
+ssize_t sys_ask(const struct sockaddr_un *to, const void *question, size_t size, void *answer, size_t room, int timeout_ms)
+{
+	int kept = errno, one = 1;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	ssize_t n = -1, got = 0;
+	if (fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &one, sizeof one) == 0 &&
+	    connect(fd, (const struct sockaddr *)to, sizeof *to) == 0) {
+		size_t sent = 0;
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		while (sent < size && (n = send(fd, (const char *)question + sent, size - sent, 0)) > 0)
+			sent += (size_t)n;
+		n = -1;
+		if (sent == size && shutdown(fd, SHUT_WR) == 0)
+			while ((size_t)got < room && poll(&p, 1, timeout_ms) == 1 && (n = recv(fd, (char *)answer + got, room - (size_t)got, 0)) > 0)
+				got += n;
+	}
+	int error = errno;
+	if (fd >= 0)
+		sys_close(fd);
+	errno = kept;
+	return n == 0 ? got : error ? -error : -EIO;
+}
+
+/* ---- tiers that are not here ---- */
+
+extern int sandbox_check(pid_t pid, const char *operation, int type, ...);
+extern int sandbox_init(const char *profile, uint64_t flags, char **error);
+extern void sandbox_free_error(char *error);
+
+/* The fence: a Seatbelt profile, which the session has written beside the library. */
+void pt_raise_fence(void)
+{
+	char name[sizeof pt.path + 8];
+	size_t dir = pt.path_len;
+	struct stat st;
+	if (!(pt.flags & PT_IMG_FENCE) || sandbox_check(getpid(), NULL, 0) != 0)
+		return;
+	while (dir && pt.path[dir - 1] != '/')
+		dir--;
+	memcpy(name, pt.path, dir);
+	memcpy(name + dir, "fence", 6);
+	int fd = sys_open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return;
+	/* one byte more, so that the text ends: what lies behind a file in its last page is zero */
+	if (sys_fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size % 4096) {
+		char *text = sys_mmap((size_t)st.st_size + 1, PROT_READ, MAP_PRIVATE, fd), *why = NULL;
+		if (text && sandbox_init(text, 0, &why) < 0)
+			sandbox_free_error(why);
+		if (text)
+			sys_munmap(text, (size_t)st.st_size + 1);
+	}
+	sys_close(fd);
+}
+
+/* There is no supervisor on macOS. */
+bool pt_has_supervisor(void)
+{
+	return false;
+}
+
+bool pt_makes_own_calls(const char *path, const char *real, size_t len)
+{
+	(void)path, (void)real, (void)len;
+	return false;
+}
+
+/* A library that makes its own calls is as far out of reach as a program that does: nobody could answer for it. */
+void pt_watch_library(const char *name)
+{
+	(void)name;
+}
+
+int pt_supervise_self(void)
+{
+	return EACCES;
+}
