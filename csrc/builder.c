@@ -20,6 +20,7 @@ struct pt_owners {
 	struct pti_owner *slots;
 	size_t size, count;
 	uint32_t max_probe;
+	bool borrowed;
 	uint64_t seed;
 };
 
@@ -70,9 +71,35 @@ fail:
 	return NULL;
 }
 
+struct pt_owners *pt_owners_adopt(const void *slots, size_t size, size_t count, uint32_t max_probe, uint64_t seed)
+{
+	size_t room = size / sizeof(struct pti_owner);
+	struct pt_owners *o;
+
+	if (!room || size % sizeof(struct pti_owner) || (uintptr_t)slots % 8 || count >= room || max_probe >= room)
+		return NULL;
+	o = calloc(1, sizeof *o);
+	if (!o)
+		return NULL;
+	o->slots = (struct pti_owner *)(uintptr_t)slots;
+	o->size = room;
+	o->count = count;
+	o->max_probe = max_probe;
+	o->borrowed = true;
+	o->seed = seed;
+	return o;
+}
+
+const void *pt_owners_slots(const struct pt_owners *o, size_t *size, uint32_t *max_probe)
+{
+	*size = o->size * sizeof *o->slots;
+	*max_probe = o->max_probe;
+	return o->slots;
+}
+
 void pt_owners_free(struct pt_owners *o)
 {
-	if (o)
+	if (o && !o->borrowed)
 		free(o->slots);
 	free(o);
 }

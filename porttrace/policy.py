@@ -23,6 +23,9 @@ from porttrace.filemap import Action, Filemap, Rule, display
 __all__ = ["Decision", "Image", "MapName", "Ownership", "Policy", "PolicyError"]
 
 MapName = Literal["read", "write"]
+Links = tuple[tuple[bytes, bytes], ...]
+"""Directories and where they lead: (name, real name)."""
+_WATCHED = 1024
 _MAPS: tuple[MapName, MapName] = ("read", "write")
 
 
@@ -43,6 +46,7 @@ class _RealDirectories:
 
     def __init__(self) -> None:
         self._known: dict[bytes, bytes] = {b"": b""}
+        self.links: dict[bytes, bytes] = {}
 
     def __getitem__(self, directory: bytes) -> bytes:
         known = self._known.get(directory)
@@ -54,9 +58,17 @@ class _RealDirectories:
             except (OSError, ValueError):
                 pass  # no link, or not there: the name is as real as it gets
             else:
-                known = os.path.realpath(known)
+                leads_to = os.path.realpath(known)
+                self.links[known] = leads_to
+                known = leads_to
             self._known[directory] = known
         return known
+
+    def watched(self) -> Links:
+        """All links that were met, and the uppermost directories: what tells whether real names have changed."""
+        plain = [name for name, real in self._known.items() if name and name == real]
+        plain.sort(key=lambda name: (name.count(b"/"), name))
+        return (*self.links.items(), *((name, name) for name in plain[:_WATCHED]))
 
 
 class Ownership:
@@ -73,9 +85,11 @@ class Ownership:
         index: dict[str, int] = {}
         ports = array("I", [index.setdefault(port, len(index)) for _, port in rows])
         del rows
+        self.directories: Links = ()
         if resolve:
             real = _RealDirectories()
             moved = {d for d in {path.rpartition(b"/")[0] for path in paths} if d.startswith(b"/") and real[d] != d}
+            self.directories = real.watched()
             for i in range(len(paths)) if moved else ():
                 directory, _, name = paths[i].rpartition(b"/")
                 if directory in moved:
@@ -85,11 +99,33 @@ class Ownership:
         if blob.count(b"\0") != len(paths):
             raise PolicyError("the registry holds a path with a NUL byte")
         self.ports: tuple[str, ...] = tuple(index)
+        self._keep: Any = None
         self.seed = secrets.randbits(64) if seed is None else seed
         table = lib.pt_owners_new(blob, len(blob), ffi.from_buffer("uint32_t[]", ports), len(paths), self.seed)
         if not table:
             raise MemoryError("no memory for the table of owners")
         self.table: Any = ffi.gc(table, lib.pt_owners_free, size=len(paths) * 24)
+
+    @classmethod
+    def adopt(
+        cls, slots: Any, count: int, longest: int, seed: int, ports: Iterable[str], directories: Links
+    ) -> Ownership:
+        """A table from what :meth:`state` gave; `slots` may be a map of a file. Raises ``PolicyError``: it is none."""
+        made = cls.__new__(cls)
+        buffer = ffi.from_buffer(slots)
+        table = lib.pt_owners_adopt(buffer, len(slots), count, longest, seed)
+        if not table:
+            raise PolicyError("no table of owners")
+        made._keep = buffer  # the table points into it
+        made.table = ffi.gc(table, lib.pt_owners_free)
+        made.ports, made.seed, made.directories = tuple(ports), seed, directories
+        return made
+
+    def state(self) -> tuple[Any, int, int]:
+        """The table's bytes (a buffer that lives as long as this object), its number of paths, its longest search."""
+        size, longest = ffi.new("size_t *"), ffi.new("uint32_t *")
+        slots = lib.pt_owners_slots(self.table, size, longest)
+        return ffi.buffer(ffi.cast("char *", slots), size[0]), len(self), longest[0]
 
     def __len__(self) -> int:
         """Number of paths, both names of a file counted."""

@@ -1,5 +1,7 @@
 struct pt_owners;
 struct pt_owners *pt_owners_new(const char *paths, size_t size, const uint32_t *ports, size_t count, uint64_t seed);
+struct pt_owners *pt_owners_adopt(const void *slots, size_t size, size_t count, uint32_t max_probe, uint64_t seed);
+const void *pt_owners_slots(const struct pt_owners *, size_t *size, uint32_t *max_probe);
 void pt_owners_free(struct pt_owners *);
 size_t pt_owners_count(const struct pt_owners *);
 struct pt_build {

@@ -25,7 +25,8 @@ from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import VIOLATIONS, Finding
 from porttrace.identity import Identity
 from porttrace.messages import plain, printable, render
-from porttrace.policy import Ownership, Policy, PolicyError
+from porttrace.owners import ownership
+from porttrace.policy import Policy, PolicyError
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
 from porttrace.report import make_report, write_report
@@ -198,7 +199,7 @@ def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
         names = named_ports(options)
         try:
             with Registry.open(registry) as ports:
-                owners = Ownership(ports.owners())
+                _, owners = ownership(registry, ports.owners)
                 visible = closure(ports, names)
                 for name in names:
                     if ports.active(name) is None:

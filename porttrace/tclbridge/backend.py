@@ -50,7 +50,7 @@ class Backend:
     ) -> None:
         self.caller, self._host_pid, self._alive = caller, host_pid, alive
         self._session: Session | None = None
-        self._owners: dict[str, tuple[tuple[int, ...], Ownership]] = {}
+        self._owners: dict[str, tuple[bytes, Ownership]] = {}
 
     # --- sessions ---
 
@@ -209,13 +209,14 @@ class Backend:
             return self._ownership(path, registry), closure(registry, names)
 
     def _ownership(self, path: str, registry: Registry) -> Ownership:
-        stamp = _stamp(path)
+        from porttrace.owners import ownership, registry_identity
+
         known = self._owners.get(path)
-        if known is not None and known[0] == stamp:
+        if known is not None and known[0] == registry_identity(path):
             return known[1]
-        fresh = Ownership(self._announced(registry.owners()))
-        self._owners = {path: (stamp, fresh)}  # one registry a process is the rule; a former table is not kept
-        return fresh
+        identity, owners = ownership(path, lambda: self._announced(registry.owners()))
+        self._owners = {path: (identity, owners)}  # one registry a process is the rule; a former table is not kept
+        return owners
 
     def _announced(self, owners: Iterable[tuple[bytes, str]]) -> Iterator[tuple[bytes, str]]:
         """Pass the owners on, telling the caller now and then that the core is at work."""
@@ -355,19 +356,6 @@ def _names(path: bytes) -> list[bytes]:
     """A rule's path, and its real one where that differs: verdicts are given on real paths."""
     real = os.path.realpath(path)
     return [path] if real == path else [path, real]
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """Changes whenever the registry may have: its file's and its write-ahead log's identity, size and time."""
-    out: list[int] = []
-    for name in (path, path + "-wal"):
-        try:
-            info = Path(name).stat()
-        except OSError:
-            out.append(0)
-        else:
-            out += [info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns]
-    return tuple(out)
 
 
 def _executable(pid: int | None) -> str:
