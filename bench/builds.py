@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +33,7 @@ def pypi_source(project: str, directory: Path) -> Path:
     if subprocess.run(fetch, capture_output=True).returncode:
         raise SourceError(f"{project}: pip could not download its source")
     (archive,) = work.glob("*.tar.gz")
-    with tarfile.open(archive) as tar:
-        tar.extractall(work, filter="data")
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(work)], check=True)
     (tree,) = [path for path in work.iterdir() if path.is_dir()]
     tree.rename(done)
     return done

@@ -161,9 +161,11 @@ class Registry:
 
         Where several versions are installed the active one counts; where none is active, all of them.
         """
-        ports = self.ports()
-        with_active = {port.name.lower() for port in ports if port.active}
-        counted = {port.id: port.name.lower() for port in ports if port.active or port.name.lower() not in with_active}
+        # Three columns, not whole ports: this is asked at each start of a trace.
+        rows = self._rows(f"SELECT id, name, state FROM ports WHERE state IN ('{ACTIVE}', '{INACTIVE}')")
+        ports = [(number, str(name or "").lower(), state == ACTIVE) for number, name, state in rows]
+        with_active = {name for _, name, active in ports if active}
+        counted = {number: name for number, name, active in ports if active or name not in with_active}
         graph: dict[str, set[str]] = {name: set() for name in counted.values()}
         for number, name in self._rows("SELECT id, name FROM dependencies"):
             if number in counted and name is not None:
