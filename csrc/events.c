@@ -1,12 +1,17 @@
 /*
  * The event file. Layout:
  *
- *	header      4096 bytes: magic, capacity, generation, head, lost
- *	execs       65536 slots: pid -> image that executes another program
+ *	header      4096 bytes: magic, capacity, generation, heads, lost, and
+ *	execs       224 slots: pid -> image that executes another program
+ *	starts      the first records of programs that start and execute others
  *	findings    65536 slots: key -> count
  *	links       65536 bits: which links were followed
  *	rules       65536 bits: which rules have decided something
  *	arena       records, each led by one 64-bit word
+ *
+ * All that a process writes when it does nothing but start lies in the first
+ * megabyte: it costs a fault for each page, and one more for each two
+ * megabytes in which there is such a page.
  *
  * A record's word says its size before the record is filled, so that a writer
  * killed half way leaves a gap of known size and not a broken chain: a writer
@@ -24,8 +29,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAGIC 0x32767365636172ull      /* "racesv2" */
-#define EXEC_SLOTS 65536u
+#define MAGIC 0x33767365636172ull      /* "racesv3" */
+#define EXEC_SLOTS 224u                /* another process may take the slot: then the reader tells who started whom */
+#define STARTS_END (1u << 20)
 #define FINDING_SLOTS 65536u
 #define LINK_WORDS 1024u
 #define PROBES 32u
@@ -36,18 +42,27 @@ struct finding_slot {
 	_Atomic uint64_t count;
 };
 
+struct exec_slot {
+	_Atomic uint64_t image;                /* pid in the upper half */
+	_Atomic uint64_t chain;                /* of the image: its record need not be looked at, which would cost a fault */
+};
+
 struct pt_events {
 	uint64_t magic;
 	uint64_t capacity;
 	_Alignas(64) _Atomic uint64_t generation;
 	_Alignas(64) _Atomic uint64_t head;    /* offset of the first byte of the file that no record has claimed */
+	_Alignas(64) _Atomic uint64_t starts_head;
 	_Alignas(64) _Atomic uint64_t lost;
-	_Alignas(4096) _Atomic uint64_t execs[EXEC_SLOTS];
+	_Alignas(64) struct exec_slot execs[EXEC_SLOTS];
+	_Alignas(4096) unsigned char starts[STARTS_END - 4096];
 	struct finding_slot findings[FINDING_SLOTS];
 	_Atomic uint64_t links[LINK_WORDS];
 	_Atomic uint64_t rules[PT_RULE_BITS / 64];
 	_Alignas(4096) unsigned char arena[];
 };
+_Static_assert(offsetof(struct pt_events, starts) == 4096 && offsetof(struct pt_events, findings) == STARTS_END, "starts");
+#define STARTS offsetof(struct pt_events, starts)
 
 /*
  * word: bits 0-1 state, 2-21 size in units of 16 bytes, 22-45 pid of the writer, 48-63 a mark by which a reader
@@ -106,11 +121,12 @@ int pt_events_create(const char *path, uint64_t capacity)
 	if (fd < 0)
 		return -errno;
 	uint64_t first[2] = { MAGIC, capacity };
-	uint64_t head = sizeof(struct pt_events);
+	uint64_t head = sizeof(struct pt_events), starts = STARTS;
 	int error = 0;
 	if (ftruncate(fd, (off_t)capacity) < 0 ||
 	    pwrite(fd, first, sizeof first, 0) != (ssize_t)sizeof first ||
-	    pwrite(fd, &head, sizeof head, offsetof(struct pt_events, head)) != (ssize_t)sizeof head)
+	    pwrite(fd, &head, sizeof head, offsetof(struct pt_events, head)) != (ssize_t)sizeof head ||
+	    pwrite(fd, &starts, sizeof starts, offsetof(struct pt_events, starts_head)) != (ssize_t)sizeof starts)
 		error = errno ? -errno : -EIO;
 	if (close(fd) < 0 && !error)
 		error = -errno;
@@ -132,34 +148,44 @@ static struct record *at(const struct pt_events *ev, uint64_t offset)
 	return (struct record *)((char *)(uintptr_t)ev + offset);
 }
 
-/* Claims room for a record; NULL when there is none. */
-static struct record *reserve(struct pt_events *ev, size_t size, int32_t pid)
+/* Claims room for a record below `end`; NULL when there is none. */
+static struct record *reserve(struct pt_events *ev, _Atomic uint64_t *first_free, uint64_t begin, uint64_t end, size_t size, int32_t pid)
 {
-	size = (size + 15) & ~(size_t)15;
-	uint64_t capacity = ev->capacity;
-	uint64_t head = atomic_load_explicit(&ev->head, memory_order_acquire);
+	uint64_t head = atomic_load_explicit(first_free, memory_order_acquire);
 	/* Bounded, because another process may scribble over the head: better one event lost than a host that hangs. */
 	for (int tries = 0; tries < 100000; tries++) {
-		if (head < sizeof(struct pt_events) || (head & 15) || head > capacity || capacity - head < size + RECORD_MIN)
+		if (head < begin || (head & 15) || head > end || end - head < size + RECORD_MIN)
 			break;
 		struct record *r = at(ev, head);
 		uint64_t word = 0;
 		if (atomic_compare_exchange_strong(&r->word, &word, WORD(RESERVED, size, pid))) {
 			uint64_t expected = head;
-			atomic_compare_exchange_strong(&ev->head, &expected, head + size);
+			atomic_compare_exchange_strong(first_free, &expected, head + size);
 			return r;
 		}
 		uint64_t other = WORD_SIZE(word);
 		if ((word & MARK_MASK) != MARK || other < RECORD_MIN)
 			break;
 		uint64_t expected = head;
-		if (atomic_compare_exchange_strong(&ev->head, &expected, head + other))
+		if (atomic_compare_exchange_strong(first_free, &expected, head + other))
 			head += other;
 		else
 			head = expected;
 	}
-	atomic_fetch_add_explicit(&ev->lost, 1, memory_order_relaxed);
 	return NULL;
+}
+
+static struct record *place(struct pt_events *ev, uint8_t kind, size_t size, int32_t pid)
+{
+	struct record *r = NULL;
+	size = (size + 15) & ~(size_t)15;
+	if (kind == PT_EV_PROCESS || kind == PT_EV_EXEC)
+		r = reserve(ev, &ev->starts_head, STARTS, STARTS_END, size, pid);
+	if (!r)
+		r = reserve(ev, &ev->head, sizeof(struct pt_events), ev->capacity, size, pid);
+	if (!r)
+		atomic_fetch_add_explicit(&ev->lost, 1, memory_order_relaxed);
+	return r;
 }
 
 static struct record *append(struct pt_events *ev, const struct pt_event *e, uint32_t slot, uint64_t key)
@@ -167,7 +193,7 @@ static struct record *append(struct pt_events *ev, const struct pt_event *e, uin
 	uint32_t path_len = e->path_len < STRING_MAX ? e->path_len : STRING_MAX;
 	uint32_t asked_len = e->asked_len < STRING_MAX ? e->asked_len : STRING_MAX;
 	size_t size = sizeof(struct record) + path_len + asked_len;
-	struct record *r = reserve(ev, size, e->pid);
+	struct record *r = place(ev, e->kind, size, e->pid);
 	if (!r)
 		return NULL;
 	r->kind = e->kind;
@@ -198,40 +224,50 @@ static struct record *append(struct pt_events *ev, const struct pt_event *e, uin
 static const struct record *image_record(const struct pt_events *ev, uint32_t image)
 {
 	uint64_t offset = (uint64_t)image << 4;
-	if (offset < sizeof(struct pt_events) || offset > ev->capacity - RECORD_MIN)
+	if (offset < STARTS || (offset > STARTS_END - RECORD_MIN && offset < sizeof(struct pt_events)) || offset > ev->capacity - RECORD_MIN)
 		return NULL;
 	const struct record *r = at(ev, offset);
 	return r->kind == PT_EV_PROCESS ? r : NULL;
 }
 
-/* Which image a process runs, or ran before its exec. */
-static uint32_t current_image(const struct pt_events *ev, int32_t pid)
+/* Which image a process runs, or ran before its exec, and its chain; 0: not known here. */
+static uint32_t current_image(const struct pt_events *ev, int32_t pid, uint64_t *chain)
 {
-	uint64_t slot = atomic_load_explicit(&ev->execs[(uint32_t)pid % EXEC_SLOTS], memory_order_acquire);
-	return (int32_t)(slot >> 32) == pid ? (uint32_t)slot : 0;
+	const struct exec_slot *slot = &ev->execs[(uint32_t)pid % EXEC_SLOTS];
+	uint64_t image = atomic_load_explicit(&slot->image, memory_order_acquire);
+	if ((int32_t)(image >> 32) != pid)
+		return 0;
+	*chain = atomic_load_explicit(&slot->chain, memory_order_relaxed);
+	return (uint32_t)image;
 }
 
-static void note_image(struct pt_events *ev, int32_t pid, uint32_t image)
+static void note_image(struct pt_events *ev, int32_t pid, uint32_t image, uint64_t chain)
 {
-	atomic_store_explicit(&ev->execs[(uint32_t)pid % EXEC_SLOTS], (uint64_t)(uint32_t)pid << 32 | image, memory_order_release);
+	struct exec_slot *slot = &ev->execs[(uint32_t)pid % EXEC_SLOTS];
+	atomic_store_explicit(&slot->chain, chain, memory_order_relaxed);
+	atomic_store_explicit(&slot->image, (uint64_t)(uint32_t)pid << 32 | image, memory_order_release);
 }
 
 uint32_t pt_events_image(struct pt_events *ev, const struct pt_event *process)
 {
 	struct pt_event e = *process;
 	uint32_t parent = e.image;
-	if (!parent)
-		parent = current_image(ev, e.pid);
-	if (!parent)           /* spawned: nobody could name our pid before */
-		parent = current_image(ev, e.ppid);
-	const struct record *above = image_record(ev, parent);
-	uint64_t chain = mix_bytes(above ? above->key : 1, e.path, e.path_len);
+	uint64_t chain = 1;
+	if (parent) {
+		const struct record *above = image_record(ev, parent);
+		chain = above ? above->key : 1;
+	} else {
+		parent = current_image(ev, e.pid, &chain);
+		if (!parent)   /* spawned: nobody could name our pid before */
+			parent = current_image(ev, e.ppid, &chain);
+	}
+	chain = mix_bytes(chain, e.path, e.path_len);
 	e.kind = PT_EV_PROCESS;
 	e.image = 0;
 	e.rule = parent;
 	struct record *r = append(ev, &e, NO_SLOT, chain);
 	uint32_t image = r ? (uint32_t)((uint64_t)((char *)r - (char *)ev) >> 4) : 0;
-	note_image(ev, e.pid, image);
+	note_image(ev, e.pid, image, chain);
 	return image;
 }
 
@@ -280,7 +316,10 @@ void pt_events_put(struct pt_events *ev, const struct pt_event *e)
 		put_finding(ev, e);
 		return;
 	case PT_EV_EXEC:
-		note_image(ev, e->pid, e->image);
+		if (!e->error) {
+			const struct record *image = image_record(ev, e->image);
+			note_image(ev, e->pid, e->image, image ? image->key : 1);
+		}
 		break;
 	default:
 		break;
@@ -329,20 +368,23 @@ bool pt_events_maybe_link(const struct pt_events *ev, uint64_t hash)
 /* ---- reader: believes nothing ---- */
 
 /*
- * The caller's cursor: bits 0-39 the offset in units of 16 bytes, 40-47 how many waits were in vain, 48-63 records
- * dropped so far (saturating).
+ * The caller's cursor: bits 0-31 the offset in the arena in units of 16 bytes, 32-47 that among the starts, 48-53 how
+ * many waits were in vain, 54-63 records dropped so far (saturating).
  */
-#define CUR_OFFSET(c) (((c) & ((1ull << 40) - 1)) << 4)
-#define CUR_WAITS(c) (((c) >> 40) & 0xff)
-#define CUR_DROPS(c) ((c) >> 48)
+struct cursor {
+	uint64_t arena, starts, waits, drops;
+};
 
-static uint64_t make_cursor(uint64_t offset, uint64_t waits, uint64_t drops)
+static struct cursor cursor_read(uint64_t c)
 {
-	if (waits > 0xff)
-		waits = 0xff;
-	if (drops > 0xffff)
-		drops = 0xffff;
-	return (offset >> 4) | waits << 40 | drops << 48;
+	return (struct cursor){ (c & UINT32_MAX) << 4, (c >> 32 & 0xffff) << 4, c >> 48 & 0x3f, c >> 54 };
+}
+
+static uint64_t cursor_write(const struct cursor *c)
+{
+	uint64_t starts = c->starts < STARTS_END ? c->starts >> 4 : (STARTS_END >> 4) - 1;
+	return (c->arena >> 4 & UINT32_MAX) | starts << 32 | (c->waits < 0x3f ? c->waits : 0x3f) << 48 |
+		(c->drops < 0x3ff ? c->drops : 0x3ff) << 54;
 }
 
 /* Waits for a writer between its two steps; false when it will not come back. */
@@ -361,26 +403,23 @@ static bool await(const struct record *r, uint64_t word)
 	return false;
 }
 
-bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cursor, struct pt_event *out)
+/* The next record of one region from *where on. */
+static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_free, uint64_t begin, uint64_t end, uint64_t *where,
+		    struct cursor *cur, struct pt_event *out)
 {
-	if (!pt_events_check(ev, mapped_size))
-		return false;
-	uint64_t offset = CUR_OFFSET(*cursor), waits = CUR_WAITS(*cursor), drops = CUR_DROPS(*cursor);
-	uint64_t end = mapped_size & ~15ull;
+	uint64_t offset = *where ? *where : begin;
 	bool more = false;
-	if (!offset)
-		offset = sizeof(struct pt_events);
-	while (offset >= sizeof(struct pt_events) && offset + RECORD_MIN <= end) {
+	while (offset >= begin && offset + RECORD_MIN <= end) {
 		const struct record *r = at(ev, offset);
 		uint64_t word = atomic_load_explicit(&r->word, memory_order_acquire);
-		uint64_t head = atomic_load_explicit(&ev->head, memory_order_acquire);
+		uint64_t head = atomic_load_explicit(first_free, memory_order_acquire);
 		if (!word && offset >= head)
 			break;
 		uint64_t size = WORD_SIZE(word);
 		if ((word & MARK_MASK) != MARK || size < RECORD_MIN || size > RECORD_MAX || size > end - offset) {
 			/* lost the way: the next mark below the head, if any */
 			uint64_t limit = head < end - RECORD_MIN ? head : end - RECORD_MIN;
-			drops++;
+			cur->drops++;
 			do
 				offset += 16;
 			while (offset < limit && (at(ev, offset)->word & MARK_MASK) != MARK);
@@ -389,11 +428,11 @@ bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cu
 			continue;
 		}
 		if (WORD_STATE(word) == RESERVED) {
-			if (waits < 20 && await(r, word))
+			if (cur->waits < 20 && await(r, word))
 				continue;
-			if (waits < 20)
-				waits++;
-			drops++;
+			if (cur->waits < 20)
+				cur->waits++;
+			cur->drops++;
 			offset += size;
 			continue;
 		}
@@ -405,7 +444,7 @@ bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cu
 		uint8_t kind = *(volatile const uint8_t *)&r->kind;
 		if ((uint64_t)path_len + asked_len > size - sizeof(struct record) || kind < PT_EV_PROCESS || kind > PT_EV_USED ||
 		    WORD_STATE(word) != PUBLISHED) {
-			drops++;
+			cur->drops++;
 			offset += size;
 			continue;
 		}
@@ -436,7 +475,18 @@ bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cu
 		more = true;
 		break;
 	}
-	*cursor = make_cursor(offset, waits, drops);
+	*where = offset;
+	return more;
+}
+
+bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cursor, struct pt_event *out)
+{
+	if (!pt_events_check(ev, mapped_size))
+		return false;
+	struct cursor cur = cursor_read(*cursor);
+	bool more = next_in(ev, &ev->starts_head, STARTS, STARTS_END, &cur.starts, &cur, out) ||
+		next_in(ev, &ev->head, sizeof(struct pt_events), mapped_size & ~15ull, &cur.arena, &cur, out);
+	*cursor = cursor_write(&cur);
 	return more;
 }
 
@@ -448,5 +498,5 @@ uint64_t pt_events_lost(const struct pt_events *ev)
 uint64_t pt_events_unsound(const struct pt_events *ev, uint64_t cursor)
 {
 	(void)ev;
-	return CUR_DROPS(cursor);
+	return cursor_read(cursor).drops;
 }
