@@ -365,10 +365,11 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 
 	place(&end, &h.rules, b->rules, sizeof *rules);
 	place(&end, &h.nodes, t.count, sizeof *nodes);
-	place(&end, &h.owners, b->owners ? b->owners->size : 0, sizeof(struct pti_owner));
 	place(&end, &h.ports, b->ports, sizeof(struct pti_port));
 	place(&end, &h.labels, b->labels, sizeof(struct pti_label));
 	place(&end, &h.strings, texts, 1);
+	/* the large part last: what each process reads when it starts lies close together */
+	place(&end, &h.owners, b->owners ? b->owners->size : 0, sizeof(struct pti_owner));
 	image = calloc(1, end);
 	if (!image)
 		goto nomem;

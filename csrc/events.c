@@ -2,10 +2,10 @@
  * The event file. Layout:
  *
  *	header      4096 bytes: magic, capacity, generation, heads, lost, and
- *	execs       224 slots: pid -> image that executes another program
+ *	execs       96 slots: pid -> image that executes another program
+ *	links       16384 bits: which links were followed
  *	starts      the first records of programs that start and execute others
  *	findings    65536 slots: key -> count
- *	links       65536 bits: which links were followed
  *	rules       65536 bits: which rules have decided something
  *	arena       records, each led by one 64-bit word
  *
@@ -29,11 +29,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAGIC 0x33767365636172ull      /* "racesv3" */
-#define EXEC_SLOTS 224u                /* another process may take the slot: then the reader tells who started whom */
+#define MAGIC 0x34767365636172ull      /* "racesv4" */
+#define EXEC_SLOTS 96u                 /* another process may take the slot: then the reader tells who started whom */
 #define STARTS_END (1u << 20)
 #define FINDING_SLOTS 65536u
-#define LINK_WORDS 1024u
+#define LINK_WORDS 256u
 #define PROBES 32u
 #define NO_SLOT UINT32_MAX
 
@@ -53,11 +53,11 @@ struct pt_events {
 	_Alignas(64) _Atomic uint64_t generation;
 	_Alignas(64) _Atomic uint64_t head;    /* offset of the first byte of the file that no record has claimed */
 	_Alignas(64) _Atomic uint64_t starts_head;
-	_Alignas(64) _Atomic uint64_t lost;
+	_Alignas(64) _Atomic uint64_t lost, touched;
 	_Alignas(64) struct exec_slot execs[EXEC_SLOTS];
+	_Atomic uint64_t links[LINK_WORDS];
 	_Alignas(4096) unsigned char starts[STARTS_END - 4096];
 	struct finding_slot findings[FINDING_SLOTS];
-	_Atomic uint64_t links[LINK_WORDS];
 	_Atomic uint64_t rules[PT_RULE_BITS / 64];
 	_Alignas(4096) unsigned char arena[];
 };
@@ -133,6 +133,11 @@ int pt_events_create(const char *path, uint64_t capacity)
 	if (error)
 		unlink(path);
 	return error;
+}
+
+void pt_events_touch(struct pt_events *ev)
+{
+	atomic_fetch_add_explicit(&ev->touched, 0, memory_order_relaxed);
 }
 
 bool pt_events_check(const struct pt_events *ev, size_t mapped_size)
@@ -248,7 +253,7 @@ static void note_image(struct pt_events *ev, int32_t pid, uint32_t image, uint64
 	atomic_store_explicit(&slot->image, (uint64_t)(uint32_t)pid << 32 | image, memory_order_release);
 }
 
-uint32_t pt_events_image(struct pt_events *ev, const struct pt_event *process)
+uint32_t pt_events_image(struct pt_events *ev, struct pt_event *process)
 {
 	struct pt_event e = *process;
 	uint32_t parent = e.image;
@@ -268,6 +273,7 @@ uint32_t pt_events_image(struct pt_events *ev, const struct pt_event *process)
 	struct record *r = append(ev, &e, NO_SLOT, chain);
 	uint32_t image = r ? (uint32_t)((uint64_t)((char *)r - (char *)ev) >> 4) : 0;
 	note_image(ev, e.pid, image, chain);
+	process->chain = chain;
 	return image;
 }
 
@@ -317,8 +323,12 @@ void pt_events_put(struct pt_events *ev, const struct pt_event *e)
 		return;
 	case PT_EV_EXEC:
 		if (!e->error) {
-			const struct record *image = image_record(ev, e->image);
-			note_image(ev, e->pid, e->image, image ? image->key : 1);
+			uint64_t chain = e->chain;
+			if (!chain) {
+				const struct record *image = image_record(ev, e->image);
+				chain = image ? image->key : 1;
+			}
+			note_image(ev, e->pid, e->image, chain);
 		}
 		break;
 	default:

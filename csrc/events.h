@@ -33,6 +33,7 @@ struct pt_event {
 	uint32_t rule, port;                  /* as in struct pt_verdict */
 	uint32_t count;                       /* reader: how often an equal finding came */
 	uint64_t time;                        /* a monotonic stamp, only for ordering */
+	uint64_t chain;                       /* of the image: hash over it and its ancestors; 0: to be looked up */
 	const char *path; uint32_t path_len;  /* real path */
 	const char *asked; uint32_t asked_len;/* as the program gave it, where different */
 };
@@ -55,7 +56,9 @@ bool pt_events_check(const struct pt_events *, size_t mapped_size);
  * the image that wrote the last PT_EV_EXEC of the same pid. The index is a multiple of nothing in
  * particular, only unique; the reader gives it back as `image` of the PT_EV_PROCESS event.
  */
-uint32_t pt_events_image(struct pt_events *, const struct pt_event *process);
+uint32_t pt_events_image(struct pt_events *, struct pt_event *process); /* fills in `chain` */
+/* One write before the first read: one fault instead of two. */
+void pt_events_touch(struct pt_events *);
 void pt_events_put(struct pt_events *, const struct pt_event *);
 /* This rule has decided something: remembered once, so that an allowance that never did can be named. */
 #define PT_RULE_BITS 65536u

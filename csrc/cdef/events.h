@@ -11,14 +11,14 @@ struct pt_event {
 	uint32_t image;
 	uint32_t rule, port;
 	uint32_t count;
-	uint64_t time;
+	uint64_t time, chain;
 	const char *path; uint32_t path_len;
 	const char *asked; uint32_t asked_len;
 };
 struct pt_events;
 int pt_events_create(const char *path, uint64_t capacity);
 bool pt_events_check(const struct pt_events *, size_t mapped_size);
-uint32_t pt_events_image(struct pt_events *, const struct pt_event *process);
+uint32_t pt_events_image(struct pt_events *, struct pt_event *process);
 void pt_events_put(struct pt_events *, const struct pt_event *);
 void pt_events_rule_used(struct pt_events *, uint32_t rule);
 bool pt_events_rule_was_used(const struct pt_events *, uint32_t rule);

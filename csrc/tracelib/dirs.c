@@ -61,8 +61,9 @@ static void slot_write(struct pt_dir *d, uint64_t key, const char *lex, size_t l
 	bool same = len == info->real_len && memcmp(lex, real, len) == 0;
 	if (len + (same ? 0 : info->real_len) > PT_DIR_TEXT)
 		return;
-	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_relaxed);
-	if ((seq & 1) || !atomic_compare_exchange_strong_explicit(&d->seq, &seq, seq + 1, memory_order_acquire, memory_order_relaxed))
+	uint32_t seq = 0;              /* a fresh slot is written without a look at it, which would cost a fault of its own */
+	if (!atomic_compare_exchange_strong_explicit(&d->seq, &seq, 1, memory_order_acquire, memory_order_relaxed) &&
+	    ((seq & 1) || !atomic_compare_exchange_strong_explicit(&d->seq, &seq, seq + 1, memory_order_acquire, memory_order_relaxed)))
 		return;
 	atomic_thread_fence(memory_order_release);
 	d->key = key;
@@ -74,11 +75,41 @@ static void slot_write(struct pt_dir *d, uint64_t key, const char *lex, size_t l
 	atomic_store_explicit(&d->seq, seq + 2 ? seq + 2 : 2, memory_order_release);
 }
 
+/* The slots in the order in which they came into use: a process that knows few directories touches few pages. */
+static _Atomic uint16_t slot_at[PT_DIRS], slots_used;
+
+static inline struct pt_dir *slot(uint32_t n)
+{
+	uint16_t i = atomic_load_explicit(&slot_at[n], memory_order_relaxed);
+	return i ? &pt.dirs[i - 1] : NULL;
+}
+
+static struct pt_dir *slot_for(uint32_t n)
+{
+	struct pt_dir *d = slot(n);
+	if (d || atomic_load_explicit(&slots_used, memory_order_relaxed) >= PT_DIRS)
+		return d;
+	uint16_t i = atomic_fetch_add_explicit(&slots_used, 1, memory_order_relaxed), none = 0;
+	if (i >= PT_DIRS)
+		return NULL;
+	atomic_compare_exchange_strong_explicit(&slot_at[n], &none, i + 1, memory_order_relaxed, memory_order_relaxed);
+	return slot(n);
+}
+
+static inline uint32_t first_way(uint64_t key)
+{
+	return (key >> 32) % (PT_DIRS / 2) * 2;
+}
+
 bool pt_dir_cached(const char *lex, size_t len, struct pt_info *info, char *real)
 {
 	uint64_t key = text_key(lex, len);
-	struct pt_dir *d = &pt.dirs[(key >> 32) % (PT_DIRS / 2) * 2];
-	return slot_read(d, key, lex, len, info, real) || slot_read(d + 1, key, lex, len, info, real);
+	uint32_t n = first_way(key);
+	struct pt_dir *d = slot(n);
+	if (d && slot_read(d, key, lex, len, info, real))
+		return true;
+	d = slot(n + 1);
+	return d && slot_read(d, key, lex, len, info, real);
 }
 
 static void keep(const char *lex, size_t len, const struct pt_info *info, const char *real)
@@ -87,11 +118,13 @@ static void keep(const char *lex, size_t len, const struct pt_info *info, const 
 	if ((info->real_len >= 5 && memcmp(real, "/proc", 5) == 0) || (len >= 5 && memcmp(lex, "/proc", 5) == 0))
 		return;
 	uint64_t key = text_key(lex, len);
-	struct pt_dir *d = &pt.dirs[(key >> 32) % (PT_DIRS / 2) * 2];
-	uint32_t a = atomic_load_explicit(&d[0].seq, memory_order_relaxed), b = atomic_load_explicit(&d[1].seq, memory_order_relaxed);
-	if (a && d[0].key != key && (!b || d[1].key == key || (key & 0x10000)))
-		d++;
-	slot_write(d, key, lex, len, info, real);
+	uint32_t n = first_way(key);
+	struct pt_dir *a = slot(n), *b = slot(n + 1);
+	if (a && a->key != key && (!b || b->key == key || (key & 0x10000)))
+		n++;
+	struct pt_dir *d = slot_for(n);
+	if (d)
+		slot_write(d, key, lex, len, info, real);
 }
 
 /* ---- the walk ---- */

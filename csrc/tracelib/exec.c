@@ -11,7 +11,7 @@ extern char **environ;
 void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int error)
 {
 	struct pt_event e = { .kind = PT_EV_EXEC, .access = PT_ACC_EXEC, .tier = 1, .op = op, .error = (int16_t)error, .pid = pid,
-		.image = pt.index, .port = PT_NO_PORT, .rule = PT_NO_RULE, .path = path, .path_len = (uint32_t)len };
+		.image = pt.index, .chain = pt.chain, .port = PT_NO_PORT, .rule = PT_NO_RULE, .path = path, .path_len = (uint32_t)len };
 	if (pt.events)
 		pt_events_put(pt.events, &e);
 }
@@ -90,6 +90,8 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	x->pid = 0;
 	if (!pt_on())
 		return 0;
+	if (pt.events)
+		pt_events_touch(pt.events);
 	x->slab = spawn ? pt_slab_take() : pt_slab_exec(__builtin_frame_address(0));
 	if (!x->slab)
 		return ENOMEM;

@@ -31,9 +31,6 @@ static inline bool split_clean(const char *p, size_t *dir, size_t *len)
 	return i < 4096;
 }
 
-#define NOT_LINKS 1024u
-static _Atomic uint64_t not_links[NOT_LINKS];
-
 /* A word that is true as long as what we know of `name` below `info` holds. */
 static uint64_t link_word(const struct pt_info *info, uint64_t hash, const char *name, size_t len)
 {
@@ -93,7 +90,7 @@ static inline bool quick(int dirfd, const char *path, enum pt_map map, bool foll
 		return false;
 	if (follow) {
 		uint64_t hash = pt_hash_child(info.hash, name, len);
-		if (atomic_load_explicit(&not_links[hash % NOT_LINKS], memory_order_relaxed) != link_word(&info, hash, name, len))
+		if (atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) != link_word(&info, hash, name, len))
 			return false;
 	}
 	pt_rule_used(v.rule);
@@ -268,12 +265,14 @@ static int locate(struct pt_at *at)
 	if (!follow || info.missing)
 		return 0;
 	uint64_t hash = pt_hash_child(info.hash, name, n), word = link_word(&info, hash, name, n);
-	if (atomic_load_explicit(&not_links[hash % NOT_LINKS], memory_order_relaxed) == word)
+	/* a process about to be replaced remembers nothing: the memory would cost more than the question */
+	bool remember = at->access != PT_ACC_EXEC;
+	if (remember && atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) == word)
 		return 0;
 	ssize_t got = sys_readlink(s->real, s->link, sizeof s->link - 1);
 	if (got <= 0) {
-		if (got == -EINVAL)
-			atomic_store_explicit(&not_links[hash % NOT_LINKS], word, memory_order_relaxed);
+		if (got == -EINVAL && remember)
+			atomic_store_explicit(&pt_not_links[hash % PT_NOT_LINKS], word, memory_order_relaxed);
 		return 0;
 	}
 	s->link[got] = 0;

@@ -8,14 +8,9 @@
 
 #include "trace.h"
 
-#define SLABS 64u
+#define ALL ((1ull << PT_SLABS) - 1)
 
 static _Atomic uint64_t taken;
-
-size_t pt_slab_size(void)
-{
-	return SLABS * sizeof(struct pt_slab);
-}
 
 static struct pt_slab *slab(unsigned n)
 {
@@ -24,8 +19,8 @@ static struct pt_slab *slab(unsigned n)
 
 struct pt_slab *pt_slab_take(void)
 {
-	uint64_t now = atomic_load_explicit(&taken, memory_order_relaxed);
-	while (pt.slabs && ~now) {
+	uint64_t now = 0;
+	while (pt.slabs && ~now & ALL) {
 		unsigned n = (unsigned)__builtin_ctzll(~now);
 		if (atomic_compare_exchange_weak_explicit(&taken, &now, now | 1ull << n, memory_order_acquire, memory_order_relaxed)) {
 			slab(n)->owner = NULL;
@@ -40,7 +35,7 @@ void pt_slab_give(struct pt_slab *s)
 	if (!s)
 		return;
 	size_t n = (size_t)((char *)s - pt.slabs) / sizeof *s;
-	if ((char *)s >= pt.slabs && n < SLABS)
+	if ((char *)s >= pt.slabs && n < PT_SLABS)
 		atomic_fetch_and_explicit(&taken, ~(1ull << n), memory_order_release);
 	else
 		sys_munmap(s, sizeof *s);
@@ -56,7 +51,7 @@ struct pt_slab *pt_slab_exec(void *frame)
 {
 	void *self = sys_thread();
 	uint64_t now = atomic_load_explicit(&taken, memory_order_relaxed);
-	for (unsigned n = 0; pt.slabs && n < SLABS; n++)
+	for (unsigned n = 0; pt.slabs && n < PT_SLABS; n++)
 		if ((now >> n & 1) && slab(n)->owner == self && (char *)frame >= (char *)slab(n)->frame)
 			pt_slab_give(slab(n));
 	struct pt_slab *s = pt_slab_take();

@@ -25,22 +25,6 @@ static void *map_file(const char *path, int flags, int protection, int sharing, 
 	return p;
 }
 
-/* One mapping for everything that the process keeps; pages come as they are touched. */
-static void map_tables(void)
-{
-	size_t dirs = PT_DIRS * sizeof(struct pt_dir), fds = (PT_FDS + 1) * sizeof(struct pt_dir);
-	char *p = sys_mmap(4096 + dirs + fds + pt_slab_size(), PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
-	if (!p)
-		return;
-	/* only a log writes so many events that asking the kernel for the pid each time would count */
-	if ((pt.flags & PT_IMG_LOG) && sys_wipe_on_fork(p))
-		pt.own = (struct pt_own *)p;
-	pt.dirs = (struct pt_dir *)(p + 4096);
-	pt.fds = (struct pt_dir *)(p + 4096 + dirs);
-	pt.slabs = p + 4096 + dirs + fds;
-}
-
 pid_t pt_pid(void)
 {
 	if (!pt.own)
@@ -80,6 +64,7 @@ static void announce(void)
 	e.path = name;
 	e.path_len = n > 0 ? (uint32_t)n : 0;
 	pt.index = pt_events_image(pt.events, &e);
+	pt.chain = e.chain;
 	pt_slab_give(s);
 }
 
@@ -106,9 +91,11 @@ bool pt_start(void)
 		pt.seed = pt_image_seed(pt.image);
 		pt.flags = pt_image_flags(pt.image);
 		pt.plain = !(pt.flags & (PT_IMG_LOG | PT_IMG_REDIRECTS | PT_IMG_AUDIT));
-		map_tables();
+		pt_find_tables();
 		if (beside(own, "events", name, sizeof name)) {
 			pt.events = map_file(name, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED, &size);
+			if (pt.events && size >= PT_EVENTS_MIN)
+				pt_events_touch(pt.events);
 			if (pt.events && !pt_events_check(pt.events, size))
 				pt.events = NULL;
 		}

@@ -38,6 +38,7 @@ struct pt_state {
 	struct pt_dir *dirs, *fds;     /* caches, see dirs.c */
 	uint64_t seed;
 	uint32_t flags;                /* pt_image_flags */
+	uint64_t chain;                /* its hash, see struct pt_event */
 	uint32_t index;                /* this image's index in the event file */
 	bool plain;                    /* neither log nor redirects nor audit: the quick way is open */
 	uint32_t path_len;
@@ -82,10 +83,15 @@ struct pt_slab {
 	void *owner, *frame;           /* set by exec only: see pt_slab_exec */
 	char lex[PT_PATH_CAP], real[PT_PATH_CAP], pending[PT_PATH_CAP], link[PT_PATH_CAP], physical[PT_PATH_CAP], extra[PT_PATH_CAP];
 };
+#define PT_SLABS 32u
 struct pt_slab *pt_slab_take(void);    /* NULL only where the kernel has no memory */
 void pt_slab_give(struct pt_slab *);
 struct pt_slab *pt_slab_exec(void *frame);
-size_t pt_slab_size(void);             /* of all of them */
+
+/* ---- tables.c: what is large, in pages of its own ---- */
+#define PT_NOT_LINKS 1024u
+extern _Atomic uint64_t pt_not_links[PT_NOT_LINKS] __attribute__((visibility("hidden")));
+void pt_find_tables(void);
 
 /* ---- dirs.c: what is known of directories ---- */
 struct pt_info {
