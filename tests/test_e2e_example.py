@@ -50,6 +50,7 @@ def test_the_example_builds(prefix: Prefix, site: Path) -> None:
         "colour = green",
     ]
     assert (site / "cache/entry").read_text() == "used\n"
+    assert "of the Portfile allowed nothing" not in result.text  # all of them had a use
     assert re.search(rf"may also read {re.escape(str(site))}/include, from line {line} of the Portfile", result.text), (
         result.text
     )

@@ -258,8 +258,29 @@ proc porttrace::macports_context {target} {
             lappend readable [set $variable]
         }
     }
-    lappend context readable $readable
+    lappend context readable $readable allowances [macports_allowances $target]
     return $context
+}
+
+# What the Portfile says with trace.read and its siblings, which the PortGroup porttrace 1.0 makes options of
+# MacPorts: {kind path origin phase target}, in the order in which they decide.
+proc porttrace::macports_allowances {target} {
+    set rows [list]
+    foreach form [list $target.trace_ trace.] {
+        foreach kind {hide read write} {
+            if {![info exists ::$form$kind]} {
+                continue
+            }
+            foreach word [set ::$form$kind] {
+                if {[regexp {^(.*?)=>(.*)$} $word -> path redirected]} {
+                    lappend rows [list redirect $path $form$kind "" $redirected]
+                } else {
+                    lappend rows [list $kind $word $form$kind "" ""]
+                }
+            }
+        }
+    }
+    return $rows
 }
 
 proc porttrace::apply_environment {environment} {
