@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Prefix, prefix_script
+
+import porttrace
 
 PORT = """\
 PortSystem 1.0
@@ -154,3 +160,60 @@ def test_the_portgroup_loads_where_porttrace_is_not(request: pytest.FixtureReque
         assert done.returncode == 0, done.stdout + done.stderr
         assert "/c /srv/site/data /usr/bin/perl /z\n" in done.stdout
     assert re.search(r"0 errors and 0 warnings found", done.stdout)
+
+
+@pytest.fixture
+def site() -> Iterator[Path]:
+    """A directory that no phase sees unless it is allowed."""
+    directory = Path(tempfile.mkdtemp(prefix="porttrace-test-", dir="/srv" if os.geteuid() == 0 else Path.home()))
+    (directory / "data").write_text("site data\n")
+    prefix_script.open_up(directory)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def test_macports_obeys_the_allowances_with_our_package(
+    request: pytest.FixtureRequest, open_tmp: Path, site: Path
+) -> None:
+    """An unmodified MacPorts that finds the Tcl package: allowed in the phase that says so, hidden in the next."""
+    port = macports(request) / "bin/port"
+    directory = open_tmp / "tree/devel/allower"
+    directory.mkdir(parents=True)
+    (open_tmp / "tree/_resources/port1.0/group").mkdir(parents=True)
+    group = "_resources/port1.0/group/porttrace-1.0.tcl"
+    (open_tmp / "tree" / group).write_text((ROOT / "ports" / group).read_text())
+    (directory / "Portfile").write_text(
+        PORT.format(name="allower")
+        + f"""
+PortGroup porttrace 1.0
+build.trace_read-append {site}
+trace.hide-append /etc/hostname
+build {{
+    system -W ${{workpath}} "echo build sees; cat {site}/data"
+    system -W ${{workpath}} "cat /etc/hostname || echo build misses hostname"
+}}
+post-destroot {{
+    system -W ${{workpath}} "cat {site}/data || echo destroot misses it"
+}}
+"""
+    )
+    prefix_script.open_up(open_tmp)
+    package = Path(porttrace.__file__).parent / "tcl" / "porttrace"
+    env = {**os.environ, "TCLLIBPATH": str(package)}
+    try:
+        done = subprocess.run(
+            [port, "-v", "-t", "destroot"],
+            cwd=directory,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+    finally:
+        subprocess.run([port, "clean"], cwd=directory, capture_output=True, timeout=60, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    assert "build sees\nsite data" in text
+    assert "build misses hostname" in text
+    assert "destroot misses it" in text
