@@ -1,6 +1,7 @@
 #include "eventlog.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -149,7 +150,7 @@ static bool grow(void **array, size_t *room, size_t used, size_t item)
 	if (used < *room)
 		return true;
 	size_t wanted = *room ? *room * 2 : 1024;
-	void *bigger = reallocarray(*array, wanted, item);
+	void *bigger = wanted > SIZE_MAX / item ? NULL : realloc(*array, wanted * item);
 	if (!bigger)
 		return false;
 	*array = bigger;

@@ -12,6 +12,7 @@ import os
 import selectors
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,9 @@ MapName = Literal["read", "write"]
 UNOWNED = 1  # PT_V_UNOWNED
 _PACKET = 20480  # PT_ASK_PACKET
 _MOST_CLIENTS = 256
+_COPY = 2  # PT_ASK_COPY
+#: macOS has no packets for AF_UNIX: there a stream carries one question and one answer, each ended by its sender.
+_KIND = socket.SOCK_STREAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
 _MAPS: tuple[MapName, MapName] = ("read", "write")
 
 
@@ -75,12 +79,16 @@ class Asked:
 class AskServer:
     """Listens on `path` from construction to `close()`; only processes of the users `uids` (and root) are answered."""
 
-    def __init__(self, path: Path, uids: set[int]) -> None:
+    def __init__(self, path: Path, uids: set[int], kind: int = _KIND) -> None:
+        self.copier: Callable[[bytes], object] | None = None
+        """Makes the copy of a protected program (macOS); raises PorttraceError where it cannot."""
+        self._stream = kind == socket.SOCK_STREAM
+        self._begun: dict[socket.socket, bytes] = {}
         self.policies: dict[int, Asked] = {}
         self.asked = 0
         self._closed = False
         self.uids = uids | {0}
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener = socket.socket(socket.AF_UNIX, kind)
         self._listener.bind(os.fspath(path))
         self._listener.listen(_MOST_CLIENTS)
         self._listener.setblocking(False)
@@ -131,6 +139,11 @@ class AskServer:
                 if uid not in self.uids:
                     client.close()
                     return
+            elif sys.platform == "darwin":  # LOCAL_PEERCRED of <sys/un.h>: struct xucred
+                _, uid = struct.unpack_from("II", client.getsockopt(0, 1, 76))
+                if uid not in self.uids:
+                    client.close()
+                    return
             if len(self._clients) >= _MOST_CLIENTS:
                 self._drop(next(iter(self._clients)))
             self._clients[client] = None
@@ -140,6 +153,7 @@ class AskServer:
 
     def _drop(self, client: socket.socket) -> None:
         self._clients.pop(client, None)
+        self._begun.pop(client, None)
         with contextlib.suppress(KeyError, ValueError, OSError):
             self._selector.unregister(client)
         client.close()
@@ -153,6 +167,12 @@ class AskServer:
             return
         except OSError:
             packet = b""
+        if self._stream:
+            begun = self._begun.get(client, b"") + packet
+            if packet and len(begun) <= _PACKET:
+                self._begun[client] = begun
+                return
+            packet = begun
         answer = self._reply(packet) if packet else None
         if answer is None:
             self._drop(client)
@@ -160,6 +180,9 @@ class AskServer:
         try:
             client.send(answer.to_bytes(), getattr(socket, "MSG_NOSIGNAL", 0))
         except OSError:  # gone, or it does not read its answers
+            self._drop(client)
+            return
+        if self._stream:
             self._drop(client)
             return
         self._clients.pop(client, None)
@@ -171,23 +194,32 @@ class AskServer:
             return None
         policy = self.policies.get(int(number))
         path = rest[1:]
-        if policy is None or rest[:1] not in (b"\0", b"\1") or not path.startswith(b"/") or b"\0" in path:
+        if policy is None or rest[:1] not in (b"\0", b"\1", b"\2") or not path.startswith(b"/") or b"\0" in path:
             return None
         self.asked += 1
         try:
+            if rest[0] == _COPY:
+                if self.copier is None:
+                    return None
+                self.copier(path)
+                return Answer(Action.ALLOW, False, "")
             return policy.answer(path, _MAPS[rest[0]])
         except Exception:
             # Without an answer the client decides by its image; the thread must live on for the others.
             return None
 
 
-def ask(path: Path, policy: int, question: bytes, which: MapName = "read", timeout: float = 2.0) -> Answer:
+def ask(
+    path: Path, policy: int, question: bytes, which: MapName = "read", timeout: float = 2.0, kind: int = _KIND
+) -> Answer:
     """Ask the server at `path` as a process under policy number `policy` would.
 
     Raises OSError (TimeoutError after `timeout` seconds), or ValueError where the answer is none.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+    with socket.socket(socket.AF_UNIX, kind) as client:
         client.settimeout(timeout)
         client.connect(os.fspath(path))
         client.send(b"%d\0" % policy + bytes((_MAPS.index(which),)) + question)
+        if kind == socket.SOCK_STREAM:
+            client.shutdown(socket.SHUT_WR)
         return Answer.from_bytes(client.recv(512))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,13 +161,19 @@ def write(directory: Path, rules: Iterable[RuleLike]) -> Fence:
     The session's ``events`` file, if it is there, is writable.  Raises `OSError` where the directory cannot be written.
     """
     events = directory / "events"
+    rules = list(rules)
     fence = build(rules, [events] if events.exists() else [])
     probe = directory / PROBE_NAME
     probe.touch()
     probe.chmod(0o666)  # only the fence keeps it from being opened: that is what it is for
     path = directory / LIST_NAME
     path.unlink(missing_ok=True)
-    path.write_bytes(fence.to_bytes())
+    if sys.platform == "darwin":
+        profile = seatbelt_profile(list(rules), [events] if events.exists() else []).encode("utf-8", "surrogateescape")
+        # The library reads it through a mapping, where a zero must follow.
+        path.write_bytes(profile if len(profile) % 4096 else profile + b"\n")
+    else:
+        path.write_bytes(fence.to_bytes())
     path.chmod(0o444)
     return fence
 

@@ -30,7 +30,8 @@ _PATIENCE = 5.0  # seconds
 
 def base_candidates() -> list[Path]:
     """Where session directories may lie, best first; the later ones serve where an earlier cannot carry programs."""
-    bases = [Path("/tmp/macports"), Path("/var/tmp/macports")]
+    # by their real names (macOS: /private/tmp), by which rules speak of them
+    bases = [Path(temporary).resolve() / "macports" for temporary in ("/tmp", "/var/tmp")]
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
         bases.append(Path(runtime) / "macports")
@@ -47,7 +48,7 @@ def _user(uid: int) -> str:
 def _carries_programs(directory: Path) -> bool:
     while not directory.exists() and directory != directory.parent:
         directory = directory.parent
-    return not os.statvfs(directory).f_flag & os.ST_NOEXEC
+    return not os.statvfs(directory).f_flag & getattr(os, "ST_NOEXEC", 0)
 
 
 def _make_base(base: Path) -> None:

@@ -32,6 +32,7 @@ from porttrace.identity import Identity, privileged
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members, now
 from porttrace.runtime_dir import RuntimeDir
+from porttrace.sipcopy import SipCache, cache_directory
 from porttrace.supervisor import Supervisor
 from porttrace.tiers import available_tiers
 
@@ -176,6 +177,9 @@ class Trace:
         session = os.fsencode(self.session.directory)
         # The library opens its files by plain system calls, which the supervisor judges like any other.
         read.prepend(Rule(session, Action.ALLOW, origin="the session's own files"))
+        if sys.platform == "darwin":
+            copies = os.fsencode(self.session.copies.directory)
+            read.prepend(Rule(copies, Action.ALLOW, origin="copies of protected programs"))
         write.prepend(Rule(session, Action.DENY, origin="the session's own files"))
         write.prepend(Rule(os.fsencode(self.directory / "events"), Action.ALLOW, origin="the session's own files"))
         try:
@@ -409,6 +413,10 @@ class Session:
             sock = self.directory / "socket"
             self.server = AskServer(sock, {os.geteuid(), os.getuid(), self.identity.uid})
             sock.chmod(0o666)  # who connects is looked at instead
+            if sys.platform == "darwin":
+                self.copies = SipCache(cache_directory(self._runtime.base))
+                (self.directory / "sip").symlink_to(self.copies.directory)
+                self.server.copier = self.copies.copy
         except OSError as error:
             raise PorttraceError(f"cannot set up {self.directory}: {error.strerror}") from None
 

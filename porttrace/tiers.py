@@ -33,6 +33,6 @@ def available_tiers() -> tuple[str, ...]:
     tiers = ["tracelib"]
     if supervisor_available():
         tiers.append("supervisor")
-    if landlock_abi() > 0:
+    if landlock_abi() > 0 or sys.platform == "darwin":  # there it is Seatbelt, which every macOS has
         tiers.append("fence")
     return tuple(tiers)

@@ -4,6 +4,39 @@
 #include <grp.h>
 #include <unistd.h>
 
+#ifdef __APPLE__
+/*
+ * macOS has no call for three ids at once, and shows the saved ones to nobody. Root's setgid and setuid set all
+ * three; whether root could come back is tried at the end.
+ */
+static int getresuid(uid_t *r, uid_t *e, uid_t *s)
+{
+	*r = getuid();
+	*s = *e = geteuid();
+	return 0;
+}
+
+static int getresgid(gid_t *r, gid_t *e, gid_t *s)
+{
+	*r = getgid();
+	*s = *e = getegid();
+	return 0;
+}
+
+static int setresgid(gid_t r, gid_t e, gid_t s)
+{
+	(void)e, (void)s;
+	return setgid(r);
+}
+
+static int setresuid(uid_t r, uid_t e, uid_t s)
+{
+	(void)s;
+	return r == (uid_t)-1 ? seteuid(e) : setuid(e);
+}
+#define setgroups(n, list) setgroups((int)(n), list)
+#endif
+
 /* Without the right to change them, the groups that we have must all be wanted. */
 static bool groups_are_within(const struct pt_ids *ids)
 {

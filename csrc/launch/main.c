@@ -17,19 +17,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "ids.h"
 #ifdef __linux__
+#include <sys/prctl.h>
+
 #include "elf_linux.h"
 #include "fence_linux.h"
 #include "supervise_linux.h"
 #include "sysraw.h"
 #endif
 
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#include <stdint.h>
+
+#define LIBRARY "tracelib.dylib"
+#define PRELOAD "DYLD_INSERT_LIBRARIES"
+#else
 #define LIBRARY "tracelib.so"
+#define PRELOAD "LD_PRELOAD"
+#endif
 
 struct options {
 	const char *session, *fence, *chdir, *file;
@@ -163,10 +173,10 @@ static void preload(const char *session, bool ours)
 {
 	const char *library = beside(session, LIBRARY);
 	if (strpbrk(session, ": "))
-		fail("the session's path '%s' has a character that LD_PRELOAD cannot carry", session);
+		fail("the session's path '%s' has a character that " PRELOAD " cannot carry", session);
 	if (access(library, R_OK))
 		fail("%s: %s; the session is over or not yet started", library, strerror(errno));
-	const char *old = getenv("LD_PRELOAD");
+	const char *old = getenv(PRELOAD);
 	char *list = malloc(strlen(library) + (old ? strlen(old) : 0) + 2), *end = list;
 	if (!list)
 		fail("out of memory");
@@ -178,16 +188,18 @@ static void preload(const char *session, bool ours)
 		if (len && !is_ours(at, len)) {
 			if (end != list)
 				*end++ = ':';
-			end = mempcpy(end, at, len);
+			memcpy(end, at, len);
+			end += len;
 			*end = 0;
 		}
 		at += len;
 		at += strspn(at, ": ");
 	}
-	if (*list ? setenv("LD_PRELOAD", list, 1) : unsetenv("LD_PRELOAD"))
+	if (*list ? setenv(PRELOAD, list, 1) : unsetenv(PRELOAD))
 		fail("out of memory");
 }
 
+#ifdef __linux__
 /* A quarter of a system's programs hold the two bytes of a system call by chance: only what was built here is suspected. */
 static bool is_systems_own(const char *path)
 {
@@ -247,6 +259,60 @@ static void hold(const struct options *o)
 	if (o->supervise && (err = pt_supervise(o->session, false, &what)))
 		fail("cannot be supervised: %s: %s", what, strerror(-err));
 }
+#else
+
+/* The fence is a Seatbelt profile. What cannot carry the library shows in a report: there is no supervisor. */
+int sandbox_init(const char *profile, uint64_t flags, char **error);
+int sandbox_check(pid_t pid, const char *operation, int type, ...);
+
+static void hold(const struct options *o)
+{
+	const char *file = !o->raise_fence ? NULL : o->fence ? o->fence : beside(o->session, "fence");
+	if (o->supervise)
+		fail("there is no supervisor on this system");
+	if (!file || sandbox_check(getpid(), NULL, 0))
+		return;
+	struct stat st;
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	char *text = fd >= 0 && !fstat(fd, &st) ? malloc((size_t)st.st_size + 1) : NULL, *why = NULL;
+	if (!text || read(fd, text, (size_t)st.st_size) != st.st_size)
+		fail("cannot read the fence of %s: %s", file, strerror(errno));
+	text[st.st_size] = 0;
+	close(fd);
+	if (sandbox_init(text, 0, &why))
+		fail("cannot raise the fence of %s: %s", file, why ? why : strerror(errno));
+	free(text);
+}
+#endif
+
+#ifdef __APPLE__
+/*
+ * Once more, with the library inside: what is to be started may be protected by the system (/bin/sh), and the library
+ * knows how such a program is entered.
+ */
+static void again(const struct options *o)
+{
+	char self[4096];
+	uint32_t size = sizeof self;
+	size_t n = 0;
+	while (o->command[n])
+		n++;
+	char **words = calloc(n + 5, sizeof *words);
+	if (!words || _NSGetExecutablePath(self, &size))
+		fail("out of memory");
+	size_t k = 0;
+	words[k++] = self;
+	if (o->file) {
+		words[k++] = (char *)(uintptr_t)"--exec";
+		words[k++] = (char *)(uintptr_t)o->file;
+	}
+	words[k++] = (char *)(uintptr_t)"--";
+	for (size_t i = 0; i < n; i++)
+		words[k++] = o->command[i];
+	execv(self, words);
+	fail("%s: %s", self, strerror(errno));
+}
+#endif
 
 int main(int argc, char **argv)
 {
@@ -258,12 +324,21 @@ int main(int argc, char **argv)
 		fail("%s failed: %s", what, strerror(errno));
 	if (o.chdir && chdir(o.chdir))
 		fail("cannot change to %s: %s", o.chdir, strerror(errno));
+#ifdef __linux__
 	enum pt_entry entry = o.session && (o.automatic || !o.no_preload) ? entry_of(o.file ? o.file : o.command[0]) : PT_ENTRY_TRACELIB;
 	if (o.automatic && (entry == PT_ENTRY_STATIC || entry == PT_ENTRY_FOREIGN || entry == PT_ENTRY_RAW))
 		o.supervise = true;
 	if (o.session) /* a loader of another kind would complain of our library, or stop */
 		preload(o.session, !o.no_preload && entry != PT_ENTRY_FOREIGN);
+#else
+	if (o.session)
+		preload(o.session, !o.no_preload);
+#endif
 	hold(&o);
+#ifdef __APPLE__
+	if (o.session && !o.no_preload)
+		again(&o);
+#endif
 	if (o.file)
 		execv(o.file, o.command);
 	else
