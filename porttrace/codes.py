@@ -144,6 +144,15 @@ _TABLE = (
         "/opt/local/bin/foo is linked against /opt/local/lib/libstray.so.1, which belongs to port stray",
         "`depends_lib-append port:stray` (for a script's interpreter: `depends_run-append`).",
     ),
+    Code(
+        "PT011",
+        FindingKind.UNUSED_ALLOWANCE,
+        "warning",
+        "An allowance of the Portfile decided nothing",
+        "A whole traced build never came to the path that a trace.read, trace.write or trace.hide speaks of.",
+        "trace.read, line 12 of Portfile: /etc/foo.conf",
+        "Take the line out: an allowance that is not needed only hides what will go wrong later.",
+    ),
 )
 
 CODES: dict[str, Code] = {str(code.kind): code for code in _TABLE}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from porttrace.codes import code_of
 from porttrace.context import PhaseContext
 from porttrace.errors import PorttraceError
-from porttrace.filemap import Action, Rule, display
+from porttrace.filemap import Access, Action, Rule, display
 from porttrace.findings import FindingKind, fix_line, quoted
 from porttrace.identity import privileged
 from porttrace.policy import Decision, Image, MapName, Ownership, PolicyError
@@ -218,11 +218,11 @@ def _write_verdict(decision: Decision) -> Verdict:
 
 
 def _changes(
-    read: Verdict, write: Verdict, phase: PhaseContext, path: str, owner: str | None, chain: object
-) -> list[str]:
-    """What would change the verdicts, as lines that say what to write where."""
+    read: Verdict, write: Verdict, phase: PhaseContext, path: str, owner: str | None, chain: tuple[str, ...]
+) -> list[tuple[str, bool]]:
+    """What would change the verdicts: what to write where, and whether it is about changing the file."""
     port, name = phase.policy.port, phase.policy.phase
-    out = []
+    out: list[tuple[str, bool]] = []
 
     def portfile(kind: FindingKind, access: str, who: str = "") -> str:
         return f"to allow it, add to the Portfile:  {fix_line(kind, path, access, who, name)}"
@@ -230,31 +230,30 @@ def _changes(
     explicit = read.rule.endswith("=-") and not read.origin.startswith("baseos-")
     if read.word == "hidden":
         if explicit and read.origin:
-            out.append(f"to see it, take the rule {read.rule} away ({read.origin})")
+            out.append((f"to see it, take the rule {read.rule} away ({read.origin})", False))
         elif owner is not None and read.rule.endswith("=?"):
             if port:
-                out.append(portfile(FindingKind.UNDECLARED, "read", owner))
+                out.append((portfile(FindingKind.UNDECLARED, "read", owner), False))
             else:
-                out.append(f"to see it:  --deps {','.join([*phase.deps, owner])}")
+                out.append((f"to see it:  --deps {','.join([*phase.deps, owner])}", False))
         elif port:
-            out.append(portfile(FindingKind.HIDDEN, "read"))
+            out.append((portfile(FindingKind.HIDDEN, "read"), False))
         else:
-            out.append(f"to see it:  --read {quoted(path)}")
+            out.append((f"to see it:  --read {quoted(path)}", False))
     elif read.word in ("visible", "visible as a directory"):
         hide = f"{name}.trace_hide-append {path}" if port else f"--map {quoted(path + '=-')}"
         where = "add to the Portfile:  " if port else " "
-        if chain and len(phase.deps) and owner is not None:
-            out.append(f"it would be hidden without the dependency on {next(iter(chain))}")  # type: ignore[call-overload]
-        out.append(f"to hide it, {where}{hide}" if port else f"to hide it:  {hide}")
+        if chain and owner is not None:
+            out.append((f"it would be hidden without the dependency on {chain[0]}", False))
+        out.append((f"to hide it, {where}{hide}" if port else f"to hide it:  {hide}", False))
     elif read.word == "redirected":
-        out.append(f"to see the original, take the rule {read.rule} away ({read.origin})")
+        out.append((f"to see the original, take the rule {read.rule} away ({read.origin})", False))
     if write.word == "refused":
         if port:
-            out.append(
-                f"to change it, add to the Portfile:  {fix_line(FindingKind.WRITE_OUTSIDE, path, 'write', '', name)}"
-            )
+            line = fix_line(FindingKind.WRITE_OUTSIDE, path, "write", "", name)
+            out.append((f"to change it, add to the Portfile:  {line}", True))
         else:
-            out.append(f"to change it:  --write {quoted(path)}")
+            out.append((f"to change it:  --write {quoted(path)}", True))
     return out
 
 
@@ -310,7 +309,9 @@ def explain(
     for phase in phases:
         view = _view(phase, asked, real, owner, table, found.kind == "directory")
         view.asked = _asked(findings, {os.fsdecode(name) for name in names} | {found.asked, found.real}, phase)
-        view.changes = _changes(view.read, view.write, phase, os.fsdecode(real), owner, view.chain)
+        changes = _changes(view.read, view.write, phase, os.fsdecode(real), owner, view.chain)
+        asked_writes = {Access(one["access"]).writes for one in view.asked} or {False, True}
+        view.changes = [text for text, writes in changes if writes in asked_writes]
         same = next(
             (
                 v
@@ -322,9 +323,13 @@ def explain(
         if same is None:
             found.views.append(view)
         else:
+            # Where somebody asked, only those phases' ways out are of use.
+            if view.asked and not same.asked:
+                same.changes = []
+            if view.asked or not same.asked:
+                same.changes += [change for change in view.changes if change not in same.changes]
             same.phases += view.phases
             same.asked += view.asked
-            same.changes += [change for change in view.changes if change not in same.changes]
     return found
 
 

@@ -15,9 +15,9 @@ from porttrace import _version
 from porttrace.codes import code_of
 from porttrace.context import PhaseContext, make_context
 from porttrace.errors import PorttraceError
-from porttrace.findings import Finding
+from porttrace.findings import Finding, FindingKind, Program
 
-__all__ = ["finding_json", "make_report", "read_report", "write_report", "write_text"]
+__all__ = ["finding_json", "findings_of", "make_report", "read_report", "write_report", "write_text"]
 
 
 def make_report(
@@ -41,6 +41,31 @@ def make_report(
 def finding_json(finding: Finding) -> dict[str, Any]:
     """A finding with its stable code and the port whose phase asked."""
     return finding.to_json() | {"code": code_of(finding.kind).code, "built": finding.built or None}
+
+
+def findings_of(report: Mapping[str, Any]) -> list[Finding]:
+    """The findings of a report that was read; of the kinds that this version knows."""
+    known = {str(kind) for kind in FindingKind}
+    return [
+        Finding(
+            FindingKind(row["kind"]),
+            row["path"],
+            row["access"],
+            row.get("port") or "",
+            row.get("phase") or "",
+            row.get("count", 1),
+            [
+                Program(p["exe"], tuple(p.get("parents", ())), tuple(p.get("chain", ())), p.get("count", 1))
+                for p in row.get("programs", ())
+            ],
+            row.get("rule") or "",
+            row.get("fix"),
+            row.get("built") or "",
+            row.get("reason") or "",
+        )
+        for row in report["findings"]
+        if row["kind"] in known
+    ]
 
 
 def read_report(path: Path | str) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def text(found: Explanation) -> str:
     lines += [f"  through the link {printable(link)} -> {printable(to)}" for link, to in found.links]
     lines.append("  nothing is there now" if found.kind == "nothing" else f"  it is a {found.kind}")
     lines.append(f"  belongs to port {found.owner}" if found.owner else "  belongs to no port that is known here")
-    for view in found.views:
+    asking = [view for view in found.views if view.asked]
+    for view in asking or found.views:
         lines += ["", _heading(view), *_verdict("reading", view.read), *_verdict("changing", view.write)]
         if found.owner and not view.chain and view.sees:
             lines.append(f"  ports whose files are seen: {', '.join(view.sees)}")
@@ -119,7 +120,12 @@ def text(found: Explanation) -> str:
             phase = f" in phase {asked['phase']}" if asked["phase"] else ""
             name = printable(f"{asked['chain'][-1]}{via}")
             lines.append(f"  asked for by {name}{phase}: {asked['access']}, {times(asked['count'])} ({asked['code']})")
-        lines += [f"  {printable(change)}" for change in view.changes]
+        # Nobody asked, and several phases are alike: each has its own line, one of them shows how it is written.
+        changes = view.changes if view.asked or len(view.phases) == 1 else view.changes[-2:]
+        lines += [f"  {printable(change)}" for change in changes]
+    quiet = [_heading(view).rstrip(":") for view in found.views if not view.asked] if asking else []
+    if quiet:
+        lines += ["", f"not asked for in: {'; '.join(quiet)} (--phase NAME explains one of them)"]
     return "\n".join(lines) + "\n"
 
 

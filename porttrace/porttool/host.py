@@ -16,6 +16,7 @@ from porttrace.identity import privileged
 from porttrace.porttool.commands import Interrupted
 from porttrace.tclbridge import embed, tcllist
 from porttrace.tclbridge.commands import Core
+from porttrace.tclbridge.phaselog import PhaseLog
 from porttrace.tclbridge.tcllist import TclValue
 
 __all__ = ["Host"]
@@ -41,6 +42,7 @@ class Host:
         self._tk = self.interp.tk
         self._stop = stop
         self._core: Core | None = None
+        self.phase_log: PhaseLog | None = None
         self._tk.eval("namespace eval ::host {namespace eval raw {}}")
         self.register({"adopt": self._adopt})
 
@@ -79,6 +81,7 @@ class Host:
         """The core behind the Tcl package porttrace; made when a traced phase first needs it."""
         if self._core is None:
             self._core = embed.install(self.interp)
+            self._core.phase_log = self.phase_log
         return self._core
 
     def _adopt(self, child: str) -> str:

@@ -11,6 +11,7 @@ import tkinter
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from porttrace.errors import PorttraceError
 from porttrace.identity import Identity
@@ -19,6 +20,9 @@ from porttrace.porttool.host import Host
 from porttrace.porttool.settings import Settings
 from porttrace.porttool.ui import Ui
 from porttrace.tclbridge import tcllist
+
+if TYPE_CHECKING:
+    from porttrace.tclbridge.phaselog import PhaseLog
 
 __all__ = ["main"]
 
@@ -42,10 +46,12 @@ Options
   --prefix DIR    the prefix (its configuration is DIR/etc/macports/macports.conf)
   --with-trace-sdk=NAME
                   show the SDK (or sysroot) NAME in the place of /, in trace mode
+  --report FILE   write what trace mode found in all phases, as JSON (porttrace report, explain and diff read it)
   -h, --help      this text
 
 Examples
   port -t install foo              build foo inside the fence, with its dependencies, and install it
+  port -t --report foo.json install foo; porttrace report --format html -o foo.html foo.json
   port -v -t test foo +doc         run the tests of a variant; say all that was asked for
   port -D ./ports/devel/foo build  build the port in a directory
   port -k install foo build.jobs=1 keep the work directory; set an option of the Portfile
@@ -60,7 +66,7 @@ def main() -> int:
     os.umask(0o022)
     argv = sys.argv[1:]
     try:
-        given, words = getopt.getopt(argv, "tknfsbdvqD:h", ["prefix=", "with-trace-sdk=", "help"])
+        given, words = getopt.getopt(argv, "tknfsbdvqD:h", ["prefix=", "with-trace-sdk=", "report=", "help"])
     except getopt.GetoptError as error:
         return _wrong(str(error))
     ui = Ui()
@@ -78,6 +84,8 @@ def main() -> int:
             options["portdir"] = value
         elif name == "--prefix":
             prefix = Path(value)
+        elif name == "--report":
+            options["report"] = value
         else:
             options["sdk"] = value
     if not words:
@@ -109,6 +117,7 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
     from porttrace.porttool.usage_commands import UsageCommands
 
     build_user = _build_user(settings)
+    report = _report_file(options.pop("report", None))
     if settings.flag("portverbose") and ui.level == 1:
         ui.level = 2
     commands = HostCommands(ui, settings, build_user)
@@ -123,6 +132,10 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
             raise Interrupted(number)
 
     host = Host(stop)
+    if report is not None:
+        from porttrace.tclbridge.phaselog import PhaseLog
+
+        host.phase_log = PhaseLog()
     host.register(commands.table())
     registry = RegistryCommands(settings.portdbpath, settings.prefix, ui.say, build_user)
     host.register(registry.table())
@@ -145,11 +158,37 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
             commands.privileges("root")
         host.close()
         ui.progress("")
+        if report is not None and host.phase_log is not None:
+            status = _write_report(ui, report, host.phase_log, words, status)
     if commands.stopped_by is not None:
         # Die of the signal, as everybody expects of a program that was interrupted.
         sys.stdout.flush()
         signal.signal(commands.stopped_by, signal.SIG_DFL)
         os.kill(os.getpid(), commands.stopped_by)
+    return status
+
+
+def _report_file(name: str | None) -> Path | None:
+    """Absolute, because port changes its directory. PorttraceError before the work, not after it."""
+    if name is None:
+        return None
+    path = Path(name).absolute()
+    if not os.access(path.parent, os.W_OK):
+        raise PorttraceError(f"cannot write the report {name}: its directory does not exist or cannot be written")
+    return path
+
+
+def _write_report(ui: Ui, path: Path, log: PhaseLog, words: list[str], status: int) -> int:
+    """Write what the phases found, also where one failed; the exit status becomes 1 where that is impossible."""
+    from porttrace.report import write_report
+
+    if not log.phases:
+        ui.say("warn", f"nothing ran in trace mode: {path} is empty but for its head (-t switches trace mode on)")
+    try:
+        write_report(path, log.report(["port", *words], status))
+    except PorttraceError as error:
+        ui.say("error", str(error))
+        return 1
     return status
 
 

@@ -176,9 +176,20 @@ class Client:
 
     def stop(self) -> None:
         """End the trace. What it found stays. Nothing to do where none is running."""
-        trace, self.trace, self.workpath, self.fence, self.deps = self.trace, None, "", False, []
+        trace, deps = self.trace, self.deps
+        self.trace, self.workpath, self.fence, self.deps = None, "", False, []
         if trace is not None:
             result = trace.stop()
+            if self.core.phase_log is not None:
+                portpath = self.context.get("portpath", "")
+                self.core.phase_log.add(
+                    trace,
+                    result,
+                    self.own,
+                    deps=deps,
+                    registry=self.context.get("registry", ""),
+                    portfile=f"{portpath}/Portfile" if portpath else "",
+                )
             self.past.extend(result.findings)
             self.lost += result.lost
             self.rules_used |= result.rules_used

@@ -19,6 +19,7 @@ from porttrace.tclbridge.tcllist import TclValue
 
 if TYPE_CHECKING:
     from porttrace.tclbridge.backend import Backend
+    from porttrace.tclbridge.phaselog import PhaseLog
     from porttrace.tclbridge.tracelib import Tracelib
 
 __all__ = ["COMMANDS", "Core", "TclError"]
@@ -49,6 +50,7 @@ class Core:
         self._host_pid, self._alive = host_pid, alive
         self._backend = backend
         self._tracelib: Tracelib | None = None
+        self.phase_log: PhaseLog | None = None
 
     @property
     def tracelib(self) -> Tracelib:
