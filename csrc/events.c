@@ -313,14 +313,14 @@ static void put_finding(struct pt_events *ev, const struct pt_event *e)
 	/* else: another finding took the slot; ours stands alone, and its slot's key does not match: the reader counts 1 */
 }
 
-void pt_events_put(struct pt_events *ev, const struct pt_event *e)
+uint64_t pt_events_put(struct pt_events *ev, const struct pt_event *e)
 {
 	switch (e->kind) {
 	case PT_EV_FINDING:
 	case PT_EV_UNTRACED:
 	case PT_EV_USED:
 		put_finding(ev, e);
-		return;
+		return 0;
 	case PT_EV_EXEC:
 		if (!e->error) {
 			uint64_t chain = e->chain;
@@ -334,7 +334,14 @@ void pt_events_put(struct pt_events *ev, const struct pt_event *e)
 	default:
 		break;
 	}
-	append(ev, e, NO_SLOT, 0);
+	struct record *r = append(ev, e, NO_SLOT, 0);
+	return r ? (uint64_t)((char *)r - (char *)ev) : 0;
+}
+
+void pt_events_amend(struct pt_events *ev, uint64_t event, int error)
+{
+	if (event >= STARTS && event <= ev->capacity - RECORD_MIN)
+		at(ev, event)->error = (int16_t)error;
 }
 
 uint64_t pt_events_generation(const struct pt_events *ev)

@@ -59,7 +59,9 @@ bool pt_events_check(const struct pt_events *, size_t mapped_size);
 uint32_t pt_events_image(struct pt_events *, struct pt_event *process); /* fills in `chain` */
 /* One write before the first read: one fault instead of two. */
 void pt_events_touch(struct pt_events *);
-void pt_events_put(struct pt_events *, const struct pt_event *);
+uint64_t pt_events_put(struct pt_events *, const struct pt_event *); /* where it is, for pt_events_amend; 0: nowhere */
+/* An exec is logged before it happens, because nothing can be after it; where it comes back, this says why. */
+void pt_events_amend(struct pt_events *, uint64_t event, int error);
 /* This rule has decided something: remembered once, so that an allowance that never did can be named. */
 #define PT_RULE_BITS 65536u
 void pt_events_rule_used(struct pt_events *, uint32_t rule);

@@ -83,6 +83,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	x->dirfd = dirfd;
 	x->envp = envp;
 	x->announced = false;
+	x->logged = 0;
 	x->supervise = false;
 	x->foreign = false;
 	x->through = false;
@@ -128,6 +129,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 		}
 	}
 	pt_done(op, &at, error);
+	x->logged = error ? 0 : at.logged;
 	if (!error)
 		x->envp = x->foreign ? pt_environment_without(envp, x->slab) : pt_environment(envp, x->slab);
 	return error;
@@ -137,6 +139,8 @@ void pt_exec_failed(uint16_t op, struct pt_exec *x, int error)
 {
 	if (!x->slab)
 		return;
+	if (error && x->logged)
+		pt_events_amend(pt.events, x->logged, error);
 	if (error && x->announced)
 		pt_exec_event(op, x->pid, x->path, strlen(x->path), error);
 	x->slab->owner = NULL;

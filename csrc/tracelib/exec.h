@@ -8,6 +8,7 @@ struct pt_exec {
 	int dirfd;
 	char *const *envp;
 	bool announced;
+	uint64_t logged;
 	bool foreign;                  /* its loader would choke on the library */
 	bool through;                  /* macOS: started through the copy of a protected interpreter; its words are in slab->extra */
 	const char *script;            /* macOS: what was asked for, where a copy stands in its place */

@@ -329,10 +329,10 @@ static bool readable(const struct pt_at *at, struct pt_verdict v)
 	return ((v.flags & (PT_V_ASKED | PT_V_BELOW)) || (pt.flags & PT_IMG_DIRS_VISIBLE)) && is_dir(physical(at));
 }
 
-void pt_report(uint16_t op, const struct pt_at *at, uint8_t kind, uint8_t outcome, int error)
+uint64_t pt_report(uint16_t op, const struct pt_at *at, uint8_t kind, uint8_t outcome, int error)
 {
 	if (!pt.events)
-		return;
+		return 0;
 	struct pt_event e = {
 		.kind = kind, .access = at->access, .outcome = outcome, .tier = 1, .op = op, .error = (int16_t)error,
 		.pid = pt_pid(), .image = pt.index, .rule = at->verdict.rule, .port = at->verdict.port,
@@ -343,7 +343,7 @@ void pt_report(uint16_t op, const struct pt_at *at, uint8_t kind, uint8_t outcom
 		e.asked = at->asked;
 		e.asked_len = (uint32_t)asked;
 	}
-	pt_events_put(pt.events, &e);
+	return pt_events_put(pt.events, &e);
 }
 
 #define TOLD 512u
@@ -517,7 +517,7 @@ void pt_done(uint16_t op, struct pt_at *at, int error)
 			pt_report(op, at, PT_EV_FINDING, PT_OUT_REDIRECTED_MISSING, error);
 		}
 		if (pt.flags & PT_IMG_LOG)
-			pt_report(op, at, PT_EV_ACCESS, at->outcome, error);
+			at->logged = pt_report(op, at, PT_EV_ACCESS, at->outcome, error);
 	}
 	pt_slab_give(at->slab);
 	at->slab = NULL;

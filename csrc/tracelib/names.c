@@ -220,14 +220,21 @@ static int made_up(uint16_t op, char *template, struct pt_at *at)
 	return pt_judge(op, at);
 }
 
+static void copy_tail(char *to, const char *from)
+{
+	size_t n = strlen(to), m = strlen(from), k = 0;
+	while (k < n && k < m && to[n - 1 - k] != '/')
+		k++;
+	memcpy(to + n - k, from + m - k, k);
+}
+
+/* The program, and the log, get the name that was made. */
 static void copy_back(char *template, const struct pt_at *at)
 {
-	if (at->path == template)
-		return;
-	size_t n = strlen(template), m = strlen(at->path), k = 0;
-	while (k < n && k < m && template[n - 1 - k] != '/')
-		k++;
-	memcpy(template + n - k, at->path + m - k, k);
+	if (at->path != template)
+		copy_tail(template, at->path);
+	if (at->judged && at->real_len)
+		copy_tail(at->real, template);
 }
 
 #define TEMPLATE(op, ret, none, call) ({ \

@@ -160,6 +160,7 @@ struct pt_at {
 	size_t real_len;
 	struct pt_info parent;
 	struct pt_slab *slab;
+	uint64_t logged;               /* out: its record in the log */
 };
 
 /* True: plainly allowed; the call may go ahead provided that it does not follow a link in the last component. */
@@ -172,7 +173,7 @@ int pt_judge(uint16_t op, struct pt_at *);
 bool pt_runs_own(struct pt_at *);
 /* After the call: log, remarks; gives the slab back. `error`: errno of the call or 0. Keeps errno. */
 void pt_done(uint16_t op, struct pt_at *, int error);
-void pt_report(uint16_t op, const struct pt_at *, uint8_t kind, uint8_t outcome, int error);
+uint64_t pt_report(uint16_t op, const struct pt_at *, uint8_t kind, uint8_t outcome, int error);
 /* A file that a port owns was used (real path; `hash`: pt_hash_path of it): told once a process for each access. */
 void pt_used(uint16_t op, uint8_t access, uint32_t port, uint32_t rule, uint64_t hash, const char *real, size_t len);
 static inline void pt_rule_used(uint32_t rule)

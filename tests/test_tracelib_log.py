@@ -1,0 +1,96 @@
+"""The full log says what happened: an exec that came back, the name that mkstemp made, a call in every line."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tracelib_session import Event, Session, compile_c
+
+EXECS = r"""
+#include <errno.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern char **environ;
+int main(int argc, char **argv)
+{
+	char *const none[] = { (char *)"x", NULL };
+	for (int i = 1; i < argc; i++) {
+		pid_t pid;
+		int error;
+		execve(argv[i], none, environ);
+		error = errno;
+		printf("execve %s %d\n", argv[i], error);
+		error = posix_spawn(&pid, argv[i], NULL, NULL, none, environ);
+		printf("posix_spawn %s %d\n", argv[i], error);
+		if (!error)
+			waitpid(pid, NULL, 0);
+	}
+	return 0;
+}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "plain").write_text("no program\n")
+    (tmp_path / "broken").write_bytes(b"\x7fELF, it says\n")
+    (tmp_path / "broken").chmod(0o755)
+    return tmp_path
+
+
+def accesses(session: Session, kind: str) -> list[Event]:
+    return [e for e in session.events("access") if e.access == kind]
+
+
+def test_an_exec_that_comes_back_is_logged_with_its_errno(place: Path) -> None:
+    (place / "execs.c").write_text(EXECS)
+    helper = compile_c(place / "execs.c", place / "execs")
+    names = [str(place / name) for name in ("directory", "plain", "broken", "missing")]
+    with Session("rw:/=+", log=True) as session:
+        done = session.run(helper, *names)
+        assert done.returncode == 0, done.stderr
+        told = {(op, path): int(error) for op, path, error in (line.split() for line in done.stdout.splitlines())}
+        logged = {(e.op, e.path): e.error for e in accesses(session, "exec")}
+    assert told == logged
+    assert told["execve", names[0]] == errno.EACCES
+    assert told["execve", names[1]] == errno.EACCES
+    assert told["execve", names[2]] == errno.ENOEXEC
+    assert told["posix_spawn", names[3]] == errno.ENOENT
+
+
+def test_a_path_search_is_logged_as_it_went(place: Path) -> None:
+    with Session("rw:/=+", log=True) as session:
+        env = {**os.environ, "PATH": f"{place}:/usr/bin"}
+        assert session.run("/usr/bin/env", "true", env=env).returncode == 0
+        found = [(e.path, e.error) for e in accesses(session, "exec")]
+    assert found == [(str(place / "true"), errno.ENOENT), ("/usr/bin/true", 0)]
+
+
+@pytest.mark.parametrize("call", ["mkstemp", "mkdtemp"])
+def test_a_made_up_name_is_logged_as_it_was_made(place: Path, call: str) -> None:
+    program = f"import ctypes; b = ctypes.create_string_buffer({os.fsencode(place / 'tXXXXXX')!r}); "
+    program += f"ctypes.CDLL(None).{call}(b); print(b.value.decode())"
+    assert hasattr(ctypes.CDLL(None), call)
+    with Session("rw:/=+", log=True) as session:
+        done = session.run(sys.executable, "-IB", "-c", program)
+        made = done.stdout.strip()
+        logged = [e.path for e in accesses(session, "create") if e.op == call]
+    assert Path(made).exists() and not made.endswith("XXXXXX")
+    assert logged == [made]
+
+
+def test_every_access_names_its_call(place: Path) -> None:
+    with Session("rw:/=+", log=True) as session:
+        session.run("/bin/sh", "-c", "ls >/dev/null; mktemp -d; echo x | cat; rm -f nothing", cwd=place)
+        events = session.events("access")
+    assert len(events) > 5
+    assert all(e.op not in ("", "none") for e in events), [e for e in events if e.op in ("", "none")]
