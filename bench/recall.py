@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import errno
 import json
 import os
 import re
@@ -28,8 +29,9 @@ from strace_log import Seen, accesses
 
 CLASS = {"stat": "look", "readlink": "look", "read": "read", "list": "read", "write": "write", "create": "write"}
 TEMPORARY = [
-    (re.compile(r"/cc[A-Za-z0-9]{6}(?=$|\.|/)"), "/cc*"),
-    (re.compile(r"(tmp|cmTC_|conf|sh-thd\.|pip-|CMakeScratch/TryCompile-)[-A-Za-z0-9_.]{5,}"), r"\1*"),
+    (re.compile(r"/(cc|Gm)[A-Za-z0-9]{6}(?=$|\.|/)"), r"/\1*"),
+    (re.compile(r"(tmp|cmTC_|sh-thd\.|pip-|CMakeScratch/TryCompile-)[-A-Za-z0-9_.]{5,}"), r"\1*"),
+    (re.compile(r"/conf\d+(?=$|[./])"), "/conf*"),
     (re.compile(r"/proc/\d+"), "/proc/*"),
     (re.compile(r"(?<=[._-])\d{3,7}(?=$|[._/-])"), "*"),
 ]
@@ -65,13 +67,32 @@ def names(path: str) -> set[str]:
     return {normal(own), normal(os.path.realpath(path))}
 
 
+# They look at each component of a path with readlink, inside the C library: one line in the log, many in strace.
+WALKS = ("realpath", "__realpath_chk", "canonicalize_file_name")
+
+
+def above(path: str) -> Iterable[str]:
+    """The path and the directories over it."""
+    while path and path != "/":
+        yield path
+        path = path.rpartition("/")[0]
+    yield "/"
+
+
+def succeeded(access: str, error: str | int) -> bool:
+    # readlink of what is no link has seen that it is there
+    return not error or (access == "readlink" and error in ("EINVAL", errno.EINVAL))
+
+
 def from_strace(seen: Iterable[Seen]) -> dict[frozenset[str], dict[tuple[str, bool], Seen]]:
     out: dict[frozenset[str], dict[tuple[str, bool], Seen]] = collections.defaultdict(dict)
     for one in seen:
         # A loader's mapping of libraries is no access of the program.
         if one.loader and one.access in ("read", "stat"):
             continue
-        out[frozenset(names(one.path))].setdefault((CLASS.get(one.access, one.access), not one.error), one)
+        out[frozenset(names(one.path))].setdefault(
+            (CLASS.get(one.access, one.access), succeeded(one.access, one.error)), one
+        )
     return out
 
 
@@ -80,7 +101,7 @@ def from_log(path: Path) -> dict[str, dict[tuple[str, bool], dict[str, object]]]
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             entry = json.loads(line)
-            key = CLASS.get(entry["access"], entry["access"]), not entry["errno"]
+            key = CLASS.get(entry["access"], entry["access"]), succeeded(entry["access"], entry["errno"])
             for name in names(entry["path"]):
                 out[name].setdefault(key, entry)
     return out
@@ -123,12 +144,23 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
         if not os.environ.get("KEEP"):
             shutil.rmtree(top, ignore_errors=True)
     missed: dict[str, list[str]] = collections.defaultdict(list)
+    walked = {
+        name
+        for kinds in log.values()
+        for entry in kinds.values()
+        if entry["op"] in WALKS
+        for given in (entry["path"], entry.get("asked", "/"))
+        for one_path in {normal(str(given)), *names(str(given))}
+        for name in above(one_path)
+    }
     hit = total = 0
     for paths, kinds in truth.items():
         for key, one in kinds.items():
             total += 1
             if any(key in log.get(path, {}) for path in paths):
                 hit += 1
+            elif one.access == "readlink" and not paths.isdisjoint(walked):
+                missed["a step of realpath, which is in the log as one look"].append(one.path)
             else:
                 missed[reason(one.path)].append(f"{one.path} {key[0]} {'ok' if key[1] else one.error} ({one.program})")
     known = {(path, key) for paths, kinds in truth.items() for path in paths for key in kinds}
@@ -136,7 +168,9 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
         f"{path} {key[0]} {'ok' if key[1] else entry['errno']} {entry['op']} ({entry['exe']})"
         for path, kinds in log.items()
         for key, entry in kinds.items()
-        if (path, key) not in known and not any((name, key) in known for name in names(str(entry["path"])))
+        if (path, key) not in known
+        and not (entry["op"] in WALKS and any((name, key) in known for name in above(path)))
+        and not any((name, key) in known for name in names(str(entry["path"])))
     ]
     for what, listed in (("missed", missed.get("", [])), ("invented", invented)):
         for text in listed[:show]:
