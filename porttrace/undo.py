@@ -140,7 +140,7 @@ def _run(
 
     After a failure no tree is removed: it may hold the file that could not be put back. Returns what failed.
     """
-    failed = []
+    failed: list[str] = []
     for number, (name, *arguments) in enumerate(steps):
         if number in skip or (failed and name == "rmtree"):
             continue

@@ -32,7 +32,7 @@ def state(prefix: Prefix) -> dict[str, str]:
     for path in sorted(prefix.path.rglob("*")):
         name = str(path.relative_to(prefix.path))
         if re.match(r"var/macports/(build|logs|distfiles|sources|porttrace)(/|$)", name) or name.endswith(
-            (".lock", "-wal", "-shm")
+            (".lock", "-wal", "-shm", ".porttrace-owners")
         ):
             continue
         if path.is_file() and not path.is_symlink():

@@ -238,7 +238,7 @@ def test_levels(prefix: Prefix) -> None:
         (("-D", "/nonexistent", "build"), "/nonexistent: there is no Portfile"),
         (("install", "foo", "@9"), "foo @9 is not in the tree"),
         (("deactivate", "foo"), "foo is not"),
-        (("-t", "--with-trace-sdk=none", "build", "foo"), "SDK none was not found"),
+        (("-t", "--with-trace-sdk=none", "build", "foo"), "there is no SDK none"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(prefix: Prefix, words: tuple[str, ...], message: str) -> None:
