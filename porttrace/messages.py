@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from porttrace.findings import FELL_BACK, Finding, FindingKind, Program
-from porttrace.noise import classify_finding
+from porttrace.noise import classify_finding, files_in_searched
 
 __all__ = ["plain", "render", "times"]
 
@@ -145,12 +145,16 @@ def render(
 
     shown: list[Finding] = []
     folded: dict[str, set[str]] = {}
+    filled: dict[str, int] = {}
     for finding in findings:
         name = noise(finding) if noise is not None and not verbose else None
         if name is None:
             shown.append(finding)
         elif finding.kind is not FindingKind.ABSENT:
             folded.setdefault(name, set()).add(finding.path)
+            count = files_in_searched(finding)
+            if count:
+                filled[finding.path] = count
     kinds = {kind: [f for f in shown if f.kind is kind] for kind in FindingKind}
     messages: list[Message] = []
 
@@ -219,6 +223,11 @@ def render(
         lines = [f"The following {_number(idle, 'allowance', 'allowances')} of the Portfile allowed nothing:"]
         lines += [f"  {style(printable(f.path), _YELLOW)}: no phase had a use for {printable(f.rule)}" for f in idle]
         messages.append(("warn", "\n".join(lines)))
+    if filled:
+        places = ", ".join(
+            f"{printable(path)} ({count} {'file' if count == 1 else 'files'})" for path, count in sorted(filled.items())
+        )
+        messages.append(("warn", f"Compilers and build tools searched hidden directories that are not empty: {places}"))
     if folded:
         count = sum(len(paths) for paths in folded.values())
         messages.append(

@@ -7,15 +7,17 @@ a write or an untraced process never is noise, and some paths are only as long a
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from glob import escape, iglob
 from importlib.resources import files
 from typing import Protocol
 
-__all__ = ["NoiseClass", "classes", "classify", "classify_finding"]
+__all__ = ["NoiseClass", "classes", "classify", "classify_finding", "files_in_searched"]
 
 _HOMES = ("/root", "/home/*", "/Users/*", "/var/root", "/private/var/root", "/var/empty", "/nonexistent")
 _KINDS = frozenset({"hidden", "absent", "unowned"})
@@ -89,6 +91,28 @@ def classes() -> tuple[NoiseClass, ...]:
         )
         for c in data["class"]
     )
+
+
+_SEARCHED = re.compile(r"/(include|lib|lib64|pkgconfig|aclocal|cmake|Frameworks)(/[^/]+-linux-[^/]+)?")
+_MOST_FILES = 1000
+
+
+def files_in_searched(finding: _Finding) -> int:
+    """How many files (at most 1000) lie in the hidden directory that a finding says was searched; else 0.
+
+    A compiler that is told that ``/usr/local/include`` does not exist never asks for the headers in it: where there
+    are any, this is all that tells of them. Directories of headers are counted two levels deep.
+    """
+    found = _SEARCHED.search(finding.path)
+    if str(finding.kind) != "hidden" or found is None or found.end() != len(finding.path):
+        return 0
+    count = 0
+    for level in ("*", "*/*") if found[1] == "include" else ("*",):
+        for path in iglob(f"{escape(finding.path)}/{level}"):  # noqa: PTH207
+            count += not os.path.isdir(path)  # noqa: PTH112 - as iglob gives it
+            if count == _MOST_FILES:
+                return count
+    return count
 
 
 def classify(path: str, program: str, absent: bool = False) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -9,7 +12,8 @@ import pytest
 
 import porttrace
 from porttrace.findings import Finding, FindingKind, Program
-from porttrace.noise import classes, classify, classify_finding
+from porttrace.messages import plain, render
+from porttrace.noise import classes, classify, classify_finding, files_in_searched
 
 
 @pytest.mark.parametrize(
@@ -88,3 +92,54 @@ def test_the_data_is_sound() -> None:
         for glob in [*c.get("paths", []), *c.get("absent", [])]:
             assert glob.startswith(("/", "~/", "**/")), glob
             assert glob not in ("**", "/**", "**/*", "~/**", "/usr/**", "/usr/local/**"), glob
+
+
+def test_a_searched_directory_with_files_in_it_is_named(tmp_path: Path) -> None:
+    """A compiler that was told that it is not there never asks for the headers: nothing else would tell of them."""
+    include = tmp_path / "include"
+    (include / "empty").mkdir(parents=True)
+    probe = finding(FindingKind.HIDDEN, str(include), "/usr/lib/gcc/x86_64-linux-gnu/12/cc1")
+
+    def told() -> str:
+        return plain(render([probe], noise=lambda f: "compiler-directories"))
+
+    assert files_in_searched(probe) == 0 and told() == ""
+    (include / "empty" / "zlib.h").touch()
+    (include / "x.h").touch()
+    assert files_in_searched(probe) == 2
+    assert "include (2 files)" in told() and len(told().splitlines()) == 2
+    for path, kind in (
+        (include / "x.h", FindingKind.HIDDEN),
+        (tmp_path, FindingKind.HIDDEN),
+        (include, FindingKind.ABSENT),
+    ):
+        assert files_in_searched(finding(kind, str(path), "cc1")) == 0
+
+
+def test_the_noise_of_a_real_build() -> None:
+    """configure-like probing shows nothing by default; a planted program, file and header are named."""
+    with tempfile.TemporaryDirectory(prefix="porttrace-noise-", dir="/srv") as name:
+        work, other = Path(name) / "work", Path(name) / "other"
+        for directory in (work, other / "include", other / "bin"):
+            directory.mkdir(parents=True)
+        (work / "a.c").write_text('#include <stdio.h>\nint main(void) { return puts("a") < 0; }\n')
+        script = (
+            "gcc -v -E a.c; cc a.c -o a; gawk 1 </dev/null; perl -MPOSIX -e 1; python3 -c 'import json'; git --version;"
+            "locale; tput -T xterm cols; iconv -f latin1 -t utf8 a.c; date; bash -lc true; make -f /dev/null;"
+            "m4 </dev/null; pkg-config --list-all; cmake --version; aclocal --version; autoconf --version; id; TZ=Europe/Rome date"
+        )
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+        def run(path: str, script: str) -> str:
+            argv = [str(Path(sys.executable).with_name("porttrace")), "run", "--", "sh", "-c", script]
+            env = {"PATH": path, "HOME": "/root", "LANG": "de_DE.UTF-8", "TERM": "xterm"}
+            done = subprocess.run(argv, cwd=work, env=env, capture_output=True, text=True)
+            return "\n".join(line for line in done.stderr.split("\n") if line.startswith(("Warning: ", "  ")))
+
+        quiet = [line for line in run(path, script + " >/dev/null 2>&1").splitlines() if line]
+        assert len(quiet) <= 5, quiet
+        (other / "include/p.h").touch()
+        (other / "bin/planted").write_text("#!/bin/sh\n")
+        (other / "bin/planted").chmod(0o755)
+        loud = run(f"{other}/bin:{path}", f"({script}; planted; cat {other}/include/p.h) >/dev/null 2>&1")
+        assert f"  {other}/bin/planted" in loud and f"  {other}/include/p.h" in loud
