@@ -126,7 +126,7 @@ def test_the_noise_of_a_real_build() -> None:
         script = (
             "gcc -v -E a.c; cc a.c -o a; gawk 1 </dev/null; perl -MPOSIX -e 1; python3 -c 'import json'; git --version;"
             "locale; tput -T xterm cols; iconv -f latin1 -t utf8 a.c; date; bash -lc true; make -f /dev/null;"
-            "m4 </dev/null; pkg-config --list-all; cmake --version; aclocal --version; autoconf --version; id; TZ=Europe/Rome date"
+            "m4 </dev/null; pkg-config --list-all; cmake --version; aclocal --version; id; TZ=UTC date"
         )
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
