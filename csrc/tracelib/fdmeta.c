@@ -26,14 +26,26 @@ void pt_fd_link(int fd, char link[32])
 /* 0 or errno. A file without a name is nobody's; what has no path (a pipe, a socket) has no rule. */
 static int judge_fd(uint16_t op, int fd)
 {
-	char link[32];
+	char link[32], name[512];
 	struct stat st;
-	if (!pt_on() || fd < 0 || sys_fstatat(fd, "", &st, AT_EMPTY_PATH) < 0 || !st.st_nlink)
+	if (!pt_on() || fd < 0)
+		return 0;
+	/* Who may write a file may change its date: that was judged when it was opened. */
+	if (!(pt.flags & (PT_IMG_LOG | PT_IMG_AUDIT)) && (PT_SYS2(SYS_fcntl, fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
+		return 0;
+	if (sys_fstatat(fd, "", &st, AT_EMPTY_PATH) < 0 || !st.st_nlink)
 		return 0;
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 		return 0;
 	pt_fd_link(fd, link);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = link, .access = PT_ACC_ATTRIBUTES, .flags = PT_FOLLOW };
+	/* The kernel's name of it is real already: one look instead of one for each component. */
+	ssize_t n = sys_readlink(link, name, sizeof name);
+	if (n > 0 && n < (ssize_t)sizeof name && name[0] == '/') {
+		name[n] = 0;
+		at.path = name;
+		at.flags = 0;
+	}
 	int error = pt_judge(op, &at);
 	pt_done(op, &at, error);
 	return error;
