@@ -162,7 +162,7 @@ def quoted(text: str) -> str:
     return shlex.quote(text)
 
 
-def _tcl_word(text: str) -> str:
+def tcl_word(text: str) -> str:
     """`text` as one word of Tcl source."""
     if text and not any(char in ' \t\n\r;"$[]{}\\#' for char in text):
         return text
@@ -177,9 +177,9 @@ def fix_line(kind: FindingKind, path: str, access: str, port: str, phase: str) -
     if kind is FindingKind.UNDECLARED:
         return f"depends_{_dependency_type(phase, path)}-append port:{port}"
     if kind is FindingKind.WRITE_OUTSIDE:
-        return f"{prefix}write-append {_tcl_word(path)}"
+        return f"{prefix}write-append {tcl_word(path)}"
     if kind is FindingKind.HIDDEN:
-        return f"{prefix}read-append {_tcl_word(path)}"
+        return f"{prefix}read-append {tcl_word(path)}"
     return None
 
 

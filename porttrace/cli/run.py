@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from porttrace.baseline import fresh
 from porttrace.cli.rules import parse_rule
 from porttrace.closure import closure
 from porttrace.context import phase_context
@@ -29,7 +30,7 @@ from porttrace.owners import ownership
 from porttrace.policy import Policy, PolicyError
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
-from porttrace.report import make_report, write_report
+from porttrace.report import make_report, read_report, write_report
 from porttrace.sdk import find_sdk
 from porttrace.session import Session, Trace, TraceResult
 from porttrace.tiers import TIERS, available_tiers
@@ -51,6 +52,7 @@ examples:
   porttrace run --sdk /srv/sysroot -- make  headers and libraries of another system, compilers of this one
   porttrace run --read "$HOME/.gitconfig" --write "$HOME/.ccache" -- make
   porttrace run --prefix /opt/local --deps zlib,openssl3 --report out.json -- make
+  porttrace run --strict --baseline known.json -- make       fail on what is new
   porttrace run --audit --log accesses.jsonl -- make check        refuse nothing, write down everything
 """
 
@@ -91,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--log", metavar="FILE", help="write every access as a line of JSON")
     what.add_argument("--report", metavar="FILE", help="write the findings as JSON")
+    what.add_argument("--baseline", metavar="FILE", help="a report whose findings are known: neither told nor counted")
     what.add_argument("--tiers", metavar="LIST", help=f"of {','.join(TIERS)} (default: all that the machine has)")
     what.add_argument("--user", metavar="NAME", help="run the command as this user (root only)")
     what.add_argument("-v", "--verbose", action="store_true", help="tell everything, absent files and noise too")
@@ -368,6 +371,7 @@ def main(argv: Sequence[str]) -> int:
     policy, registry = build_policy(options)
     _find_command(options.command[0])
     _check_report(options.report)
+    baseline = read_report(options.baseline) if options.baseline is not None else None
     log = _open_log(options.log)
     with _Runner() as runner, Session(identity, tiers, owns_children=True) as session:
         trace = session.start(policy, Path.cwd())
@@ -376,7 +380,7 @@ def main(argv: Sequence[str]) -> int:
         status = runner.run([*trace.launch_argv, *options.command], _environment())
         trace.started[runner.pid] = options.command[0]
         result = trace.stop()
-        return _finish(options, session, trace, result, status, log, registry)
+        return _finish(options, session, trace, result, status, log, registry, baseline)
 
 
 def _finish(
@@ -387,6 +391,7 @@ def _finish(
     status: int,
     log: int | None,
     registry: Path | None,
+    baseline: dict[str, Any] | None,
 ) -> int:
     stats = dict(result.stats)
     if log is not None:
@@ -398,10 +403,16 @@ def _finish(
             os.close(log)
     stats["exit_status"] = status
     stats["ended_processes"] = len(result.processes)
-    _tell(options, session, result, result.findings)
-    if options.report is not None:
+    findings = result.findings
+    if options.report is not None or baseline is not None:
         phase = phase_context(trace, result, registry=registry or "", deps=named_ports(options))
-        write_report(Path(options.report), make_report(options.command, session.tiers, result.findings, stats, [phase]))
-    if options.strict and any(finding.kind in VIOLATIONS for finding in result.findings):
+        report = make_report(options.command, session.tiers, findings, stats, [phase])
+        if baseline is not None:
+            new = {id(row) for row in fresh(report, baseline)}
+            findings = [f for f, row in zip(findings, report["findings"], strict=True) if id(row) in new]
+        if options.report is not None:
+            write_report(Path(options.report), report)
+    _tell(options, session, result, findings)
+    if options.strict and any(finding.kind in VIOLATIONS for finding in findings):
         return 3
     return status
