@@ -71,7 +71,8 @@ def paragraph(text: str, start: str) -> str:
 
 
 def test_the_end_of_an_installation_tells_what_is_missing_and_what_is_too_much(taker: Prefix) -> None:
-    result = taker.port("-t", "install", "taker")
+    report = taker.path / "report.json"
+    result = taker.port("-t", "--report", report, "install", "taker")
     missing = paragraph(result.text, "taker asked for files of ports that it does not declare")
     assert "depends_lib-append port:undeclared" in missing
     assert f"build: {taker.path}/share/undeclared/data" in missing
@@ -81,6 +82,10 @@ def test_the_end_of_an_installation_tells_what_is_missing_and_what_is_too_much(t
     assert "/srv/porttrace-never" in allowance and "trace.read, line " in allowance
     assert "/etc/hostname" not in allowance
     assert f"taker used files in the prefix that no port owns: {taker.path}/share/nobody" in result.text
+    findings = {(f["kind"], f["port"] or f["path"], f["fix"]) for f in json.loads(report.read_text())["findings"]}
+    assert ("unused-dependency", "idle", "depends_build-delete port:idle") in findings
+    assert ("unused-allowance", "/srv/porttrace-never", None) in findings
+    assert not {port for kind, port, _ in findings if kind == "unused-dependency"} - {"idle"}
 
 
 def test_deps_sets_declared_against_used(taker: Prefix) -> None:

@@ -136,10 +136,11 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
         from porttrace.tclbridge.phaselog import PhaseLog
 
         host.phase_log = PhaseLog()
+    found = host.phase_log.note if host.phase_log is not None else None
     host.register(commands.table())
     registry = RegistryCommands(settings.portdbpath, settings.prefix, ui.say, build_user)
     host.register(registry.table())
-    host.register(UsageCommands(settings.portdbpath, settings.prefix, ui.say).table())
+    host.register(UsageCommands(settings.portdbpath, settings.prefix, ui.say, found).table())
     status = 1
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -23,10 +23,12 @@ __all__ = ["UsageCommands"]
 
 
 class UsageCommands:
-    """Commands over the records below one ``portdbpath``."""
+    """Commands over the records below one ``portdbpath``; ``found`` gets the findings of whole builds."""
 
-    def __init__(self, portdbpath: Path, prefix: Path, say: Say) -> None:
-        self.portdbpath, self.prefix, self._say = portdbpath, prefix, say
+    def __init__(
+        self, portdbpath: Path, prefix: Path, say: Say, found: Callable[[list[Finding]], None] | None = None
+    ) -> None:
+        self.portdbpath, self.prefix, self._say, self._found = portdbpath, prefix, say, found
         self._made: set[tuple[str, str]] = set()
 
     def table(self) -> dict[str, Callable[..., TclValue]]:
@@ -85,6 +87,8 @@ class UsageCommands:
 
             findings: list[Finding] = record.unused_dependencies(dependencies, has_files)
         findings += record.unused_allowances()
+        if self._found is not None:
+            self._found(findings)
         missing = undeclared_message(record)
         if missing:
             self._say("warn", missing)

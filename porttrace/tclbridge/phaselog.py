@@ -43,6 +43,10 @@ class PhaseLog:
         for key in _SUMS:
             self._stats[key] = round(self._stats[key] + result.stats.get(key, 0), 3)
 
+    def note(self, findings: Sequence[Finding]) -> None:
+        """What only a whole build tells, not one of its phases."""
+        self._findings.append(findings)
+
     @property
     def findings(self) -> list[Finding]:
         """Of all phases so far, equal ones together."""
