@@ -52,6 +52,7 @@ Options
 Examples
   port -t install foo              build foo inside the fence, with its dependencies, and install it
   port -t --report foo.json install foo; porttrace report --format html -o foo.html foo.json
+  port -t deps foo                 set what foo declares against what its last traced build used
   port -v -t test foo +doc         run the tests of a variant; say all that was asked for
   port -D ./ports/devel/foo build  build the port in a directory
   port -k install foo build.jobs=1 keep the work directory; set an option of the Portfile
