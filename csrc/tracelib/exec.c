@@ -87,6 +87,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	x->supervise = false;
 	x->foreign = false;
 	x->through = false;
+	x->script = NULL;
 	x->slab = NULL;
 	x->pid = 0;
 	if (!pt_on())
