@@ -44,11 +44,11 @@ def planted() -> Iterator[tuple[str, list[str]]]:
             path.write_text(text)
         tool.chmod(0o755)
         script = (
-            f"echo '#include <{NAME}.h>' > {NAME}.c; cc -I/usr/local/include -c {NAME}.c 2>/dev/null; "
-            f"{NAME} 2>/dev/null; . {secret} 2>/dev/null || :; "
+            f"d=$(mktemp -d); echo '#include <{NAME}.h>' > $d/a.c; "
+            "cc -I/usr/local/include -c -o $d/a.o $d/a.c 2>/dev/null; "
+            f"rm -r $d; {NAME} 2>/dev/null; cat {secret} >/dev/null 2>&1; "
         )
-        # a shell ends where the file that it is to read is missing
-        yield script.replace(f". {secret}", f"cat {secret} >/dev/null"), [str(header), str(tool), str(secret)]
+        yield script, [str(header), str(tool), str(secret)]
     finally:
         shutil.rmtree(elsewhere)
         header.unlink(missing_ok=True)
@@ -95,9 +95,11 @@ def main() -> int:
         cells = [build.name, len(lines), len(findings), detail, f"{len(named)} of {len(paths)}"]
         print("|", " | ".join(map(str, cells)), "|", flush=True)
         bad += len(lines) > MOST or len(named) < len(paths)
-        if options.show or len(named) < len(paths):
+        if options.show:
             print(text, end="", file=sys.stderr)
-            print(*(f"NOT NAMED: {path}" for path in paths if path not in named), sep="\n", file=sys.stderr)
+        for path in paths:
+            if path not in named:
+                print(f"NOT NAMED: {path}", file=sys.stderr)
     return 1 if bad else 0
 
 

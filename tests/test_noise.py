@@ -39,6 +39,8 @@ from porttrace.noise import classes, classify, classify_finding, files_in_search
         ("/var/run/nscd/socket", "/usr/bin/id", True, "name-service"),
         ("/usr/local/bin/gcc", "/usr/bin/dash", True, "command-search"),
         ("/usr/local/share/config.site", "/usr/bin/dash", True, "build-tool-directories"),
+        ("/opt", "/usr/bin/cmake", False, "build-tool-directories"),
+        ("/root/.cargo/bin", "/usr/bin/cmake", False, "command-search"),
     ],
 )
 def test_known_probes(path: str, program: str, absent: bool, name: str) -> None:
@@ -56,6 +58,8 @@ def test_known_probes(path: str, program: str, absent: bool, name: str) -> None:
         ("/usr/local/share/awk", "/usr/bin/configure", False),  # another program's matter
         ("/opt/local/include/stray.h", "/usr/bin/cc", False),
         ("/home/me/src/secret", "/usr/bin/cat", False),
+        ("/home/me/.cargo/bin/cc", "/usr/bin/dash", False),
+        ("/opt/local", "/usr/bin/cmake", False),
         ("/usr/local/lib/pkgconfig/foo.pc", "/usr/bin/pkg-config", False),
         ("/home/me/x/.gitconfig", "/usr/bin/git", False),  # `~` is a home, not any directory
         ("/usr/local/include/deep/er", "/usr/bin/cc", False),
