@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("porttrace.cli.run", "run a command inside a fence, and tell what it touched"),
     "explain": ("porttrace.cli.explain", "say why a path is hidden, visible, redirected or refused"),
     "report": ("porttrace.cli.report", "tell what a report holds: text, JSON, SARIF, GitHub annotations, an HTML page"),
+    "deps": ("porttrace.cli.deps", "from the report of a build to the change of the Portfile's dependencies"),
     "diff": ("porttrace.cli.diff", "compare the reports of two runs"),
     "learn": ("porttrace.cli.learn", "from a recorded run to the allowances that it needs"),
     "filemap": ("porttrace.cli.filemap_cmd", "read and check filemaps (the bytes of 2007)"),

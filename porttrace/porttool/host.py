@@ -22,13 +22,20 @@ from porttrace.tclbridge.tcllist import TclValue
 __all__ = ["Host"]
 
 
+_AFTERWARDS = (
+    *("porttrace.deptest", "porttrace.explain", "porttrace.formats", "porttrace.learn", "porttrace.linkage"),
+    *("porttrace.portfile_edit", "porttrace.porttool.deptest"),
+)
+"""Modules of commands that look at a finished report."""
+
+
 def _load_all() -> None:
     """Import what a trace needs, also the modules that are imported where they are used, and read the data."""
     for module in pkgutil.walk_packages(porttrace.__path__, "porttrace."):
         # The injected library looks like an extension module; the others are commands of their own.
         if not module.name.startswith(
             ("porttrace.libtracelib", "porttrace.cli", "porttrace.integrate", "porttrace.tclbridge.coprocess")
-        ):
+        ) and not module.name.startswith(_AFTERWARDS):
             importlib.import_module(module.name)
     defaults.load()
     noise.classes()

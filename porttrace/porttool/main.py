@@ -34,6 +34,8 @@ Actions
   install activate deactivate uninstall clean
   installed contents provides deps info list
 
+  deptest         build under trace, run the tests, judge the dependencies (port deptest --help)
+
 Options
   -t              trace mode: a phase sees its declared dependencies only
   -k              keep the work directory after an installation
@@ -92,6 +94,12 @@ def main() -> int:
     if not words:
         return _wrong("no action given")
     try:
+        if words[0] == "deptest":
+            from porttrace.porttool import deptest
+
+            own = [f"--prefix={prefix}"] if prefix is not None else []
+            own += [name for name, _ in given if name in ("-q", "-v", "-d")]
+            return deptest.main(own, words[1:])
         return _run(ui, prefix, options, words)
     except PorttraceError as error:
         ui.say("error", str(error))
