@@ -198,7 +198,9 @@ static struct record *append(struct pt_events *ev, const struct pt_event *e, uin
 	uint32_t path_len = e->path_len < STRING_MAX ? e->path_len : STRING_MAX;
 	uint32_t asked_len = e->asked_len < STRING_MAX ? e->asked_len : STRING_MAX;
 	size_t size = sizeof(struct record) + path_len + asked_len;
-	struct record *r = place(ev, e->kind, size, e->pid);
+	/* Who writes, for a reader that waits: the supervisor tells of others, who may be gone by now. */
+	int32_t writer = e->tier == 2 ? getpid() : e->pid;
+	struct record *r = place(ev, e->kind, size, writer);
 	if (!r)
 		return NULL;
 	r->kind = e->kind;
@@ -221,7 +223,7 @@ static struct record *append(struct pt_events *ev, const struct pt_event *e, uin
 		memcpy(r->bytes, e->path, path_len);
 	if (asked_len)
 		memcpy(r->bytes + path_len, e->asked, asked_len);
-	atomic_store_explicit(&r->word, WORD(PUBLISHED, (size + 15) & ~(size_t)15, e->pid), memory_order_release);
+	atomic_store_explicit(&r->word, WORD(PUBLISHED, (size + 15) & ~(size_t)15, writer), memory_order_release);
 	return r;
 }
 
@@ -428,8 +430,9 @@ static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_fr
 	bool more = false;
 	while (offset >= begin && offset + RECORD_MIN <= end) {
 		const struct record *r = at(ev, offset);
-		uint64_t word = atomic_load_explicit(&r->word, memory_order_acquire);
+		/* The head first: a record that is claimed between the two looks is not there yet, and no broken chain. */
 		uint64_t head = atomic_load_explicit(first_free, memory_order_acquire);
+		uint64_t word = atomic_load_explicit(&r->word, memory_order_acquire);
 		if (!word && offset >= head)
 			break;
 		uint64_t size = WORD_SIZE(word);

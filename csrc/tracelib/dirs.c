@@ -115,7 +115,7 @@ bool pt_dir_cached(const char *lex, size_t len, struct pt_info *info, char *real
 static void keep(const char *lex, size_t len, const struct pt_info *info, const char *real)
 {
 	/* /proc/self means another directory in each process, and a cache is inherited by a forked child. */
-	if ((info->real_len >= 5 && memcmp(real, "/proc", 5) == 0) || (len >= 5 && memcmp(lex, "/proc", 5) == 0))
+	if (info->magic || (info->real_len >= 5 && memcmp(real, "/proc", 5) == 0) || (len >= 5 && memcmp(lex, "/proc", 5) == 0))
 		return;
 	uint64_t key = text_key(lex, len);
 	uint32_t n = first_way(key);
@@ -202,7 +202,8 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			break;
 	}
 	real_len = info->real_len;
-	bool stable_links = info->stable, hidden = false;
+	bool stable_links = info->stable, hidden = false, linked = false;
+	uint8_t magic = 0;
 	int links = 0;
 	/* what remains: lex[pos..] at first, pending after a link */
 	const char *rest = lex + pos;
@@ -241,6 +242,9 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 		if (!got)
 			got = sys_readlink(real, s->link, sizeof s->link - 1);
 		if (got > 0) {
+			if (!magic && real_len >= 5 && memcmp(real, "/proc", 5) == 0 && (real_len == 5 || real[5] == '/'))
+				magic = stable_links && info->stable ? PT_MAGIC_FIXED : PT_MAGIC;
+			linked = true;
 			struct pt_verdict v = pt_decide_child(pt.image, info->cursor[PT_READ], info->hash, real + real_len + 1, n);
 			if (v.action == PT_DENY && !alias && !(pt.flags & PT_IMG_AUDIT)) {
 				hidden = true;
@@ -293,6 +297,8 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 	info->real_len = (uint16_t)real_len;
 	info->stable = info->stable && stable_links && !info->missing;
 	info->generation = begun;
+	info->magic = magic;
+	info->linked = info->linked || linked;
 	if (hidden) {
 		info->hidden = 1;
 		info->error = ENOENT;

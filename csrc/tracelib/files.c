@@ -46,7 +46,7 @@ static void opened(int fd, int flags, const struct pt_at *at)
 		pt_fd_set(fd, at->real, at->real_len);
 }
 
-static int real_openat(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
+int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
 {
 	typedef int open_t(const char *, int, ...);
 	typedef int openat_t(int, const char *, int, ...);
@@ -61,36 +61,57 @@ static int real_openat(uint16_t op, int dirfd, const char *path, int flags, mode
 	return PT_REAL(openat_t, openat)(dirfd, path, flags, mode);
 }
 
+/* Judge, and open what was judged; again where links are exchanged between the two. */
+static int open_judged(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
+{
+	for (int again = 0;; again++) {
+		struct pt_at at = { .dirfd = dirfd, .path = path };
+		intend(&at, flags);
+		int error = pt_judge(op, &at), fd = -1;
+		if (!error) {
+			fd = pt_open_judged(op, &at, flags, mode);
+			if (fd >= 0)
+				opened(fd, flags, &at);
+			else
+				error = -fd;
+		}
+		bool moved = error == ELOOP && at.judged && !(flags & O_NOFOLLOW) && again < PT_AGAIN;
+		pt_done(op, &at, error);
+		if (moved)
+			continue;
+		if (fd < 0) {
+			errno = error;
+			return -1;
+		}
+		return fd;
+	}
+}
+
 static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
 {
 	if (!(flags & (O_CREAT | O_PATH | O_TMPFILE | O_SYMLINK)) && (flags & O_ACCMODE) != O_RDWR) {
 		enum pt_map map = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC) ? PT_READ : PT_WRITE;
-		if (likely(pt_quick(dirfd, path, map))) {
-			int kept = errno;
-			int fd = real_openat(op, dirfd, path, flags | O_NOFOLLOW, mode);
+		char copy[PT_COPY];
+		enum pt_held held = pt_quick_held(dirfd, &path, map, copy, false);
+		if (likely(held)) {
+			int kept = errno, fd;
+			if (held == PT_MOVABLE) {
+				fd = pt_open_unlinked(dirfd, path, flags | O_NOFOLLOW, mode);
+				if (fd < 0)
+					errno = -fd;
+			} else {
+				fd = pt_open_as_is(op, dirfd, path, flags | O_NOFOLLOW, mode);
+			}
 			if (likely(fd >= 0)) {
 				pt_fd_forget(fd);
 				return fd;
 			}
-			if ((flags & O_NOFOLLOW) || (errno != ELOOP && errno != ENOTDIR))
-				return fd;
+			if ((flags & O_NOFOLLOW && held == PT_FIXED) || (errno != ELOOP && errno != ENOTDIR && errno != ENOSYS))
+				return -1;
 			errno = kept;
 		}
 	}
-	struct pt_at at = { .dirfd = dirfd, .path = path };
-	intend(&at, flags);
-	int error = pt_judge(op, &at), fd = -1;
-	if (!error) {
-		fd = real_openat(op, at.dirfd, at.path, flags, mode);
-		if (fd >= 0)
-			opened(fd, flags, &at);
-		else
-			error = errno;
-	}
-	pt_done(op, &at, error);
-	if (fd < 0)
-		errno = error;
-	return fd;
+	return open_judged(op, dirfd, path, flags, mode);
 }
 
 static inline bool has_mode(int flags)
@@ -179,7 +200,9 @@ PT_ALIASES___openat_2
 
 static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, int flags)
 {
-	if (likely(pt_quick(dirfd, path, PT_READ))) {
+	char copy[PT_COPY];
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_READ, copy, false);
+	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 		int r = sys_fstatat(dirfd, path, st, flags | AT_SYMLINK_NOFOLLOW);
 		if (unlikely(r < 0))
 			return fail(-r);
@@ -187,16 +210,32 @@ static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, i
 			return 0;
 	}
 	if ((flags & AT_EMPTY_PATH) && !pt_bad_pointer(path) && !path[0] && dirfd != AT_FDCWD) {
-		int r = sys_fstatat(dirfd, path, st, flags);       /* fstat: the descriptor was judged when it was opened */
+		int r = sys_fstatat(dirfd, "", st, flags);         /* fstat: the descriptor was judged when it was opened */
 		return r < 0 ? fail(-r) : 0;
 	}
-	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT,
-		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (flags & AT_EMPTY_PATH ? PT_EMPTY : 0) };
-	int error = pt_judge(op, &at);
-	if (!error)
-		error = -sys_fstatat(at.dirfd, at.path, st, flags);
-	pt_done(op, &at, error);
-	return error ? fail(error) : 0;
+	for (int again = 0;; again++) {
+		struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT,
+			.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (flags & AT_EMPTY_PATH ? PT_EMPTY : 0) };
+		int error = pt_judge(op, &at);
+		if (!error) {
+			bool nofollow;
+			int fd = pt_hold(&at, &nofollow);
+			if (fd >= 0) {
+				error = -sys_fstat(fd, st);
+				sys_close(fd);
+			} else if (fd != PT_AS_IS) {
+				error = -fd;
+			} else {
+				error = -sys_fstatat(at.dirfd, at.path, st, flags | (nofollow ? AT_SYMLINK_NOFOLLOW : 0));
+				if (!error && nofollow && !(flags & AT_SYMLINK_NOFOLLOW) && S_ISLNK(st->st_mode))
+					error = ELOOP;
+			}
+		}
+		bool moved = error == ELOOP && at.judged && again < PT_AGAIN;
+		pt_done(op, &at, error);
+		if (!moved)
+			return error ? fail(error) : 0;
+	}
 }
 
 PT_EXPORT int PT_WRAP(stat)(const char *restrict path, struct stat *restrict st)
@@ -241,26 +280,44 @@ PT_EXPORT int PT_WRAP(__fxstatat)(int version, int dirfd, const char *path, stru
 }
 PT_ALIASES___fxstatat
 
-PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict path, int flags, unsigned mask, struct statx *restrict stx)
+PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict name, int flags, unsigned mask, struct statx *restrict stx)
 {
 	typedef int real_t(int, const char *restrict, int, unsigned, struct statx *restrict);
 	real_t *real = PT_REAL(real_t, statx);
-	if (likely(pt_quick(dirfd, path, PT_READ))) {
+	const char *path = name;
+	char copy[PT_COPY];
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_READ, copy, false);
+	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 		int r = real(dirfd, path, flags | AT_SYMLINK_NOFOLLOW, mask | STATX_TYPE, stx);
 		if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode))
 			return r;
 	}
 	if ((flags & AT_EMPTY_PATH) && (!path || (!pt_bad_pointer(path) && !path[0])))
-		return real(dirfd, path, flags, mask, stx);
-	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT, .flags = flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW };
-	int error = pt_judge(PT_OP_statx, &at), r = -1;
-	if (!error) {
-		r = real(at.dirfd, at.path, flags, mask, stx);
-		if (r < 0)
-			error = errno;
+		return real(dirfd, path ? "" : path, flags, mask, stx);
+	for (int again = 0;; again++) {
+		struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT, .flags = flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW };
+		int error = pt_judge(PT_OP_statx, &at), r = -1;
+		if (!error) {
+			bool nofollow;
+			int fd = pt_hold(&at, &nofollow);
+			if (fd < 0 && fd != PT_AS_IS) {
+				error = -fd;
+			} else {
+				r = fd >= 0 ? real(fd, "", (flags & ~AT_SYMLINK_NOFOLLOW) | AT_EMPTY_PATH, mask, stx)
+					: real(at.dirfd, at.path, flags | (nofollow ? AT_SYMLINK_NOFOLLOW : 0), mask | (nofollow ? STATX_TYPE : 0), stx);
+				if (r < 0)
+					error = errno;
+				else if (fd < 0 && nofollow && !(flags & AT_SYMLINK_NOFOLLOW) && S_ISLNK(stx->stx_mode))
+					error = ELOOP, r = -1;
+				if (fd >= 0)
+					sys_close(fd);
+			}
+		}
+		bool moved = error == ELOOP && at.judged && again < PT_AGAIN;
+		pt_done(PT_OP_statx, &at, error);
+		if (!moved)
+			return r < 0 ? fail(error) : r;
 	}
-	pt_done(PT_OP_statx, &at, error);
-	return r < 0 ? fail(error) : r;
 }
 
 #endif

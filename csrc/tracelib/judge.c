@@ -41,70 +41,89 @@ static uint64_t link_word(const struct pt_info *info, uint64_t hash, const char 
 	return (hash ^ generation * 0x9e3779b97f4a7c15ull) | 1;
 }
 
-static inline bool quick(int dirfd, const char *path, enum pt_map map, bool follow)
+static inline enum pt_held quick(int dirfd, const char *path, enum pt_map map, bool follow, bool held)
 {
 	struct pt_info info;
 	char buf[512];
 	const char *name;
 	size_t dir, len;
+	bool one = false;                      /* below a directory that the kernel has in its hand */
 
 	if (unlikely(!pt_on() || !pt.plain || pt_bad_pointer(path)))
-		return false;
+		return PT_NOT_QUICK;
 	if (path[0] == '/') {
 		if (!split_clean(path, &dir, &len) || !pt_dir_cached(path, dir, &info, NULL))
-			return false;
+			return PT_NOT_QUICK;
 		name = path + dir + 1;
 		len -= dir + 1;
 	} else {
+		if (held && unlikely(pt_threads()))
+			return PT_NOT_QUICK;           /* the descriptor may be another one meanwhile */
 		while (path[0] == '.' && path[1] == '/' && path[2] != '/')
 			path += 2;
 		for (len = 0; path[len] && path[len] != '/'; len++)
 			;
 		if (!len || (len < 3 && dots(path, len)))
-			return false;
+			return PT_NOT_QUICK;
 		if (!path[len]) {
 			if (len > 255 || pt_fd_dir(dirfd, &info, NULL) != 0)
-				return false;
+				return PT_NOT_QUICK;
 			name = path;
+			one = true;
 		} else {
 			size_t rest = len + strlen(path + len);
 			char full[PT_DIR_TEXT + 1];
 			struct pt_info base;
 			if (rest > sizeof buf - PT_DIR_TEXT - 2 || !pt_fd_cached(dirfd, &base, full))
-				return false;
+				return PT_NOT_QUICK;
 			memcpy(buf, full, base.real_len);
 			buf[base.real_len] = '/';
 			memcpy(buf + base.real_len + 1, path, rest + 1);
 			if (!split_clean(buf, &dir, &len) || !pt_dir_cached(buf, dir, &info, NULL))
-				return false;
+				return PT_NOT_QUICK;
 			name = buf + dir + 1;
 			len -= dir + 1;
 		}
 	}
 	if (unlikely(info.error))
-		return false;
+		return PT_NOT_QUICK;
 	if (PT_NAMES_VARY && !info.uniform[map])
-		return false;                  /* what a rule speaks of may be meant in other letters */
+		return PT_NOT_QUICK;                  /* what a rule speaks of may be meant in other letters */
 	struct pt_verdict v = info.uniform[map] ? info.all[map] : pt_decide_child(pt.image, info.cursor[map], info.hash, name, len);
 	if (v.action != PT_ALLOW || v.flags)
-		return false;
+		return PT_NOT_QUICK;
 	if (follow) {
 		uint64_t hash = pt_hash_child(info.hash, name, len);
 		if (atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) != link_word(&info, hash, name, len))
-			return false;
+			return PT_NOT_QUICK;
 	}
 	pt_rule_used(v.rule);
-	return true;
+	return info.stable || one ? PT_FIXED : PT_MOVABLE;
 }
 
 PT_HOT bool pt_quick(int dirfd, const char *path, enum pt_map map)
 {
-	return quick(dirfd, path, map, false);
+	return quick(dirfd, path, map, false, false) != PT_NOT_QUICK;
 }
 
 PT_HOT bool pt_quick_follow(int dirfd, const char *path, enum pt_map map)
 {
-	return quick(dirfd, path, map, true);
+	return quick(dirfd, path, map, true, false) != PT_NOT_QUICK;
+}
+
+PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, enum pt_map map, char copy[PT_COPY], bool follow)
+{
+	if (unlikely(pt_bad_pointer(*path)))
+		return PT_NOT_QUICK;
+	size_t n = strnlen(*path, PT_COPY);
+	if (unlikely(n >= PT_COPY))
+		return PT_NOT_QUICK;
+	memcpy(copy, *path, n);
+	copy[n] = 0;
+	enum pt_held held = quick(dirfd, copy, map, follow, true);
+	if (held != PT_NOT_QUICK)
+		*path = copy;
+	return held;
 }
 
 /* ---- the slow way ---- */
@@ -229,6 +248,7 @@ static int locate(struct pt_at *at)
 	error = make_clean(s, &lex_len, at->path, &dir);
 	if (error)
 		return error;
+	at->fixed = true;
 	bool follow = (at->flags & PT_FOLLOW) || (dir && at->access != PT_ACC_CREATE && at->access != PT_ACC_DELETE);
 	if (pt.flags & PT_IMG_REDIRECTS)
 		return locate_redirected(at, lex_len, follow);
@@ -241,6 +261,9 @@ static int locate(struct pt_at *at)
 	pt_dir_resolve(s->lex, cut, s, &info);
 	at->parent = info;
 	at->real_len = info.real_len;
+	at->fixed = info.magic ? info.magic == PT_MAGIC_FIXED : info.stable;
+	at->magic = info.magic;
+	at->linked = info.linked;
 	if (info.error)
 		return info.error;
 	if (!lex_len)
@@ -264,6 +287,8 @@ static int locate(struct pt_at *at)
 	at->real_len = info.real_len + n + 1;
 	if (!follow || info.missing)
 		return 0;
+	if (at->fixed && !at->magic && pt_decide_child(pt.image, info.cursor[PT_WRITE], info.hash, name, n).action != PT_DENY)
+		at->fixed = false;
 	uint64_t hash = pt_hash_child(info.hash, name, n), word = link_word(&info, hash, name, n);
 	/* a process about to be replaced remembers nothing: the memory would cost more than the question */
 	bool remember = at->access != PT_ACC_EXEC;
@@ -277,9 +302,15 @@ static int locate(struct pt_at *at)
 	}
 	s->link[got] = 0;
 	if (s->link[0] != '/' && memchr(s->link, ':', (size_t)got) && !memchr(s->link, '/', (size_t)got) && memcmp(s->real, "/proc/", 6) == 0)
+	{
+		at->magic = at->fixed ? PT_MAGIC_FIXED : PT_MAGIC;
 		return 0;          /* pipe:[…] and its like: no path */
+	}
 	pt_dir_resolve(s->lex, lex_len, s, &info);
 	at->real_len = info.real_len;
+	at->fixed = info.magic ? info.magic == PT_MAGIC_FIXED : info.stable;
+	at->magic = info.magic;
+	at->linked = true;
 	if (info.error) {
 		at->parent.hidden = info.hidden;
 		return info.error;
@@ -454,16 +485,27 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	at->asked = at->path;
 	at->real = NULL;
 	at->real_len = 0;
+	at->fixed = at->linked = false;
+	at->magic = 0;
+	at->lost = 0;
 	if (!pt_on() || pt_bad_pointer(at->path))
 		return 0;
-	if (!at->path[0] && !(at->flags & PT_EMPTY))
+	size_t length = strnlen(at->path, sizeof at->slab->asked);
+	if (!length && !(at->flags & PT_EMPTY)) {
+		at->path = "";
 		return 0;
-	if (strnlen(at->path, 4096) >= 4096)
-		return 0;                      /* ENAMETOOLONG, from the kernel */
+	}
+	if (length >= sizeof at->slab->asked)
+		return ENAMETOOLONG;
 	at->slab = pt_slab_take();
 	if (!at->slab)
 		return ENOMEM;
+	/* Read once: what another thread writes there after our look must not be what the kernel sees. */
+	memcpy(at->slab->asked, at->path, length);
+	at->slab->asked[length] = 0;
+	at->asked = at->path = at->slab->asked;
 	int error = locate(at);
+	at->lost = (int16_t)error;
 	if (error && at->final)
 		return error;
 	if (error && !at->parent.hidden)

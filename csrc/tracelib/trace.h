@@ -82,6 +82,7 @@ const char *pt_own_path(void);         /* of this library as the loader knows it
 struct pt_slab {
 	void *owner, *frame;           /* set by exec only: see pt_slab_exec */
 	char lex[PT_PATH_CAP], real[PT_PATH_CAP], pending[PT_PATH_CAP], link[PT_PATH_CAP], physical[PT_PATH_CAP], extra[PT_PATH_CAP];
+	char asked[4096];              /* the program's path as it was when it was judged: another thread may write there */
 };
 #define PT_SLABS 32u
 struct pt_slab *pt_slab_take(void);    /* NULL only where the kernel has no memory */
@@ -94,6 +95,7 @@ extern _Atomic uint64_t pt_not_links[PT_NOT_LINKS] __attribute__((visibility("hi
 void pt_find_tables(void);
 
 /* ---- dirs.c: what is known of directories ---- */
+enum { PT_MAGIC = 1, PT_MAGIC_FIXED = 2 }; /* the second: and nobody in the session can change how it is reached */
 struct pt_info {
 	uint64_t hash, generation;
 	struct pt_cursor cursor[2];
@@ -102,6 +104,8 @@ struct pt_info {
 	uint8_t stable;                /* nobody in the session can change what this name means */
 	uint8_t missing;               /* did not exist when looked at */
 	uint8_t hidden;                /* a link on the way is hidden: error is the policy's */
+	uint8_t magic;                 /* a link of /proc was on the way: the kernel goes by the object, not by its path */
+	uint8_t linked;                /* a link was on the way */
 	uint8_t filter;                /* listings need a look at each entry */
 	int16_t error;                 /* ELOOP, ENAMETOOLONG, … : the kernel will say so itself */
 	uint16_t lex_len, real_len;
@@ -154,6 +158,10 @@ struct pt_at {
 	uint8_t outcome;               /* enum pt_outcome */
 	bool judged;
 	bool final;                    /* an error of the virtual namespace: not the kernel's to say */
+	bool fixed;                    /* nobody in the session can make the path mean something else between our look and the kernel's */
+	bool linked;                   /* links were followed: `real` is not what `path` says */
+	uint8_t magic;
+	int16_t lost;                  /* with `judged` false: the errno with which the walk ended */
 	struct pt_verdict verdict;
 	const char *asked;
 	char *real;
@@ -167,10 +175,31 @@ struct pt_at {
 bool pt_quick(int dirfd, const char *path, enum pt_map map);
 /* True: plainly allowed, and known not to be a link. */
 bool pt_quick_follow(int dirfd, const char *path, enum pt_map map);
+/*
+ * The same for a call that is to be held to what was judged. `*path` becomes a copy in `copy`, for the kernel to read:
+ * what another thread writes into the program's own has no effect.
+ */
+#define PT_COPY 256u
+enum pt_held { PT_NOT_QUICK, PT_MOVABLE, PT_FIXED };   /* allowed, and directories on the way may be exchanged meanwhile, or not */
+enum pt_held pt_quick_held(int dirfd, const char **path, enum pt_map map, char copy[PT_COPY], bool follow);
 /* Full judgement: 0, or the errno with which the call is to fail. pt_done must follow in both cases. */
 int pt_judge(uint16_t op, struct pt_at *);
 /* True: what a program runs or loads is to be this system's own, and `at->path` now names it. */
 bool pt_runs_own(struct pt_at *);
+/* race.c: a call is made on what was judged, whatever is exchanged between our look and the kernel's. */
+bool pt_threads(void);                 /* other threads may change descriptors and the working directory */
+/* open(2) that follows no link on the way: descriptor or -errno (ELOOP: there was one). */
+int pt_open_unlinked(int dirfd, const char *path, int flags, mode_t mode);
+/* open(2) of what was judged: descriptor or -errno; ELOOP where it has been exchanged, to be judged again. */
+int pt_open_judged(uint16_t op, const struct pt_at *, int flags, mode_t mode);
+int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mode); /* the C library's own; sets errno */
+/*
+ * For calls that only look: an O_PATH descriptor of what was judged, to be closed by the caller; -errno; or PT_AS_IS:
+ * the call can go by `path`, with AT_SYMLINK_NOFOLLOW where `*nofollow` is set (and a link then means: judge again).
+ */
+#define PT_AS_IS (-100000)
+int pt_hold(const struct pt_at *, bool *nofollow);
+#define PT_AGAIN 16                    /* times that a judgement is repeated where links are exchanged meanwhile */
 /* After the call: log, remarks; gives the slab back. `error`: errno of the call or 0. Keeps errno. */
 void pt_done(uint16_t op, struct pt_at *, int error);
 uint64_t pt_report(uint16_t op, const struct pt_at *, uint8_t kind, uint8_t outcome, int error);

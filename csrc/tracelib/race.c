@@ -1,0 +1,170 @@
+/*
+ * Between our look at a path and the kernel's, another thread or process may exchange a link or a directory on the way,
+ * or what a descriptor stands for. Where that is possible the kernel is given the real path that was judged, and told
+ * to follow no link. Where nobody in the session can change anything on the way the call goes as the program made it.
+ *
+ * openat2 is no function of the C library: an open that waits (for a fifo's other end) in a directory that the session
+ * can write is no cancellation point.
+ */
+#include "headers.h"
+
+#ifdef __APPLE__
+#include <pthread.h>
+
+bool pt_threads(void)
+{
+	return pthread_is_threaded_np() != 0;
+}
+
+static int open_at(int dirfd, const char *path, int flags, mode_t mode)
+{
+	typedef int real_t(int, const char *, int, ...);
+	int kept = errno, fd = PT_REAL(real_t, openat)(dirfd, path, flags, mode);
+	if (fd < 0)
+		fd = -errno;
+	errno = kept;
+	return fd;
+}
+
+int pt_open_unlinked(int dirfd, const char *path, int flags, mode_t mode)
+{
+	return open_at(dirfd, path, flags | O_NOFOLLOW_ANY, mode);
+}
+#else
+#include <linux/openat2.h>
+
+extern char __libc_single_threaded __attribute__((weak));
+
+bool pt_threads(void)
+{
+	return &__libc_single_threaded && !__libc_single_threaded;
+}
+
+static int open_at(int dirfd, const char *path, int flags, mode_t mode)
+{
+	return (int)PT_SYS4(SYS_openat, dirfd, path, flags, mode);
+}
+
+#define KNOWN_FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_ASYNC | O_DIRECT | \
+	O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | O_TMPFILE)
+
+int pt_open_unlinked(int dirfd, const char *path, int flags, mode_t mode)
+{
+	/* open(2) drops silently what openat2 refuses */
+	flags &= KNOWN_FLAGS;
+	if (flags & O_PATH)
+		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	bool makes = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
+	struct open_how how = { .flags = (unsigned)flags, .mode = makes ? mode & 07777 : 0, .resolve = RESOLVE_NO_SYMLINKS };
+	return (int)PT_SYS4(SYS_openat2, dirfd, path, &how, sizeof how);
+}
+#endif
+
+static int as_is(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
+{
+	int fd = pt_open_as_is(op, at->dirfd, at->path, flags, mode);
+	return fd < 0 ? -errno : fd;
+}
+
+static bool relative(const struct pt_at *at)
+{
+	return at->path[0] != '/' && pt_threads();
+}
+
+/* Nothing on the way can be exchanged, or nothing is refused, or the path is a redirect's. */
+static bool settled(const struct pt_at *at)
+{
+	return !at->slab || (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)) || (at->fixed && !relative(at));
+}
+
+/* Is `path`, seen without links, the place that was judged? */
+static bool plain_name(const struct pt_at *at)
+{
+	return !at->linked && !relative(at) && !strstr(at->path, "..");
+}
+
+static const char *real_name(const struct pt_at *at)
+{
+	return at->real_len ? at->real : "/";
+}
+
+/* A link of /proc leads to an object, not to a path: looked at first, opened where it is what was judged. */
+static int hold_object(const struct pt_at *at, int flags)
+{
+	int fd = open_at(at->dirfd, at->path, O_PATH | O_CLOEXEC | (flags & (O_NOFOLLOW | O_DIRECTORY)), 0);
+	if (fd < 0)
+		return fd;
+	ssize_t n = sys_fd_path(fd, at->slab->extra, PT_PATH_CAP - 1);
+	if (n > 0 && (at->slab->extra[0] != '/' || ((size_t)n == at->real_len && !memcmp(at->slab->extra, at->real, (size_t)n))))
+		return fd;
+	sys_close(fd);
+	return -ELOOP;
+}
+
+static void fd_name(char name[32], int fd)
+{
+	char digits[12], *p = digits + sizeof digits;
+	*--p = 0;
+	do
+		*--p = (char)('0' + fd % 10);
+	while (fd /= 10);
+	memcpy(name, "/proc/self/fd/", 14);
+	memcpy(name + 14, p, (size_t)(digits + sizeof digits - p));
+}
+
+int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
+{
+	int fd = -ELOOP;
+	if (settled(at))
+		return as_is(op, at, flags, mode);
+	if (!at->judged) {             /* the walk came to an end: to the same one, or to none */
+		fd = pt_open_unlinked(at->dirfd, at->path, flags, mode);
+		if (fd == -ENOSYS)
+			return as_is(op, at, flags, mode);
+		return fd == -ELOOP && at->lost ? -at->lost : fd;
+	}
+	if (at->magic) {
+		char name[32];
+		int held = hold_object(at, flags);
+		if (held < 0 || (flags & O_PATH))
+			return held;
+		fd_name(name, held);
+		fd = open_at(AT_FDCWD, name, flags & ~(O_NOFOLLOW | O_CREAT | O_EXCL), mode);
+		sys_close(held);
+		return fd;
+	}
+	if (plain_name(at))
+		fd = pt_open_unlinked(at->dirfd, at->path, flags, mode);
+	if (fd == -ELOOP) {
+		size_t n = strlen(at->path);
+		if (n && at->path[n - 1] == '/') {
+			if (flags & O_CREAT)
+				return -EISDIR;
+			flags |= O_DIRECTORY;
+		}
+		fd = pt_open_unlinked(AT_FDCWD, real_name(at), flags, mode);
+	}
+	return fd == -ENOSYS ? as_is(op, at, flags, mode) : fd;
+}
+
+int pt_hold(const struct pt_at *at, bool *nofollow)
+{
+	*nofollow = false;
+	if (!O_PATH || settled(at) || (at->flags & PT_EMPTY && !at->path[0]))
+		return PT_AS_IS;
+	int flags = at->flags & PT_FOLLOW ? 0 : O_NOFOLLOW;
+	if (at->judged && at->magic)
+		return hold_object(at, flags);
+	if (at->judged && plain_name(at) && !pt_threads()) {
+		*nofollow = true;
+		return PT_AS_IS;
+	}
+	size_t n = strlen(at->path);
+	if (n && at->path[n - 1] == '/')
+		flags |= O_DIRECTORY;
+	flags |= O_PATH | O_CLOEXEC;
+	int fd = at->judged ? pt_open_unlinked(AT_FDCWD, real_name(at), flags, 0) : pt_open_unlinked(at->dirfd, at->path, flags, 0);
+	if (!at->judged && fd == -ELOOP && at->lost)
+		return -at->lost;
+	return fd == -ENOSYS ? PT_AS_IS : fd;
+}
