@@ -93,7 +93,7 @@ static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t 
 		enum pt_map map = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC) ? PT_READ : PT_WRITE;
 		char copy[PT_COPY];
 		enum pt_held held = pt_quick_held(dirfd, &path, map, copy, false);
-		if (likely(held)) {
+		if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 			int kept = errno, fd;
 			if (held == PT_MOVABLE) {
 				fd = pt_open_unlinked(dirfd, path, flags | O_NOFOLLOW, mode);

@@ -3,8 +3,8 @@
  * or what a descriptor stands for. Where that is possible the kernel is given the real path that was judged, and told
  * to follow no link. Where nobody in the session can change anything on the way the call goes as the program made it.
  *
- * openat2 is no function of the C library: an open that waits (for a fifo's other end) in a directory that the session
- * can write is no cancellation point.
+ * openat2 is no function of the C library and so no cancellation point: a fifo, whose open waits, is opened by the
+ * library's own function where there are threads, and looked at afterwards.
  */
 #include "headers.h"
 
@@ -132,6 +132,17 @@ int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 		fd = open_at(AT_FDCWD, name, flags & ~(O_NOFOLLOW | O_CREAT | O_EXCL), mode);
 		sys_close(held);
 		return fd;
+	}
+	struct stat st;
+	if (pt_threads() && !(flags & (O_NONBLOCK | O_PATH | O_DIRECTORY)) && sys_lstat(real_name(at), &st) == 0 && S_ISFIFO(st.st_mode)) {
+		fd = pt_open_as_is(op, AT_FDCWD, real_name(at), flags | O_NOFOLLOW, mode);
+		if (fd < 0)
+			return -errno;
+		ssize_t n = sys_fd_path(fd, at->slab->extra, PT_PATH_CAP - 1);
+		if ((size_t)n == at->real_len && !memcmp(at->slab->extra, at->real, (size_t)n))
+			return fd;
+		sys_close(fd);
+		return -ELOOP;
 	}
 	if (plain_name(at))
 		fd = pt_open_unlinked(at->dirfd, at->path, flags, mode);
