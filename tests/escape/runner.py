@@ -64,14 +64,7 @@ class Attempt:
 
 
 #: (kind, name) -> in which flavour it may get through the default tiers, and why.
-EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
-    ("read", "sys-race-link"): (
-        "dynamic",
-        "two threads of a dynamic program exchange links between the library's look at a link and the kernel's; a "
-        "race that only a program bent on it wins, and --tiers supervisor,fence stops it: there the file that was "
-        "judged is the one that is handed over",
-    ),
-}
+EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {}
 
 
 def build(directory: Path, flavours: Iterable[str] = FLAVOURS) -> dict[str, Path]:
