@@ -458,9 +458,10 @@ def test_ctrl_c_on_a_terminal(work: Path) -> None:
 def test_after_kill_9_the_next_run_cleans_up(work: Path) -> None:
     process, pids = start(work, "--", "sh", "-c", TREE, start_new_session=True)
     process.kill()
-    process.communicate(timeout=20)
+    process.wait(timeout=20)  # not for the end of its output: what it left behind holds that open
     assert str(process.pid) in own_directories()
     run(work, "--", "true")
+    process.communicate(timeout=20)
     assert str(process.pid) not in own_directories()
     assert not any(map(alive, pids))
 
