@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from porttrace import archive, closure
@@ -162,7 +163,9 @@ class RegistryCommands:
     def install(self, description: str) -> TclValue:
         """Pack and record a port from a dict with the keys that :func:`_described` reads; returns its image's path."""
         values = _dict("description of a port", description)
-        new, metadata = _described(values)
+        new, described = _described(values)
+        # An image has the same bytes whether its build was traced or not: only an archive says what was read.
+        metadata = replace(described, trace=b"")
         destroot = self._checked_destroot(values)
         groups = _words("portgroups", values.get("portgroups", ""))
         port = self.images.install(
