@@ -3,7 +3,7 @@
 BIN := .venv/bin
 PYTHON ?=
 
-.PHONY: setup demo test lint macos distfiles clean
+.PHONY: setup demo test lint bench-check macos distfiles clean
 
 setup:
 	@PYTHON='$(PYTHON)' ./scripts/setup
@@ -22,6 +22,9 @@ lint: setup
 
 macos: setup   # cross-compile the macOS library: build/macos/libtracelib.dylib
 	$(BIN)/python scripts/macos_library.py
+
+bench-check: setup   # instructions per call against the committed figures; needs valgrind
+	$(BIN)/python bench/instructions.py --check
 
 distfiles: setup   # make the tree's own tarballs again from their sources
 	$(BIN)/python scripts/distfiles.py

@@ -12,6 +12,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -25,40 +28,57 @@ CASES = (
     ("access", "access", 20000, "/usr/include/stdio.h"),
     ("open+close", "open", 20000, "/usr/include/stdio.h"),
     ("fopen+fclose", "fopen", 10000, "/usr/include/stdio.h"),
-    ("stat in the ask area", "stat", 20000, "{prefix}/lib/file5"),
+    ("stat in the ask area", "stat", 20000, "{prefix}/lib/file005"),
     ("readdir of 1000", "readdir", 100, "{prefix}/many"),
     ("fork+exec+wait", "exec", 150, "/bin/true"),
 )
 
 
-def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+@dataclass(frozen=True)
+class Setting:
+    """The helper, an empty library, ours in a session, and the prefix that is the ask area."""
+
+    micro: Path
+    empty: Path
+    library: Path
+    prefix: Path
+
+
+@contextmanager
+def setting() -> Iterator[Setting]:
+    """A phase's policy with a registry of 100,000 files; gone when the context ends."""
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         prefix = top / "prefix"
         for directory, count in (("lib", 10), ("many", 1000)):
             (prefix / directory).mkdir(parents=True)
             for i in range(count):
-                (prefix / directory / f"file{i}").touch()
+                (prefix / directory / f"file{i:03}").touch()
         (top / "empty.c").write_text("int porttrace_empty;\n")
         empty = compile_c(top / "empty.c", top / "empty.so", "-shared", "-fPIC")
         micro = compile_c(Path(__file__).parent / "micro.c", top / "micro", "-O2")
-        files = [(os.fsencode(prefix / "lib" / f"file{i}"), "mine") for i in range(10)]
+        files = [(os.fsencode(prefix / "lib" / f"file{i:03}"), "mine") for i in range(10)]
         files += [(f"{prefix}/share/{i}".encode(), f"port{i % 500}") for i in range(100_000)]
         with Session(
             f"rw:{top}/work=+", f"rw:{prefix}=?", "rw:/usr/local=-", "r:/usr=+", "r:/etc=+", "r:/lib=+", "r:/=+",
             owners=Ownership(files), closure=["mine"],
         ) as session:  # fmt: skip
-            print("| call | empty library | tracelib | added | ratio |\n|---|---|---|---|---|")
-            for label, call, count, path in CASES:
-                times: dict[str, list[float]] = {str(empty): [], str(session.library): []}
-                for _ in range(rounds):
-                    for library, taken in times.items():
-                        argv = [micro, call, str(count), path.format(prefix=prefix)]
-                        env = {**os.environ, "LD_PRELOAD": library}
-                        taken.append(float(subprocess.run(argv, env=env, capture_output=True, check=True).stdout))
-                base, ours = (statistics.median(t) for t in times.values())
-                print(f"| {label} | {base:.0f} ns | {ours:.0f} ns | {ours - base:+.0f} ns | {ours / base:.3f} |")
+            yield Setting(micro, empty, session.library, prefix)
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    with setting() as at:
+        print("| call | empty library | tracelib | added | ratio |\n|---|---|---|---|---|")
+        for label, call, count, path in CASES:
+            times: dict[Path, list[float]] = {at.empty: [], at.library: []}
+            for _ in range(rounds):
+                for library, taken in times.items():
+                    argv = [at.micro, call, str(count), path.format(prefix=at.prefix)]
+                    env = {**os.environ, "LD_PRELOAD": str(library)}
+                    taken.append(float(subprocess.run(argv, env=env, capture_output=True, check=True).stdout))
+            base, ours = (statistics.median(t) for t in times.values())
+            print(f"| {label} | {base:.0f} ns | {ours:.0f} ns | {ours - base:+.0f} ns | {ours / base:.3f} |")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What strace sees and the log does not, and the reverse: recall on real builds.
 
-usage: bench/recall.py [--only NAME,…] [--out FILE] [--show N]
+usage: bench/recall.py [--only NAME,…] [--out FILE.md|FILE.json] [--show N]
 
 Each build runs twice on a fresh copy of its source in the same directory: once under ``strace -f``, once under
 ``porttrace run --audit --log``. Compared are the sets of (real path, kind of access, success). What differs is sorted
@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -29,9 +30,9 @@ from strace_log import Seen, accesses
 
 CLASS = {"stat": "look", "readlink": "look", "read": "read", "list": "read", "write": "write", "create": "write"}
 TEMPORARY = [
-    (re.compile(r"/(cc|Gm)[A-Za-z0-9]{6}(?=$|\.|/)"), r"/\1*"),
+    (re.compile(r"/(cc|cg|Gm)[A-Za-z0-9]{6}(?=$|\.|/)"), r"/\1*"),
     (re.compile(r"(tmp|cmTC_|sh-thd\.|pip-|CMakeScratch/TryCompile-)[-A-Za-z0-9_.]{5,}"), r"\1*"),
-    (re.compile(r"/conf\d+(?=$|[./])"), "/conf*"),
+    (re.compile(r"/conf(\d+(?=$|[./]|subs)|[A-Za-z0-9]{6}(?=$|/))"), "/conf*"),
     (re.compile(r"/proc/\d+"), "/proc/*"),
     (re.compile(r"(?<=[._-])\d{3,7}(?=$|[._/-])"), "*"),
 ]
@@ -44,9 +45,9 @@ REASONS: list[tuple[str, re.Pattern[str]]] = [
         re.compile(r"/ld\.so\.(cache|preload|nohwcap)$|\.so(\.[\d.]+)?$|/glibc-hwcaps|\.cpython-[^/]*\.so$"),
     ),
     (
-        "libc's own data (locale, gconv, zone, nss)",
+        "libc's own data (locale, gconv, zone, nss, sysconf)",
         re.compile(
-            r"/locale(/|$)|/gconv|/zoneinfo|/etc/(localtime|nsswitch\.conf|passwd|group|locale\.alias)|LC_|/nscd/"
+            r"/locale(/|$)|/gconv|/zoneinfo|/etc/(localtime|nsswitch\.conf|passwd|group|locale\.alias)|LC_|/nscd/|/sys/devices/system/cpu/|/proc/sys/kernel/ngroups_max"
         ),
     ),
 ]
@@ -79,6 +80,23 @@ def above(path: str) -> Iterable[str]:
     yield "/"
 
 
+def steps(path: str) -> set[str]:
+    """Every directory and link that a walk along the path looks at."""
+    seen: set[str] = set()
+    pending, at = [part for part in path.split("/") if part], ""
+    for _ in range(200):
+        if not pending:
+            break
+        part = pending.pop(0)
+        at = at.rpartition("/")[0] if part == ".." else at if part == "." else f"{at}/{part}"
+        seen.add(at or "/")
+        if os.path.islink(at):
+            target = os.readlink(at)
+            pending[:0] = [part for part in target.split("/") if part]
+            at = "" if target.startswith("/") else at.rpartition("/")[0]
+    return {normal(name) for name in seen}
+
+
 def succeeded(access: str, error: str | int) -> bool:
     # readlink of what is no link has seen that it is there
     return not error or (access == "readlink" and error in ("EINVAL", errno.EINVAL))
@@ -96,15 +114,20 @@ def from_strace(seen: Iterable[Seen]) -> dict[frozenset[str], dict[tuple[str, bo
     return out
 
 
-def from_log(path: Path) -> dict[str, dict[tuple[str, bool], dict[str, object]]]:
+def from_log(path: Path) -> tuple[dict[str, dict[tuple[str, bool], dict[str, object]]], set[str]]:
+    """What the log tells of each path, and the paths that a realpath in it has looked at."""
+    walked: set[str] = set()
     out: dict[str, dict[tuple[str, bool], dict[str, object]]] = collections.defaultdict(dict)
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             entry = json.loads(line)
             key = CLASS.get(entry["access"], entry["access"]), succeeded(entry["access"], entry["errno"])
+            if entry["op"] in WALKS:
+                for given in (entry["path"], entry.get("asked", "/")):
+                    walked |= steps(given)
             for name in names(entry["path"]):
                 out[name].setdefault(key, entry)
-    return out
+    return out, walked
 
 
 def reason(path: str) -> str:
@@ -139,20 +162,11 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
         run(["strace", "-f", "-y", "-s", "8192", "-o", str(top / "strace.out"), "--"])
         run([os.environ.get("PORTTRACE", "porttrace"), "run", "-q", "--audit", "--log", str(top / "log"), "--"])
         truth = from_strace(accesses(top / "strace.out", str(work)))
-        log = from_log(top / "log")
+        log, walked = from_log(top / "log")
     finally:
         if not os.environ.get("KEEP"):
             shutil.rmtree(top, ignore_errors=True)
     missed: dict[str, list[str]] = collections.defaultdict(list)
-    walked = {
-        name
-        for kinds in log.values()
-        for entry in kinds.values()
-        if entry["op"] in WALKS
-        for given in (entry["path"], entry.get("asked", "/"))
-        for one_path in {normal(str(given)), *names(str(given))}
-        for name in above(one_path)
-    }
     hit = total = 0
     for paths, kinds in truth.items():
         for key, one in kinds.items():
@@ -187,6 +201,26 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
     }
 
 
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table of results, and what explains the accesses that the library cannot see."""
+    out = [
+        "# Recall against strace",
+        "",
+        "Made by `bench/recall.py --out bench/results/recall.md`: each build once under `strace -f`, once with the full",
+        "log. An access is a real path, a kind of access and whether it succeeded.",
+        "",
+        "| build | source | accesses | in the log | explained | missed | invented |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        why = "; ".join(f"{count} {reason}" for reason, count in row["explained"].items())
+        out.append(
+            f"| {row['build']} | {row['source']} | {row['accesses']} | {row['seen']} | {why} | {row['missed']} "
+            f"| {row['invented']} |"
+        )
+    return "\n".join(out) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
@@ -204,9 +238,10 @@ def main() -> int:
             continue
         row = measure(build, args.cache, args.show)
         rows.append(row)
-        print(json.dumps(row))
+        print(json.dumps(row), flush=True)
     if args.out:
-        args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        text = markdown(rows) if args.out.suffix == ".md" else json.dumps(rows, indent=1) + "\n"
+        args.out.write_text(text, encoding="utf-8")
     return 1 if any(row["missed"] or row["invented"] for row in rows) else 0
 
 

@@ -167,7 +167,9 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
             kind = access
             if access == "open":
                 flags = args[position + 1]
-                if "O_CREAT" in flags:
+                if "O_PATH" in flags:
+                    kind = "stat"
+                elif "O_CREAT" in flags:
                     kind = "create"
                 elif "O_WRONLY" in flags or "O_RDWR" in flags:
                     kind = "write"

@@ -143,7 +143,7 @@ def wrapper(row: Row, name: str = "") -> str:
     if null:
         out.append(f"\tif (!{null[0].name})\n\t\treturn real({', '.join(names)});")
     if len(args) == 1 and not row.after:
-        which = "PT_READ" if first.access in READS else "PT_WRITE"
+        which = f"PT_ACC_{first.access.upper()}"
         if first.follow == "0":
             quick = f"pt_quick({first.dirfd}, {first.name}, {which})"
         else:

@@ -114,7 +114,7 @@ int PT_WRAP(copyfile)(const char *old, const char *path, void *state, unsigned f
 PT_EXPORT int PT_WRAP(copyfile)(const char *old, const char *path, void *state, unsigned flags)
 {
 	typedef int real_t(const char *, const char *, void *, unsigned);
-	if (old && !pt_quick_follow(AT_FDCWD, old, PT_READ) && pt_hides(AT_FDCWD, old)) {
+	if (old && !pt_quick_follow(AT_FDCWD, old, PT_ACC_READ) && pt_hides(AT_FDCWD, old)) {
 		struct pt_at at = { .dirfd = AT_FDCWD, .path = old, .access = PT_ACC_READ,
 			.flags = flags & COPYFILE_NOFOLLOW_SRC ? 0 : PT_FOLLOW };
 		int error = pt_judge(PT_OP_copyfile, &at);

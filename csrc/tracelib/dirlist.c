@@ -54,10 +54,12 @@ PT_EXPORT struct dirent *PT_WRAP(readdir)(DIR *d)
 	typedef struct dirent *real_t(DIR *);
 	real_t *real = PT_REAL(real_t, readdir);
 	struct dirent *e = real(d);
-	if (likely(!e || !pt_fd_filtered(dirfd(d))))
+	if (!e)
 		return e;
-	int kept = errno;
-	while (e && !pt_shown(dirfd(d), e->d_name, e->d_type)) {
+	int fd = dirfd(d), kept = errno;
+	if (likely(!pt_fd_filtered(fd)))
+		return e;
+	while (e && !pt_shown(fd, e->d_name, e->d_type)) {
 		errno = kept;
 		e = real(d);
 	}

@@ -456,15 +456,39 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real)
 	return error;
 }
 
+/* The verdict on an entry, from the few things that it depends on: it is asked for each name of a listing. */
+static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdict *v)
+{
+	struct pt_dir *d = fd >= 0 && fd < (int)PT_FDS && bit(known, fd) ? &pt.fds[fd] : NULL;
+	uint32_t seq = d ? atomic_load_explicit(&d->seq, memory_order_acquire) : 0;
+	if (seq && !(seq & 1) && d->key == 1 && (d->info.stable || d->info.generation == generation())) {
+		uint64_t hash = d->info.hash;
+		struct pt_cursor cursor = d->info.cursor[PT_READ];
+		bool uniform = d->info.uniform[PT_READ];
+		if (uniform)
+			*v = d->info.all[PT_READ];
+		atomic_thread_fence(memory_order_acquire);
+		if (likely(atomic_load_explicit(&d->seq, memory_order_relaxed) == seq)) {
+			if (!uniform)
+				*v = pt_decide_child(pt.image, cursor, hash, name, len);
+			return true;
+		}
+	}
+	struct pt_info info;
+	if (pt_fd_dir(fd, &info, NULL) != 0)
+		return false;
+	*v = info.uniform[PT_READ] ? info.all[PT_READ] : pt_decide_child(pt.image, info.cursor[PT_READ], info.hash, name, len);
+	return true;
+}
+
 /* May the program see this entry? */
 bool pt_shown(int fd, const char *name, unsigned char type)
 {
-	struct pt_info info;
-	if ((name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) || pt_fd_dir(fd, &info, NULL) != 0)
+	struct pt_verdict v;
+	if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])))
 		return true;
-	size_t len = strlen(name);
-	struct pt_verdict v = info.uniform[PT_READ] ? info.all[PT_READ] :
-		pt_decide_child(pt.image, info.cursor[PT_READ], info.hash, name, len);
+	if (!entry_verdict(fd, name, strlen(name), &v))
+		return true;
 	if (v.action != PT_DENY)
 		return true;
 	if (!(v.flags & (PT_V_ASKED | PT_V_BELOW))) {

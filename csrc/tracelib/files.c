@@ -90,9 +90,10 @@ static int open_judged(uint16_t op, int dirfd, const char *path, int flags, mode
 static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
 {
 	if (!(flags & (O_CREAT | O_PATH | O_TMPFILE | O_SYMLINK)) && (flags & O_ACCMODE) != O_RDWR) {
-		enum pt_map map = (flags & O_ACCMODE) == O_RDONLY && !(flags & O_TRUNC) ? PT_READ : PT_WRITE;
+		uint8_t access = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) ? PT_ACC_WRITE :
+			flags & O_DIRECTORY ? PT_ACC_LIST : PT_ACC_READ;
 		char copy[PT_COPY];
-		enum pt_held held = pt_quick_held(dirfd, &path, map, copy, false);
+		enum pt_held held = pt_quick_held(dirfd, &path, access, copy, false);
 		if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 			int kept = errno, fd;
 			if (held == PT_MOVABLE) {
@@ -201,7 +202,7 @@ PT_ALIASES___openat_2
 static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, int flags)
 {
 	char copy[PT_COPY];
-	enum pt_held held = pt_quick_held(dirfd, &path, PT_READ, copy, false);
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, false);
 	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 		int r = sys_fstatat(dirfd, path, st, flags | AT_SYMLINK_NOFOLLOW);
 		if (unlikely(r < 0))
@@ -286,7 +287,7 @@ PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict name, int flags, un
 	real_t *real = PT_REAL(real_t, statx);
 	const char *path = name;
 	char copy[PT_COPY];
-	enum pt_held held = pt_quick_held(dirfd, &path, PT_READ, copy, false);
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, false);
 	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 		int r = real(dirfd, path, flags | AT_SYMLINK_NOFOLLOW, mask | STATX_TYPE, stx);
 		if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode))
@@ -327,7 +328,7 @@ PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict name, int flags, un
 static int access_any(uint16_t op, int dirfd, const char *path, int mode, int flags)
 {
 	typedef int real_t(int, const char *, int, int);
-	if (likely(!(mode & W_OK) && pt_quick_follow(dirfd, path, PT_READ))) {
+	if (likely(!(mode & W_OK) && pt_quick_follow(dirfd, path, PT_ACC_STAT))) {
 		if (!flags) {
 			int r = sys_faccessat(dirfd, path, mode);
 			return r < 0 ? fail(-r) : 0;

@@ -41,8 +41,14 @@ static uint64_t link_word(const struct pt_info *info, uint64_t hash, const char 
 	return (hash ^ generation * 0x9e3779b97f4a7c15ull) | 1;
 }
 
-static inline enum pt_held quick(int dirfd, const char *path, enum pt_map map, bool follow, bool held)
+static inline bool was_told(uint64_t hash, uint8_t access)
 {
+	return atomic_load_explicit(&pt_told[(hash >> 8 ^ access) % PT_TOLD], memory_order_relaxed) == ((hash + access) | 1);
+}
+
+static inline enum pt_held quick(int dirfd, const char *path, uint8_t access, bool follow, bool held)
+{
+	enum pt_map map = access > PT_ACC_READLINK ? PT_WRITE : PT_READ;
 	struct pt_info info;
 	char buf[512];
 	const char *name;
@@ -90,10 +96,14 @@ static inline enum pt_held quick(int dirfd, const char *path, enum pt_map map, b
 	if (PT_NAMES_VARY && !info.uniform[map])
 		return PT_NOT_QUICK;                  /* what a rule speaks of may be meant in other letters */
 	struct pt_verdict v = info.uniform[map] ? info.all[map] : pt_decide_child(pt.image, info.cursor[map], info.hash, name, len);
-	if (v.action != PT_ALLOW || v.flags)
+	if (v.action != PT_ALLOW || (v.flags & ~PT_V_ASKED))
 		return PT_NOT_QUICK;
+	uint64_t hash = 0;
+	if (follow || v.port != PT_NO_PORT)
+		hash = pt_hash_child(info.hash, name, len);
+	if (v.port != PT_NO_PORT && !was_told(hash, access))
+		return PT_NOT_QUICK;                  /* a port's file, used for the first time */
 	if (follow) {
-		uint64_t hash = pt_hash_child(info.hash, name, len);
 		if (atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) != link_word(&info, hash, name, len))
 			return PT_NOT_QUICK;
 	}
@@ -101,17 +111,17 @@ static inline enum pt_held quick(int dirfd, const char *path, enum pt_map map, b
 	return info.stable || one ? PT_FIXED : PT_MOVABLE;
 }
 
-PT_HOT bool pt_quick(int dirfd, const char *path, enum pt_map map)
+PT_HOT bool pt_quick(int dirfd, const char *path, uint8_t access)
 {
-	return quick(dirfd, path, map, false, false) != PT_NOT_QUICK;
+	return quick(dirfd, path, access, false, false) != PT_NOT_QUICK;
 }
 
-PT_HOT bool pt_quick_follow(int dirfd, const char *path, enum pt_map map)
+PT_HOT bool pt_quick_follow(int dirfd, const char *path, uint8_t access)
 {
-	return quick(dirfd, path, map, true, false) != PT_NOT_QUICK;
+	return quick(dirfd, path, access, true, false) != PT_NOT_QUICK;
 }
 
-PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, enum pt_map map, char copy[PT_COPY], bool follow)
+PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], bool follow)
 {
 	if (unlikely(pt_bad_pointer(*path)))
 		return PT_NOT_QUICK;
@@ -120,7 +130,7 @@ PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, enum pt_map map,
 		return PT_NOT_QUICK;
 	memcpy(copy, *path, n);
 	copy[n] = 0;
-	enum pt_held held = quick(dirfd, copy, map, follow, true);
+	enum pt_held held = quick(dirfd, copy, access, follow, true);
 	if (held != PT_NOT_QUICK)
 		*path = copy;
 	return held;
@@ -377,13 +387,11 @@ uint64_t pt_report(uint16_t op, const struct pt_at *at, uint8_t kind, uint8_t ou
 	return pt_events_put(pt.events, &e);
 }
 
-#define TOLD 512u
-static _Atomic uint64_t told[TOLD];
 
 void pt_used(uint16_t op, uint8_t access, uint32_t port, uint32_t rule, uint64_t hash, const char *real, size_t len)
 {
 	uint64_t word = (hash + access) | 1;
-	_Atomic uint64_t *slot = &told[(hash >> 8 ^ access) % TOLD];
+	_Atomic uint64_t *slot = &pt_told[(hash >> 8 ^ access) % PT_TOLD];
 	if (likely(atomic_load_explicit(slot, memory_order_relaxed) == word) || !pt.events)
 		return;
 	atomic_store_explicit(slot, word, memory_order_relaxed);

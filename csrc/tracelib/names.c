@@ -95,7 +95,7 @@ PT_EXPORT char *PT_WRAP(get_current_dir_name)(void)
 static ssize_t link_text(uint16_t op, int dirfd, const char *path, char *buf, size_t size)
 {
 	ssize_t n;
-	if (likely(pt_quick(dirfd, path, PT_READ))) {
+	if (likely(pt_quick(dirfd, path, PT_ACC_STAT))) {
 		n = sys_readlinkat(dirfd, path, buf, size);
 		if (n < 0)
 			errno = (int)-n, n = -1;
@@ -311,7 +311,7 @@ static const char *library(uint16_t op, const char *name)
 PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 {
 	typedef void *real_t(const char *, int);
-	if (name && name[0] != '@' && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
+	if (name && name[0] != '@' && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_ACC_READ))
 		name = library(PT_OP_dlopen, name);
 	if (name)
 		pt_watch_library(name);
@@ -322,7 +322,7 @@ PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 PT_EXPORT void *PT_WRAP(dlmopen)(Lmid_t space, const char *name, int flags)
 {
 	typedef void *real_t(Lmid_t, const char *, int);
-	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_READ))
+	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_ACC_READ))
 		name = library(PT_OP_dlmopen, name);
 	if (name)
 		pt_watch_library(name);

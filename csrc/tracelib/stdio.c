@@ -25,7 +25,7 @@ PT_EXPORT FILE *fopen(const char *restrict path, const char *restrict mode)
 	typedef FILE *real_t(const char *, const char *);
 	real_t *real = PT_REAL(real_t, fopen);
 	FILE *f = NULL;
-	if (!pt_bad_pointer(mode) && mode[0] == 'r' && !strchr(mode, '+') && pt_quick_follow(AT_FDCWD, path, PT_READ)) {
+	if (!pt_bad_pointer(mode) && mode[0] == 'r' && !strchr(mode, '+') && pt_quick_follow(AT_FDCWD, path, PT_ACC_READ)) {
 		f = real(path, mode);
 		if (f)
 			pt_fd_forget(fileno(f));

@@ -8,7 +8,7 @@
 
 #define PAGE 16384u                   /* the largest of the machines that we know */
 
-_Atomic uint64_t pt_not_links[PT_NOT_LINKS];
+_Atomic uint64_t pt_not_links[PT_NOT_LINKS], pt_told[PT_TOLD];
 
 static char room[PAGE + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1) + sizeof(struct pt_slab) * PT_SLABS + 2 * PAGE];
 

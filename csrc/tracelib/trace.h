@@ -92,6 +92,9 @@ struct pt_slab *pt_slab_exec(void *frame);
 /* ---- tables.c: what is large, in pages of its own ---- */
 #define PT_NOT_LINKS 1024u
 extern _Atomic uint64_t pt_not_links[PT_NOT_LINKS] __attribute__((visibility("hidden")));
+/* Which files of ports this process has named as used, in which way. */
+#define PT_TOLD 512u
+extern _Atomic uint64_t pt_told[PT_TOLD] __attribute__((visibility("hidden")));
 void pt_find_tables(void);
 
 /* ---- dirs.c: what is known of directories ---- */
@@ -172,16 +175,16 @@ struct pt_at {
 };
 
 /* True: plainly allowed; the call may go ahead provided that it does not follow a link in the last component. */
-bool pt_quick(int dirfd, const char *path, enum pt_map map);
+bool pt_quick(int dirfd, const char *path, uint8_t access);
 /* True: plainly allowed, and known not to be a link. */
-bool pt_quick_follow(int dirfd, const char *path, enum pt_map map);
+bool pt_quick_follow(int dirfd, const char *path, uint8_t access);
 /*
  * The same for a call that is to be held to what was judged. `*path` becomes a copy in `copy`, for the kernel to read:
  * what another thread writes into the program's own has no effect.
  */
 #define PT_COPY 256u
 enum pt_held { PT_NOT_QUICK, PT_MOVABLE, PT_FIXED };   /* allowed, and directories on the way may be exchanged meanwhile, or not */
-enum pt_held pt_quick_held(int dirfd, const char **path, enum pt_map map, char copy[PT_COPY], bool follow);
+enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], bool follow);
 /* Full judgement: 0, or the errno with which the call is to fail. pt_done must follow in both cases. */
 int pt_judge(uint16_t op, struct pt_at *);
 /* True: what a program runs or loads is to be this system's own, and `at->path` now names it. */
