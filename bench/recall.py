@@ -206,8 +206,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     out = [
         "# Recall against strace",
         "",
-        "Made by `bench/recall.py --out bench/results/recall.md`: each build once under `strace -f`, once with the full",
-        "log. An access is a real path, a kind of access and whether it succeeded.",
+        "Made by `bench/recall.py --out bench/results/recall.md`: each build once under `strace -f`, once with the",
+        "full log. An access is a real path, a kind of access and whether it succeeded.",
         "",
         "| build | source | accesses | in the log | explained | missed | invented |",
         "|---|---|---|---|---|---|---|",
