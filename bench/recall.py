@@ -30,9 +30,9 @@ from strace_log import Seen, accesses
 
 CLASS = {"stat": "look", "readlink": "look", "read": "read", "list": "read", "write": "write", "create": "write"}
 TEMPORARY = [
-    (re.compile(r"/(cc|cg|Gm)[A-Za-z0-9]{6}(?=$|\.|/)"), r"/\1*"),
+    (re.compile(r"/(cc|cg|Gm|st)[A-Za-z0-9]{6}(?=$|\.|/)"), r"/\1*"),
     (re.compile(r"(tmp|cmTC_|sh-thd\.|pip-|CMakeScratch/TryCompile-)[-A-Za-z0-9_.]{5,}"), r"\1*"),
-    (re.compile(r"/conf(\d+(?=$|[./]|subs)|[A-Za-z0-9]{6}(?=$|/))"), "/conf*"),
+    (re.compile(r"/conf(\d+(?=$|[./*]|subs)|[A-Za-z0-9]{6}(?=$|/))"), "/conf*"),
     (re.compile(r"/proc/\d+"), "/proc/*"),
     (re.compile(r"(?<=[._-])\d{3,7}(?=$|[._/-])"), "*"),
 ]
@@ -42,7 +42,9 @@ Key = tuple[str, str, bool]
 REASONS: list[tuple[str, re.Pattern[str]]] = [
     (
         "loader and dlopen search",
-        re.compile(r"/ld\.so\.(cache|preload|nohwcap)$|\.so(\.[\d.]+)?$|/glibc-hwcaps|\.cpython-[^/]*\.so$"),
+        re.compile(
+            r"/ld\.so\.(cache|preload|nohwcap)$|\.so(\.[\d.]+)?$|/glibc-hwcaps|/lib/(tls|haswell|avx512_1|x86_64)(/|$)|\.cpython-[^/]*\.so$"
+        ),
     ),
     (
         "libc's own data (locale, gconv, zone, nss, sysconf)",
@@ -90,8 +92,8 @@ def steps(path: str) -> set[str]:
         part = pending.pop(0)
         at = at.rpartition("/")[0] if part == ".." else at if part == "." else f"{at}/{part}"
         seen.add(at or "/")
-        if os.path.islink(at):
-            target = os.readlink(at)
+        if Path(at).is_symlink():
+            target = str(Path(at).readlink())
             pending[:0] = [part for part in target.split("/") if part]
             at = "" if target.startswith("/") else at.rpartition("/")[0]
     return {normal(name) for name in seen}
