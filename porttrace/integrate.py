@@ -25,6 +25,12 @@ PACKAGE_VERSION: Final = "1.1"
 _DIRECTORY: Final = f"porttrace{PACKAGE_VERSION}"
 _INDEX: Final = "pkgIndex.tcl"
 _MARK: Final = "# Put here by `porttrace integrate`; `porttrace integrate --undo` takes it away."
+#: The commands of the package as long as it is not loaded: each loads it, which puts the real ones in their places.
+_LAZY: Final = (
+    "foreach n {trace_start trace_stop trace_enable_fence trace_check_violations setdeps filemap violations context check"
+    ' call} {proc $n args "variable source; uplevel #0 \\[list source -encoding utf-8 \\$source\\]; '
+    'tailcall ::porttrace::$n {*}\\$args"}; unset n'
+)
 _OLDEST: Final = (2, 10)
 _TCLS: Final = ("8.6", "9.0", "9.1")
 
@@ -100,12 +106,28 @@ class Plan:
 def index_text(python: Path, package: Path) -> str:
     """The contents of the index: one `package ifneeded` that names the interpreter and the package by absolute paths.
 
-    The script is copied into interpreters that know neither this directory nor its variables.
+    The script is copied into interpreters that know neither this directory nor its variables. MacPorts requires the
+    package for every port, traced or not: so the script reads no file, and the package proper comes with the first
+    use of one of its commands.
     """
     load = "; ".join(
         (
-            tcllist.join(["namespace", "eval", "::porttrace", tcllist.join(["variable", "python", str(python)])]),
-            tcllist.join(["source", str(package / "porttrace.tcl")]),
+            tcllist.join(["package", "provide", "porttrace", PACKAGE_VERSION]),
+            tcllist.join(
+                [
+                    "namespace",
+                    "eval",
+                    "::porttrace",
+                    "; ".join(
+                        (
+                            tcllist.join(["variable", "python", str(python)]),
+                            tcllist.join(["variable", "source", str(package / "porttrace.tcl")]),
+                            "variable fifo_mktemp_template /tmp/macports/sock-XXXXXX",
+                            _LAZY,
+                        )
+                    ),
+                ]
+            ),
         )
     )
     return f"{_MARK}\n{tcllist.join(['package', 'ifneeded', 'porttrace', PACKAGE_VERSION, load])}\n"

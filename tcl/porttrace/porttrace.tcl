@@ -317,8 +317,16 @@ proc porttrace::restore_environment {} {
 
 proc porttrace::is_verbose {} {
     variable verbose
-    upvar #0 ports_verbose ports_verbose
-    return [expr {$verbose || ([info exists ports_verbose] && [string is true -strict $ports_verbose])}]
+    if {$verbose} {
+        return 1
+    }
+    # the one of port(1)'s workers, and the one of the port tool here
+    foreach name {::portverbose ::ports_verbose} {
+        if {[info exists $name] && [string is true -strict [set $name]]} {
+            return 1
+        }
+    }
+    return 0
 }
 
 proc porttrace::say {level text} {
