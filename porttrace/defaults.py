@@ -87,6 +87,11 @@ def base_os(map: MapName = "read", platform: str | None = None) -> list[Rule]:
 
     Source: ``porttrace/data/baseos-PLATFORM.toml``, where each has its reason.
     """
+    return list(_base_os(map, platform))
+
+
+@cache
+def _base_os(map: MapName, platform: str | None) -> list[Rule]:
     name = f"baseos-{platform or _platform()}.toml"
     rules = [
         Rule(os.fsencode(path), Action[group["action"].upper()], origin=f"base OS ({name})")

@@ -27,9 +27,11 @@ _INDEX: Final = "pkgIndex.tcl"
 _MARK: Final = "# Put here by `porttrace integrate`; `porttrace integrate --undo` takes it away."
 #: The commands of the package as long as it is not loaded: each loads it, which puts the real ones in their places.
 _LAZY: Final = (
-    "foreach n {trace_start trace_stop trace_enable_fence trace_check_violations setdeps filemap violations context check"
-    ' call} {proc $n args "variable source; uplevel #0 \\[list source -encoding utf-8 \\$source\\]; '
-    'tailcall ::porttrace::$n {*}\\$args"}; unset n'
+    "foreach n {trace_start trace_stop trace_enable_fence trace_check_violations setdeps filemap violations context"
+    ' check call} {proc $n args "variable source; uplevel #0 \\[list source -encoding utf-8 \\$source\\]; '
+    'tailcall ::porttrace::$n {*}\\$args"}; unset n; '
+    "if {[info exists ::ports_trace] && [string is true -strict $::ports_trace]} "
+    "{uplevel #0 [list source -encoding utf-8 $source]}"
 )
 _OLDEST: Final = (2, 10)
 _TCLS: Final = ("8.6", "9.0", "9.1")
@@ -107,8 +109,8 @@ def index_text(python: Path, package: Path) -> str:
     """The contents of the index: one `package ifneeded` that names the interpreter and the package by absolute paths.
 
     The script is copied into interpreters that know neither this directory nor its variables. MacPorts requires the
-    package for every port, traced or not: so the script reads no file, and the package proper comes with the first
-    use of one of its commands.
+    package for every port, traced or not: so without ``-t`` the script reads no file, and the package proper comes
+    with the first use of one of its commands.
     """
     load = "; ".join(
         (

@@ -37,13 +37,23 @@ class _Finding(Protocol):
     def programs(self) -> Sequence[_Program]: ...
 
 
-def _regex(globs: Iterable[str]) -> re.Pattern[str] | None:
-    patterns = []
-    for glob in globs:
-        for full in [home + glob[1:] for home in _HOMES] if glob.startswith("~/") else [glob]:
-            parts = [_translate(part) for part in full.split("**")]
-            patterns.append(".*".join(parts))
-    return re.compile("|".join(patterns), re.DOTALL) if patterns else None
+class _Globs:
+    """Patterns of paths. One is compiled when a path with its literal beginning is looked at: few ever are."""
+
+    def __init__(self, globs: Iterable[str]) -> None:
+        self._globs: list[tuple[str, str]] = []
+        for glob in globs:
+            for full in [home + glob[1:] for home in _HOMES] if glob.startswith("~/") else [glob]:
+                self._globs.append((re.split(r"[*?\[]", full, maxsplit=1)[0], full))
+
+    def fullmatch(self, path: str) -> bool:
+        """Does one of them match all of ``path``?"""
+        return any(path.startswith(start) and _regex(glob).fullmatch(path) for start, glob in self._globs)
+
+
+@cache
+def _regex(glob: str) -> re.Pattern[str]:
+    return re.compile(".*".join(_translate(part) for part in glob.split("**")), re.DOTALL)
 
 
 def _translate(glob: str) -> str:
@@ -66,8 +76,8 @@ class NoiseClass:
 
     name: str
     why: str
-    paths: re.Pattern[str] | None
-    absent: re.Pattern[str] | None
+    paths: _Globs
+    absent: _Globs
     programs: tuple[str, ...] = ()
 
     def matches(self, path: str, program: str, absent: bool) -> bool:
@@ -76,9 +86,7 @@ class NoiseClass:
             name = program.rpartition("/")[2]
             if not any(fnmatch.fnmatchcase(name, glob) for glob in self.programs):
                 return False
-        if self.paths and self.paths.fullmatch(path):
-            return True
-        return absent and self.absent is not None and self.absent.fullmatch(path) is not None
+        return self.paths.fullmatch(path) or (absent and self.absent.fullmatch(path))
 
 
 @cache
@@ -87,7 +95,7 @@ def classes() -> tuple[NoiseClass, ...]:
     data = tomllib.loads((files("porttrace") / "data" / "noise.toml").read_text(encoding="utf-8"))
     return tuple(
         NoiseClass(
-            c["name"], c["why"], _regex(c.get("paths", ())), _regex(c.get("absent", ())), tuple(c.get("programs", ()))
+            c["name"], c["why"], _Globs(c.get("paths", ())), _Globs(c.get("absent", ())), tuple(c.get("programs", ()))
         )
         for c in data["class"]
     )

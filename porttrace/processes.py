@@ -176,17 +176,24 @@ class _Running:
 
 def _running() -> dict[int, _Running]:
     table = {}
-    for entry in Path("/proc").iterdir() if Path("/proc/self/stat").exists() else ():
-        if entry.name.isdecimal() and (process := _process(int(entry.name))):
+    for name in os.listdir("/proc") if os.path.exists("/proc/self/stat") else ():  # noqa: PTH208, PTH110 - one of
+        # these scans is made for each phase, over all processes of the machine
+        if name.isdecimal() and (process := _process(int(name))):
             table[process.pid] = process
     return table
 
 
 def _process(pid: int) -> _Running | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        text = os.read(file, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
     # proc(5): pid (comm) state ppid … starttime is field 22; comm may hold anything, parentheses too
     fields = text.rpartition(b")")[2].split()
     return _Running(pid, int(fields[1]), fields[0].decode(), int(fields[19]))

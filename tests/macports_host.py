@@ -1,4 +1,4 @@
-"""An installed MacPorts for the tests: its own port command, with a prefix, a registry and a ports tree of a test's own.
+"""An installed MacPorts for the tests: its own port, with a prefix, a registry and a ports tree of the test's.
 
 Nothing of the MacPorts itself is changed but for the one directory that `porttrace integrate` makes, and that one is
 taken away again. The scratch prefix lies beside the MacPorts (below /tmp a trace mode would have less to hide).
@@ -125,7 +125,9 @@ def scratch_macports(home: Path) -> Iterator[Macports]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         directory.chmod(0o755)
-        path = load_script("prefix").make(directory / "prefix", settings=_settings(directory / "prefix"), tree=ROOT / "ports")
+        path = load_script("prefix").make(
+            directory / "prefix", settings=_settings(directory / "prefix"), tree=ROOT / "ports"
+        )
         for name in ("archive_sites", "pubkeys", "variants"):
             (path / "etc/macports" / f"{name}.conf").write_text("")
         for name in ("registry", "distfiles", "build", "logs", "software", "home", "incoming/verified"):

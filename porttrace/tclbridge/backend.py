@@ -51,6 +51,7 @@ class Backend:
         self.caller, self._host_pid, self._alive = caller, host_pid, alive
         self._session: Session | None = None
         self._owners: dict[str, tuple[bytes, Ownership]] = {}
+        self._closures: dict[tuple[object, ...], frozenset[str]] = {}
 
     # --- sessions ---
 
@@ -72,23 +73,33 @@ class Backend:
     def start(self, client: Client) -> Trace:
         """Compile the client's policy and publish it for the processes that are started from now on."""
         former = client.trace
-        session = self._session_for(self.identity(client))
+        identity = self.identity(client)
+        session = self._session_for(identity)
         policy = self.policy(client)
         workpath = Path(os.fsdecode(client.encode(client.workpath)))
-        return session.start(policy, workpath, replaces=former if former in session.traces else None)
+        return session.start(
+            policy,
+            workpath,
+            replaces=former if former in session.traces else None,
+            identity=identity,
+        )
 
     def _session_for(self, identity: Identity) -> Session:
-        """The process's session; a new one where the phases' user has changed (a phase that runs as root)."""
+        """The process's session, which serves phases of any user."""
         from porttrace.session import Session
 
-        if self._session is not None and (self._session.closed or self._session.identity != identity):
-            self._session.close()
-            self._session = None
-        if self._session is None:
+        if self._session is None or self._session.closed:
             self._session = Session(identity, pid=self._host_pid)
             # the core itself is no leftover of a build, whoever it runs as
             self._session.spared.add(os.getpid())
         return self._session
+
+    @staticmethod
+    def prepare() -> None:
+        """Import what the first trace needs, and read its data, while nobody waits for it."""
+        from porttrace import closure, defaults, registry, session  # noqa: F401
+
+        defaults.load()
 
     def close(self) -> None:
         """End the session and remove its directory."""
@@ -202,11 +213,16 @@ class Backend:
 
     def _registry(self, path: str, names: list[str]) -> tuple[Ownership, frozenset[str]]:
         from porttrace.closure import closure
+        from porttrace.owners import registry_identity
         from porttrace.registry import Registry
 
+        key = (path, registry_identity(path), *names)
+        if path in self._owners and self._owners[path][0] == key[1] and key in self._closures:
+            return self._owners[path][1], self._closures[key]
         # As root where port only lowered its effective ids: the registry may be readable to nobody else.
         with privileged(), Registry.open(Path(path)) as registry:
-            return self._ownership(path, registry), closure(registry, names)
+            self._closures[key] = closure(registry, names)
+            return self._ownership(path, registry), self._closures[key]
 
     def _ownership(self, path: str, registry: Registry) -> Ownership:
         from porttrace.owners import ownership, registry_identity

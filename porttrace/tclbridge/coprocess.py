@@ -77,6 +77,7 @@ def main() -> int:
 
     core = Core(caller=caller, alive=wire.alive, host_pid=os.getppid())
     try:
+        core.backend.prepare()  # port has its own things to do meanwhile
         while (request := wire.read()) is not None:
             wire.write(tcllist.join(core.invoke(*request)))
     except BrokenPipeError:
@@ -90,4 +91,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # port waits for this end, and there is nothing left to tidy up

@@ -26,6 +26,15 @@ namespace eval porttrace {
     # The core that traces: its process id.
     variable trace_core ""
 
+    # Whether the fence was asked for and comes with the dependencies.
+    variable fence_pending 0
+
+    # Targets for which every MacPorts says the dependencies right after it
+    # has asked for the fence.
+    variable targets_with_deps {
+        fetch checksum extract patch configure build test destroot dmg mdmg pkg mpkg portpkg ""
+    }
+
     # What messages are shown at the least in a program that has no ui_*.
     variable verbose 0
 
@@ -36,6 +45,12 @@ foreach sibling {transport.tcl inport.tcl tracelib.tcl} {
     source -encoding utf-8 [file join $porttrace::directory $sibling]
 }
 unset sibling
+
+# A port that is going to be traced: its core starts while port gets ready.
+if {[info exists ::ports_trace] && [string is true -strict $::ports_trace]
+        && ![llength [info commands ::porttrace::core::invoke]]} {
+    porttrace::transport::prepare
+}
 
 # A program that ends takes its core along before it is gone. (MacPorts hides
 # `exit` from its workers; there the pipe's end does the same a moment later.)
@@ -111,6 +126,7 @@ proc porttrace::trace_start {workpath} {
 # stays for `violations`. Nothing to do where no trace is running.
 proc porttrace::trace_stop {} {
     variable tracing
+    variable fence_pending
     # First what cannot fail: the process is itself again even where the core is gone.
     inport::uninstall
     restore_environment
@@ -118,6 +134,7 @@ proc porttrace::trace_stop {} {
         return
     }
     set tracing 0
+    set fence_pending 0
     call trace_stop
     return
 }
@@ -125,9 +142,24 @@ proc porttrace::trace_stop {} {
 ##
 # From now on nothing may be written outside the policy, by the kernel's word too.
 proc porttrace::trace_enable_fence {} {
+    variable fence_pending
+    variable targets_with_deps
+    upvar 1 target target
+    if {[in_macports] && [info exists target] && $target in $targets_with_deps} {
+        # What MacPorts does until then is its own search for the dependencies,
+        # which no policy without them must answer.
+        set fence_pending 1
+        return
+    }
+    put_in_force
+    return
+}
+
+proc porttrace::put_in_force {} {
+    variable fence_pending
+    set fence_pending 0
     apply_environment [call trace_enable_fence]
     inport::install
-    return
 }
 
 ##
@@ -135,7 +167,11 @@ proc porttrace::trace_enable_fence {} {
 #
 # @param names list of port names; case does not matter
 proc porttrace::setdeps {names} {
+    variable fence_pending
     apply_environment [call setdeps $names]
+    if {$fence_pending} {
+        put_in_force
+    }
     return
 }
 
@@ -171,6 +207,11 @@ proc porttrace::violations {args} {
 # Say what the trace found, through ui_warn, ui_msg and ui_info where there are
 # such commands, else on standard error and output.
 proc porttrace::trace_check_violations {} {
+    variable fence_pending
+    if {$fence_pending} {
+        return -code error -errorcode {PORTTRACE USAGE} \
+            "porttrace: this phase ran without trace mode: port never said its dependencies (tracelib setdeps)"
+    }
     set options [list]
     if {[is_verbose]} {
         lappend options -verbose

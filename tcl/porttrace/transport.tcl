@@ -113,6 +113,28 @@ proc porttrace::transport::direct {words} {
     return $answer
 }
 
+##
+# Start the core without waiting for it, so that it is there when it is needed.
+proc porttrace::transport::prepare {} {
+    variable thread
+    if {$thread eq ""} {
+        set thread [find_thread]
+    }
+    if {$thread ne "none"} {
+        thread::send -async $thread ::porttrace::transport::prepare_here
+    } else {
+        prepare_here
+    }
+}
+
+proc porttrace::transport::prepare_here {} {
+    variable pipe
+    # what fails here fails again, and is said, where the core is needed
+    if {$pipe eq ""} {
+        catch start
+    }
+}
+
 proc porttrace::transport::start {} {
     variable pipe
     set python [interpreter]
