@@ -144,7 +144,33 @@ class Prefix:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """An installed MacPorts to try things in."""
-    parser.addoption("--macports-prefix", default="", help="prefix of a MacPorts in which Portfiles are tried")
+    parser.addoption(
+        "--macports-prefix",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="prefix of an unmodified MacPorts to try the drop-in in; may be given several times",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What asks for a MacPorts is done with each that was named."""
+    if "macports_prefix" in metafunc.fixturenames:
+        named = [Path(name) for name in metafunc.config.getoption("--macports-prefix")]
+        skip = pytest.mark.skip(
+            reason="NOT CHECKED: the drop-in in a real MacPorts (--macports-prefix PREFIX names one)"
+        )
+        metafunc.parametrize("macports_prefix", named or [pytest.param(None, marks=skip)], ids=str, scope="module")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what a run without a MacPorts says nothing about."""
+    if not config.getoption("--macports-prefix"):
+        terminalreporter.write_line(
+            "NOT CHECKED: nothing was tried in a real MacPorts; do it with --macports-prefix PREFIX, once for each",
+            yellow=True,
+            bold=True,
+        )
 
 
 @pytest.fixture

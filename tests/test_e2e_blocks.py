@@ -137,7 +137,7 @@ def macports(request: pytest.FixtureRequest) -> Path:
     place = request.config.getoption("--macports-prefix")
     if not place:
         pytest.skip("NOT CHECKED: no MacPorts on this machine was named (--macports-prefix DIR)")
-    return Path(place)
+    return Path(place[0])
 
 
 def test_the_portgroup_loads_where_porttrace_is_not(request: pytest.FixtureRequest, open_tmp: Path) -> None:

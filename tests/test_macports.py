@@ -1,0 +1,154 @@
+"""The drop-in in an unmodified MacPorts: ``pytest --macports-prefix PREFIX`` (may be given several times), as root.
+
+Without the option nothing here is checked, which the summary of the run says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import processes_of, sessions
+from macports_host import Macports, scratch_macports
+
+
+@pytest.fixture(scope="module")
+def macports(macports_prefix: Path) -> Iterator[Macports]:
+    """A scratch prefix of the MacPorts that was named, with the drop-in and with stray installed."""
+    with scratch_macports(macports_prefix) as host:
+        done = host.porttrace("integrate", host.home)
+        assert done.status == 0, done.text
+        host.port("-s", "install", "stray")
+        yield host
+
+
+@pytest.fixture
+def no_foo(macports: Macports) -> Macports:
+    """Neither foo nor libbar are installed, and nothing of their work is left."""
+    macports.forget("foo", "libbar")
+    return macports
+
+
+def foo_says(macports: Macports) -> list[str]:
+    """What the installed foo was built with."""
+    done = subprocess.run([macports.path / "bin/foo", "--version"], check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+def nothing_left(macports: Macports, pid: int) -> None:
+    """Neither a session's directory nor a process; the core ends with port, which takes it a moment."""
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        left = [line for line in processes_of("macports").values() if str(macports.path) in line]
+        if str(pid) not in sessions() and not left:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"left behind: {sessions()}, {left}")
+
+
+def test_without_t_nothing_of_ours_is_read(no_foo: Macports) -> None:
+    log = no_foo.path.parent / "opened"
+    argv = ["strace", "-f", "-qq", "-e", "trace=open,openat", "-o", log, no_foo.home / "bin/port", "-s", "install"]
+    done = subprocess.run([*argv, "libbar"], env=no_foo.env, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    opened = log.read_text()
+    assert "porttrace1.1/pkgIndex.tcl" in opened
+    assert "site-packages/porttrace" not in opened
+
+
+def test_stray_is_hidden_and_explained(no_foo: Macports) -> None:
+    result = no_foo.port("-v", "-s", "-t", "install", "foo")
+    assert foo_says(no_foo)[1:] == ["libbar: 1.2", "stray.h: no", "stray-config: no", "stray: no"]
+    assert "The following existing files were hidden from the build system by trace mode:" in result.text
+    for path, program, fix in (("include/stray.h", "cc1", "lib"), ("bin/stray-config", "sh", "build")):
+        block = result.text.partition(f"  {no_foo.path}/{path}\n")[2].partition("\n  /")[0]
+        assert block.startswith("    belongs to port stray, which foo does not declare\n"), result.text
+        asked = [line for line in block.splitlines() if "asked for by" in line]
+        assert any(program in line and "in phase configure" in line for line in asked), block
+        assert f"    to allow it, add to the Portfile:  depends_{fix}-append port:stray" in block
+    nothing_left(no_foo, result.pid)
+
+
+def test_declared_it_is_found(no_foo: Macports) -> None:
+    portfile = no_foo.prefix.tree / "devel/foo/Portfile"
+    former = portfile.read_text()
+    portfile.write_text(former + "\ndepends_build port:stray\n")
+    try:
+        no_foo.index()
+        result = no_foo.port("-v", "-s", "-t", "install", "foo")
+    finally:
+        portfile.write_text(former)
+        no_foo.index()
+    assert "stray: 1.0" in foo_says(no_foo)
+    assert "belongs to port stray" not in result.text
+    assert "trace: access denied" not in result.text
+
+
+def test_one_core(no_foo: Macports) -> None:
+    log = no_foo.path.parent / "execs"
+    argv = ["strace", "-f", "-qq", "-s", "200", "-e", "trace=execve,mkdir", "-o", log, no_foo.home / "bin/port"]
+    no_foo.port("-s", "-t", "install", "libbar")
+    done = subprocess.run(
+        [*argv, "-s", "-t", "install", "foo"], env=no_foo.env, cwd="/", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in log.read_text().splitlines() if line.endswith("= 0")]
+    assert sum("tclbridge.coprocess" in line and "execve" in line for line in lines) == 1
+    assert sum('mkdir("/tmp/macports/' in line and ".new-" in line for line in lines) == 1, "one session directory"
+
+
+def test_exec_and_pipes_of_a_portfile_are_held(no_foo: Macports) -> None:
+    portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
+    former = portfile.read_text()
+    portfile.write_text(
+        former + "\npre-build {\n"
+        "    set script {grep ^Uid: /proc/self/status; cat $0 2>&1 || true}\n"
+        '    ui_msg "by exec: [exec sh -c $script ${prefix}/include/stray.h]"\n'
+        '    set pipe [open "|[list sh -c $script ${prefix}/include/stray.h]"]\n'
+        '    ui_msg "by pipe: [read $pipe]"\n'
+        "    close $pipe\n"
+        "}\n"
+    )
+    try:
+        result = no_foo.port("-s", "-t", "build", "libbar")
+    finally:
+        portfile.write_text(former)
+    uid = subprocess.run(["id", "-u", "macports"], capture_output=True, text=True, check=True).stdout.strip()
+    for way in ("by exec: ", "by pipe: "):
+        block = result.text.partition(way)[2].split()
+        assert block[:5] == ["Uid:", uid, uid, uid, uid], result.text
+    assert result.text.count("stray.h: No such file or directory") == 2, result.text
+
+
+def test_the_registry_is_not_written(no_foo: Macports) -> None:
+    no_foo.port("-s", "-t", "install", "libbar")
+    database = no_foo.prefix.registry
+    before = hashlib.sha256(database.read_bytes()).digest(), database.stat().st_mtime_ns
+    result = no_foo.port("-s", "-t", "configure", "foo")
+    assert "belongs to port stray" in result.text, "it was read"
+    assert (hashlib.sha256(database.read_bytes()).digest(), database.stat().st_mtime_ns) == before
+
+
+def test_a_portfile_allows_what_it_names(no_foo: Macports) -> None:
+    portfile = no_foo.prefix.tree / "devel/foo/Portfile"
+    former = portfile.read_text()
+    portfile.write_text(
+        former + "\nPortGroup porttrace 1.0\nconfigure.trace_read-append ${prefix}/include/stray.h\n"
+        "trace.hide-append ${prefix}/include/bar.h\n"
+    )
+    try:
+        result = no_foo.run("-s", "-t", "configure", "foo")
+    finally:
+        portfile.write_text(former)
+    assert f"denied to {no_foo.path}/include/stray.h" not in result.text, result.text
+    assert f"{no_foo.path}/include/bar.h" in result.text, "hidden although libbar is declared"
+
+
+def test_integrate_can_be_undone(macports: Macports) -> None:
+    assert macports.porttrace("integrate", "--undo", macports.home).status == 0
+    assert not macports.package.exists()
+    assert macports.porttrace("integrate", macports.home).status == 0
