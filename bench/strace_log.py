@@ -130,16 +130,26 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
     where: dict[str, str] = {}
     program: dict[str, str] = {}
     loading: dict[str, bool] = {}
-    for line in joined(log):
+    lines = list(joined(log))
+    # A vfork child is in the log before the call that made it: it stands where its parent stood.
+    parents: dict[str, str] = {}
+    for line in lines:
+        made = re.match(r"^(\d+)\s+(?:clone3?|v?fork)\(.*\)\s*=\s*(\d+)", line)
+        if made:
+            parents[made[2]] = made[1]
+    for line in lines:
         match = _LINE.match(line)
         if not match:
             continue
         pid, call, rest = match.groups()
-        where.setdefault(pid, cwd)
+        if pid not in where:
+            parent = parents.get(pid, "")
+            where[pid] = where.get(parent, cwd)
+            program.setdefault(pid, program.get(parent, ""))
         result = list(_RESULT.finditer(rest))
         value, error = (result[-1][1], result[-1][2] or "") if result else ("?", "")
         if call in ("clone", "clone3", "fork", "vfork") and value.isdigit() and value != "0":
-            where[value] = where[pid]
+            where.setdefault(value, where[pid])
             program.setdefault(value, program.get(pid, ""))
             loading.setdefault(value, False)
             continue
@@ -153,6 +163,8 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
             if position >= len(args):
                 continue
             name = _string(args[position])
+            if name is None and call == "utimensat":  # futimens
+                name = _directory(args[0], where[pid])
             if name is None or value == "?":
                 continue
             base = where[pid] if dirfd is None else _directory(args[dirfd], where[pid])
