@@ -170,7 +170,7 @@ def test_what_was_learned_makes_the_run_pass_and_is_needed(place: Path, work: Pa
 
 def test_learn_says_what_it_leaves_out(work: Path) -> None:
     tool(work, "run", "-q", "--report", "r.json", "--", "ls", "/opt")
-    done = tool(work, "learn", "r.json")
+    done = tool(work, "learn", "--noise", "r.json")
     assert "trace.read-append /opt\n" in done.stdout and "this was no audit" in done.stderr
     assert "# a directory: this opens all" in done.stdout
     tool(work, "run", "-q", "--report", "r.json", "--", "true")
