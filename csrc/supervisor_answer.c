@@ -105,6 +105,8 @@ static bool still_asks(const struct pt_task *t)
 
 /* ---- open ---- */
 
+#define AGAIN (-1000)
+
 /*
  * A reading open is done here and handed over: what was judged is what is opened, whatever another thread does to
  * the text or the links meanwhile. Files of /proc, /dev and /sys depend on who opens them and are left to the kernel.
@@ -118,9 +120,13 @@ static int open_for(struct pt_task *t, uint64_t flags)
 		.flags = (flags & ~(uint64_t)(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY | (flags & O_PATH ? 0 : O_NONBLOCK),
 		.resolve = RESOLVE_NO_SYMLINKS,
 	};
+	if (strcmp(t->at.physical, t->at.real) != 0)
+		how.resolve = 0; /* where a redirect leads is the session's affair, links in it too */
 	long fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+	if (fd < 0 && (errno == ELOOP || (errno == ENOENT && (flags & O_CREAT))))
+		return AGAIN;
 	if (fd < 0)
-		return errno == ELOOP || errno == EINVAL || errno == ENXIO ? GO_ON : errno;
+		return errno == EINVAL || errno == ENXIO ? GO_ON : errno;
 	struct stat st;
 	int result = GO_ON;
 	if (fstat((int)fd, &st) || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
@@ -152,7 +158,7 @@ static bool is_session_file(const struct pt_task *t)
 	       (!strcmp(t->at.real + n, "/events") || !strcmp(t->at.real + n, "/unfenced"));
 }
 
-static int answer_open(struct pt_task *t, uint64_t flags)
+static int answer_open_once(struct pt_task *t, uint64_t flags)
 {
 	unsigned mode = flags & O_ACCMODE, judge = 0, resolve = 0;
 	if (flags & O_PATH) {
@@ -191,7 +197,7 @@ static int answer_open(struct pt_task *t, uint64_t flags)
 	if (t->at.physical_len != t->at.real_len || memcmp(t->at.physical, t->at.real, t->at.real_len)) {
 		if (t->access > PT_ACC_READLINK)
 			return EROFS; /* a redirected write cannot be handed over with the program's umask */
-	} else if (t->access > PT_ACC_READLINK || (flags & (O_CREAT | O_TMPFILE)) == O_CREAT) {
+	} else if (t->access > PT_ACC_READLINK || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
 		return GO_ON; /* writing: the fence stands behind it */
 	}
 	if ((flags & O_NOFOLLOW) && !(flags & O_PATH)) {
@@ -202,6 +208,17 @@ static int answer_open(struct pt_task *t, uint64_t flags)
 	if (flags & O_NOFOLLOW && flags & O_PATH)
 		return GO_ON;
 	return open_for(t, flags);
+}
+
+/* What was judged is gone when it is opened (another process exchanges links or directories): judged anew, never let go. */
+static int answer_open(struct pt_task *t, uint64_t flags)
+{
+	for (int tries = 0; tries < 16; tries++) {
+		int result = answer_open_once(t, flags);
+		if (result != AGAIN)
+			return result;
+	}
+	return flags & O_CREAT ? EAGAIN : ELOOP;
 }
 
 static int answer_openat2(struct pt_task *t)

@@ -65,9 +65,30 @@ class Fence:
     #: (denied path, allowed directory above it): Landlock cannot refuse below what it allows.
     gaps: list[tuple[bytes, bytes]] = field(default_factory=list)
 
+    def remarks(self) -> list[str]:
+        """Where the kernel does not hold what the policy says: one line each, the other tiers hold it."""
+        lines = [
+            f"the kernel cannot refuse writing {_shown(path)} below {_shown(above)}, which is allowed: the library does"
+            for path, above in self.gaps
+        ]
+        lines += [
+            f"{_shown(path)} does not exist yet: the kernel lets all of {_shown(parent)} be written for it"
+            for path, parent in self.widened
+        ]
+        lines += [
+            f"{_shown(path)} may be written but does not exist, nor its directory: the kernel keeps it from being made"
+            for path in self.missing
+        ]
+        return lines
+
     def to_bytes(self) -> bytes:
         """The list as ``csrc/fence_linux.h`` reads it."""
         return HEADER + b"".join((b"d" if place.directory else b"f") + place.path + b"\0" for place in self.places)
+
+
+def _shown(path: bytes) -> str:
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _covers(rule: RuleLike, path: bytes) -> bool:

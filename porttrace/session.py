@@ -117,6 +117,8 @@ class TraceResult:
     used: Used = field(default_factory=dict)
     """Files of ports that were used: port -> path -> accesses. Each is told once, whoever asked, however often."""
     phase: str = ""
+    remarks: list[str] = field(default_factory=list)
+    """What only a user who wants to know everything is told: where the kernel's fence differs from the policy."""
     rules_used: frozenset[tuple[bytes, str]] = frozenset()
     """Rules that decided something, as (path, origin)."""
 
@@ -151,6 +153,8 @@ class Trace:
         self.tree = ProcessTree()
         """The programs that ran, as of the last look at the events."""
         self._fenced = policy.fence and not policy.audit and "fence" in session.tiers
+        self.fence: fence.Fence | None = None
+        """What the kernel keeps this trace from writing, and where that differs from the policy."""
         data = self._compile()
         self.image = Image(data)
         self._names = _ImageNames(self.image)
@@ -203,7 +207,7 @@ class Trace:
             if identity.uid != os.geteuid():
                 os.chown(events, identity.uid, identity.gid)
             if self._fenced:
-                fence.write(directory, self.policy.write)
+                self.fence = fence.write(directory, self.policy.write)
         except OSError as error:
             raise PorttraceError(f"cannot set up {directory}: {error.strerror}") from None
 
@@ -324,7 +328,12 @@ class Trace:
             for key in ("processes", "programs", "events_lost", "events_unsound", "supervised_calls", "seconds"):
                 stats[key] += before.stats[key]
         self.session.server.policies.pop(self.number, None)
-        return TraceResult(found, ended, stats, lost, notices, used, self.policy.phase, rules)
+        remarks = self.fence.remarks() if self.fence is not None else []
+        if before is not None:
+            remarks = list(dict.fromkeys([*before.remarks, *remarks]))
+        return TraceResult(
+            found, ended, stats, lost, notices, used, self.policy.phase, rules_used=rules, remarks=remarks
+        )
 
     def _end_processes(self) -> list[Leftover]:
         session = self.session
@@ -400,6 +409,13 @@ class Session:
             except BaseException:
                 self._runtime.close()
                 raise
+        if not self.tiers_named and sys.platform == "linux":
+            if "fence" not in self.tiers:
+                self.notices.append(
+                    "this machine has no Landlock: the kernel does not stop writes that go around the library"
+                )
+            if "supervisor" not in self.tiers:
+                self.notices.append("this machine has no seccomp user notification: static programs run untraced")
         _current = self
         atexit.register(self.close)
         self._catch_signals()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from porttrace import session
 from porttrace.cli.rules import parse_rule
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.registry import Registry
@@ -539,3 +540,11 @@ def test_a_broken_filemap_is_told_with_its_offset(tmp_path: Path, data: bytes, o
 def test_a_filemap_that_is_not_there(tmp_path: Path) -> None:
     done = filemap("dump", tmp_path / "none")
     assert done.returncode == 1 and b"No such file" in done.stderr
+
+
+def test_a_missing_tier_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "available_tiers", lambda: ("tracelib",))
+    with session.Session() as started:
+        told = "\n".join(started.notices)
+    assert "no Landlock" in told
+    assert "static programs run untraced" in told

@@ -233,3 +233,13 @@ def test_seatbelt_holds(ground: Path) -> None:
     run = ["/usr/bin/sandbox-exec", "-p", profile, "/usr/bin/touch"]
     assert subprocess.run([*run, ground / "in/new"], check=False).returncode == 0
     assert subprocess.run([*run, ground / "out/new"], check=False).returncode != 0
+
+
+def test_where_the_kernel_differs_is_told(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    base = os.fsencode(tmp_path)
+    rules = [R(base + b"/in/deep", fence.DENY), R(base + b"/in"), R(base + b"/new")]
+    remarks = fence.build(rules).remarks()
+    assert f"the kernel cannot refuse writing {tmp_path}/in/deep below" in remarks[0]
+    assert remarks[1] == f"{tmp_path}/new does not exist yet: the kernel lets all of {tmp_path} be written for it"
+    assert fence.build([R(base + b"/in")]).remarks() == []

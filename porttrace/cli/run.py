@@ -327,9 +327,8 @@ def _tell(options: argparse.Namespace, session: Session, result: TraceResult, fi
     for notice in (*session.notices, *result.notices):
         text += f"Warning: {notice}\n"
     missing = [tier for tier in TIERS if tier not in session.tiers]
-    if options.tiers is None and "fence" in missing and not options.audit:
-        text += "Warning: this machine has no Landlock: the kernel does not stop writes that go around the library\n"
     if options.verbose:
+        text += "".join(f"fence: {printable(remark)}\n" for remark in result.remarks)
         text += f"tiers used: {', '.join(session.tiers)}{'; not used: ' + ', '.join(missing) if missing else ''}\n"
     sys.stderr.write(text)
     sys.stderr.flush()

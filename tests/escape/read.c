@@ -547,7 +547,55 @@ static int t_ptrace_parent(const char *p)
 	return sys(SYS_ptrace, 0x4206 /* PTRACE_SEIZE: the parent is not stopped */, getppid(), 0, 0) ? errno : show("secret attached");
 }
 
+/* Two directories that exchange their places: the look and the call meet different ones. */
+static int t_sys_race_dir(const char *p)
+{
+	pthread_t t;
+	char buf[64];
+	(void)p;
+	mkdir(in("work/r1"), 0755);
+	close(open(in("work/r1/secret"), O_CREAT | O_WRONLY, 0644));
+	snprintf(link_a, sizeof link_a, "%s", in("work/r1"));
+	snprintf(link_b, sizeof link_b, "%s", in("work/r2"));
+	snprintf(link_x, sizeof link_x, "%s", in("work/r1/secret"));
+	symlink(in("hidden"), link_b);
+	pthread_create(&t, NULL, swap_links, NULL);
+	for (int i = 0; i < 2000; i++) {
+		int fd = (int)sys(SYS_open, link_x, O_RDONLY);
+		ssize_t n = fd < 0 ? 0 : read(fd, buf, sizeof buf - 1);
+		if (n > 0) {
+			buf[n] = 0;
+			stop = 1;
+			return show(buf);
+		}
+		if (fd >= 0)
+			close(fd);
+	}
+	stop = 1;
+	pthread_join(t, NULL);
+	return ENOENT;
+}
+
+/* A descriptor that a process outside the session has open, taken and not given. */
+static int t_sys_pidfd_getfd(const char *p)
+{
+	(void)p;
+	int process = (int)sys(434 /* pidfd_open */, getppid(), 0);
+	if (process < 0)
+		return errno;
+	return sys(438 /* pidfd_getfd */, process, 1, 0) < 0 ? errno : show("secret descriptor");
+}
+static int t_sys_vm_writev(const char *p)
+{
+	char byte = 0;
+	struct { void *at; size_t size; } here = { &byte, 1 }, there = { (void *)4096, 1 };
+	(void)p;
+	/* nothing is mapped there: EFAULT means that the kernel would have written */
+	return sys(SYS_process_vm_writev, getppid(), &here, 1, &there, 1, 0) == 1 || errno == EFAULT ? show("secret memory") : errno;
+}
+
 const struct attempt read_attempts[] = {
+	{ "sys-race-dir", t_sys_race_dir }, { "sys-pidfd-getfd", t_sys_pidfd_getfd }, { "sys-vm-writev", t_sys_vm_writev },
 	{ "open", t_open }, { "openat", t_openat }, { "fopen", t_fopen }, { "freopen", t_freopen },
 	{ "sys-open", t_sys_open }, { "sys-openat", t_sys_openat }, { "sys-openat2", t_sys_openat2 },
 	{ "sys-openat2-in-root", t_sys_openat2_in_root }, { "relative", t_relative }, { "sys-chdir", t_sys_chdir },
