@@ -131,6 +131,10 @@ static int open_for(struct pt_task *t, uint64_t flags)
 	int result = GO_ON;
 	if (fstat((int)fd, &st) || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
 		goto out; /* a fifo blocks, a terminal becomes a controlling one: the program's own doing */
+	if (S_ISDIR(st.st_mode) && (flags & O_CREAT)) {
+		result = EISDIR;
+		goto out;
+	}
 	if (!(flags & O_NONBLOCK) && !(flags & O_PATH))
 		fcntl((int)fd, F_SETFL, fcntl((int)fd, F_GETFL) & ~O_NONBLOCK);
 	struct seccomp_notif_addfd add = {
