@@ -115,22 +115,22 @@ def load(place: Path, identity: bytes, trusted: set[int]) -> Ownership | None:
         return None
     finally:
         os.close(fd)
-    return _read(memoryview(mapped), identity)
+    return _read(mapped, identity)
 
 
-def _read(data: memoryview, identity: bytes) -> Ownership | None:
+def _read(data: mmap.mmap, identity: bytes) -> Ownership | None:
     magic, made_for, seed, count, longest, slots, names, links = _HEADER.unpack_from(data)
     if magic != _MAGIC or made_for != identity or len(data) != _ALIGN + slots + names + links:
         return None
     at = _ALIGN + slots
-    ports = bytes(data[at : at + names]).decode("utf-8", "surrogateescape").split("\0")
-    parts = bytes(data[at + names :]).split(b"\0") if links else []
+    ports = data[at : at + names].decode("utf-8", "surrogateescape").split("\0")
+    parts = data[at + names :].split(b"\0") if links else []
     try:
         directories: Links = tuple(zip(parts[::2], parts[1::2], strict=True))
         # A directory that leads elsewhere now gives files other real names.
         if any(_leads_to(name) != real for name, real in directories):
             return None
-        return Ownership.adopt(data[_ALIGN:at], count, longest, seed, ports if names else (), directories)
+        return Ownership.adopt(data, slice(_ALIGN, at), count, longest, seed, ports if names else (), directories)
     except ValueError:
         return None
 

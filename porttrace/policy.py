@@ -108,12 +108,23 @@ class Ownership:
 
     @classmethod
     def adopt(
-        cls, slots: Any, count: int, longest: int, seed: int, ports: Iterable[str], directories: Links
+        cls,
+        data: Any,
+        where: slice,
+        count: int,
+        longest: int,
+        seed: int,
+        ports: Iterable[str],
+        directories: Links,
     ) -> Ownership:
-        """A table from what :meth:`state` gave; `slots` may be a map of a file. Raises ``PolicyError``: it is none."""
+        """A table from what :meth:`state` gave, which lies at ``where`` in ``data``, bytes or the map of a file.
+
+        Raises ``PolicyError`` where it is none.
+        """
         made = cls.__new__(cls)
-        buffer = ffi.from_buffer(slots)
-        table = lib.pt_owners_adopt(buffer, len(slots), count, longest, seed)
+        # Of the whole, and no memoryview of the part: at the interpreter's end those are cleared while cffi holds them.
+        buffer = ffi.from_buffer(data)
+        table = lib.pt_owners_adopt(buffer + where.start, where.stop - where.start, count, longest, seed)
         if not table:
             raise PolicyError("no table of owners")
         made._keep = buffer  # the table points into it
