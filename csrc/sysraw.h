@@ -8,7 +8,7 @@
 
 #include <sys/syscall.h>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(__ILP32__)
 static inline long pt_raw6(long nr, long a, long b, long c, long d, long e, long f)
 {
 	long ret;
@@ -41,5 +41,6 @@ static inline long pt_raw6(long nr, long a, long b, long c, long d, long e, long
 #define pt_raw3(nr, a, b, c) pt_raw6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
 #define pt_raw2(nr, a, b) pt_raw6(nr, (long)(a), (long)(b), 0, 0, 0, 0)
 #define pt_raw1(nr, a) pt_raw6(nr, (long)(a), 0, 0, 0, 0, 0)
+#define pt_raw0(nr) pt_raw6(nr, 0, 0, 0, 0, 0, 0)
 
 #endif
