@@ -47,9 +47,9 @@ def rules(entries: Sequence[str]) -> tuple[Filemap, Filemap]:
         which, _, rest = entry.partition(":")
         path, _, action = rest.partition("=")
         if action.startswith(">"):
-            rule = Rule(path.encode(), Action.REDIRECT, action[1:].encode())
+            rule = Rule(os.fsencode(path), Action.REDIRECT, os.fsencode(action[1:]))
         else:
-            rule = Rule(path.encode(), ACTIONS[action])
+            rule = Rule(os.fsencode(path), ACTIONS[action])
         for letter in which:
             maps[letter].append(rule)
     return maps["r"], maps["w"]

@@ -182,6 +182,24 @@ void pt_info_of_real(const char *real, size_t len, struct pt_info *info)
 	settle(info);
 }
 
+int pt_not_passable(const char *real, size_t len, struct pt_info *info)
+{
+	struct stat st;
+
+	if (!len || (pt.flags & PT_IMG_REDIRECTS))  /* core's resolver looks by itself */
+		return 0;
+	int error = sys_lstat(real, &st);
+	struct pt_verdict v = pt_decide(pt.image, PT_READ, real, len);
+	bool hidden = v.action == PT_DENY && !(v.flags & PT_V_BELOW) && !(pt.flags & PT_IMG_AUDIT);
+	struct pt_rule_view rule;
+	if (hidden && !error && S_ISDIR(st.st_mode) && v.rule != PT_NO_RULE && pt_image_rule(pt.image, v.rule, &rule))
+		hidden = rule.action != PT_ASK;  /* no directory is refused by ask */
+	info->hidden = hidden;
+	if (error || hidden)
+		return error == -ENOTDIR && !hidden ? ENOTDIR : ENOENT;
+	return S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+}
+
 void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_info *info)
 {
 	char *real = s->real;
@@ -216,11 +234,18 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 		size_t n = 0;
 		while (n < rest_len && rest[n] != '/')
 			n++;
+		bool up = n == 2 && rest[0] == '.' && rest[1] == '.';
+		if (up || (n == 1 && rest[0] == '.' && rest != s->pending)) {
+			info->error = pt_not_passable(real, real_len, info);
+			hidden = info->hidden;
+			if (info->error)
+				break;
+		}
 		if (n == 1 && rest[0] == '.') {
 			rest++, rest_len--;
 			continue;
 		}
-		if (n == 2 && rest[0] == '.' && rest[1] == '.') {
+		if (up) {
 			while (real_len && real[--real_len] != '/')
 				;
 			real[real_len] = 0;

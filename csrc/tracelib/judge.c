@@ -138,9 +138,13 @@ PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, 
 
 /* ---- the slow way ---- */
 
-/* Appends the components of `path` to slab->lex, cleaned; ".." is taken from the real path. 0 or errno. */
-static int make_clean(struct pt_slab *s, size_t *lex_len, const char *path, bool *dir)
+/*
+ * Appends the components of `path` to slab->lex, cleaned; ".." is taken from
+ * the real path. 0 or errno; at->final where the kernel need not be asked.
+ */
+static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool *dir)
 {
+	struct pt_slab *s = at->slab;
 	size_t len = *lex_len;
 	*dir = false;
 	for (const char *p = path; *p;) {
@@ -155,15 +159,24 @@ static int make_clean(struct pt_slab *s, size_t *lex_len, const char *path, bool
 		*dir = false;
 		if (n < 3 && dots(p, n)) {
 			*dir = true;
-			if (n == 2) {
+			if (n == 2 || len != *lex_len) {  /* what it is said of has to be a directory */
 				struct pt_info info;
 				pt_dir_resolve(s->lex, len, s, &info);
 				if (info.error && !info.hidden)
 					return info.error;
-				len = info.real_len;
-				memcpy(s->lex, s->real, len);
-				while (len && s->lex[--len] != '/')
-					;
+				int error = info.hidden ? ENOENT : pt_not_passable(s->real, info.real_len, &info);
+				if (info.hidden && at->access <= PT_ACC_READLINK)
+					break;         /* what is hidden is judged, and told */
+				if (error) {
+					at->final = true;
+					return error;
+				}
+				if (n == 2) {
+					len = info.real_len;
+					memcpy(s->lex, s->real, len);
+					while (len && s->lex[--len] != '/')
+						;
+				}
 			}
 		} else {
 			if (sys_fork_name(p, n))
@@ -255,7 +268,7 @@ static int locate(struct pt_at *at)
 	}
 	if (!at->path[0])
 		dir = true;
-	error = make_clean(s, &lex_len, at->path, &dir);
+	error = make_clean(at, &lex_len, at->path, &dir);
 	if (error)
 		return error;
 	at->fixed = true;

@@ -127,6 +127,8 @@ struct pt_dir {
 
 bool pt_dir_cached(const char *lex, size_t len, struct pt_info *, char *real);
 /* Resolves a clean absolute directory path ("" is the root); real path into slab->real. */
+/* Whether ".." leads out of a real path: 0, ENOENT where nothing is there or it is hidden (set in `info`), ENOTDIR. */
+int pt_not_passable(const char *real, size_t len, struct pt_info *info);
 void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *, struct pt_info *);
 /* Directory behind a descriptor or AT_FDCWD; its real path into `real` where not NULL (capacity PT_PATH_CAP). 0 or errno. */
 int pt_fd_dir(int fd, struct pt_info *, char *real);
