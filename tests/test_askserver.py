@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_policy import random_path, random_rule, reference
 
 from porttrace.askserver import Answer, Asked, AskServer, ask
 from porttrace.filemap import Action, Filemap, Rule
@@ -90,6 +91,30 @@ def test_answers_equal_the_images(server: AskServer, number: int) -> None:
                 assert answer.unowned == decision.unowned, (path, which)
                 if decision.rule and decision.rule.action is Action.ASK:
                     assert answer.port == (decision.port or "")
+
+
+def test_matcher_reference_and_socket_agree(server: AskServer) -> None:
+    """More than 100,000 questions about random filemaps: the C matcher, ten lines of Python, and the socket."""
+    rng = random.Random(2012)
+    cases = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(os.fspath(where(server)))
+        while cases < 100_000:
+            maps = [[random_rule(rng) for _ in range(rng.randint(0, 12))] for _ in range(2)]
+            image = Image(Policy(Filemap(maps[0]), Filemap(maps[1])).compile())
+            server.policies[9] = Asked(image, {}.get, False)
+            for path in {random_path(rng, 5) for _ in range(400)}:
+                for number, which in enumerate(("read", "write")):
+                    at = reference(maps[number], path)
+                    wanted = maps[number][at].action if at is not None else Action.DENY
+                    decision = image.decide(path, "read" if which == "read" else "write")
+                    assert decision.rule == (maps[number][at] if at is not None else None), (maps, path)
+                    client.send(b"9\0" + bytes([number]) + path)
+                    answer = Answer.from_bytes(client.recv(512))
+                    # nobody owns anything here: what is asked about is allowed, and said to be unowned
+                    assert answer.action == (Action.DENY if wanted is Action.DENY else Action.ALLOW), (maps, path)
+                    assert answer.unowned == (wanted is Action.ASK), (maps, path)
+                    cases += 1
 
 
 def test_a_directory_is_never_refused_by_ask(tmp_path: Path) -> None:
