@@ -34,7 +34,7 @@ from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_pro
 from porttrace.runtime_dir import RuntimeDir
 from porttrace.sipcopy import SipCache, cache_directory
 from porttrace.supervisor import Supervisor
-from porttrace.tiers import available_tiers
+from porttrace.tiers import TIERS, available_tiers
 
 __all__ = ["Session", "Trace", "TraceResult", "Used", "merge_used"]
 
@@ -148,6 +148,7 @@ class Trace:
         self._capacity = _LOG_CAPACITY if policy.log else _CAPACITY
         self._started = time.monotonic()
         self._since = 0 if session.owns_children else now() - 10
+        self._lost = (0, 0)
         self.started: dict[int, str] = {}
         """Names for reports of what was started with this trace: process id, command as it was given."""
         self.tree = ProcessTree()
@@ -212,6 +213,32 @@ class Trace:
             raise PorttraceError(f"cannot set up {directory}: {error.strerror}") from None
 
     @property
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers that hold this trace's processes: not all that the session has, where a phase does without."""
+        used = {
+            "tracelib": "tracelib" in self.session.tiers,
+            "supervisor": self._supervisor is not None,
+            "fence": self._fenced,
+        }
+        return tuple(tier for tier in TIERS if used[tier])
+
+    @property
+    def notices(self) -> list[str]:
+        """What a user should be told about this trace's report, as of the last look at the events."""
+        lines = self._former.notices if self._former is not None else []
+        lost, unsound = self._lost
+        if lost or unsound:
+            told = f"{lost} events found no room and {unsound} were not sound: the report is not complete"
+            lines = [*lines, told]
+        return lines
+
+    @property
+    def remarks(self) -> list[str]:
+        """Where the kernel's fence differs from the policy; see `Fence.remarks`."""
+        before = self._former.remarks if self._former is not None else []
+        return list(dict.fromkeys([*before, *(self.fence.remarks() if self.fence is not None else [])]))
+
+    @property
     def former(self) -> Trace | None:
         """The trace of the same phase that this one replaced."""
         return self._former
@@ -267,7 +294,7 @@ class Trace:
         with Snapshot(self._events, self._capacity) as snapshot:
             kinds = [Kind.PROCESS, Kind.EXEC, Kind.FINDING, Kind.UNTRACED, Kind.USED]
             events: list[Event] = list(snapshot.events(kinds))
-            lost, unsound = snapshot.lost, snapshot.unsound
+            lost, unsound = self._lost = snapshot.lost, snapshot.unsound
             rules = self._names.rules(snapshot.rules_used(self.image.rules))
         used: Used = {}
         for event in events:
@@ -312,27 +339,17 @@ class Trace:
         found, stats, lost, used, rules = self._read()
         stats["seconds"] = round(time.monotonic() - self._started, 3)
         stats["supervised_calls"] = supervised.calls if supervised is not None else 0
-        notices = []
-        if lost:
-            notices.append(
-                f"{stats['events_lost']} events found no room and {stats['events_unsound']} were not sound: "
-                "the report is not complete"
-            )
         if before is not None:
             found = merge([before.findings, found])
             ended = [*before.processes, *ended]
             lost += before.lost
             used = merge_used([before.used, used])
             rules |= before.rules_used
-            notices = [*before.notices, *notices]
             for key in ("processes", "programs", "events_lost", "events_unsound", "supervised_calls", "seconds"):
                 stats[key] += before.stats[key]
         self.session.server.policies.pop(self.number, None)
-        remarks = self.fence.remarks() if self.fence is not None else []
-        if before is not None:
-            remarks = list(dict.fromkeys([*before.remarks, *remarks]))
         return TraceResult(
-            found, ended, stats, lost, notices, used, self.policy.phase, rules_used=rules, remarks=remarks
+            found, ended, stats, lost, self.notices, used, self.policy.phase, rules_used=rules, remarks=self.remarks
         )
 
     def _end_processes(self) -> list[Leftover]:

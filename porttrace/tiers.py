@@ -7,7 +7,7 @@ import sys
 
 from porttrace.supervisor import supervisor_available
 
-__all__ = ["TIERS", "available_tiers", "landlock_abi"]
+__all__ = ["TIERS", "available_tiers", "landlock_abi", "tiers_line"]
 
 TIERS = ("tracelib", "supervisor", "fence")
 _SYS_LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture
@@ -36,3 +36,9 @@ def available_tiers() -> tuple[str, ...]:
     if landlock_abi() > 0 or sys.platform == "darwin":  # there it is Seatbelt, which every macOS has
         tiers.append("fence")
     return tuple(tiers)
+
+
+def tiers_line(used: tuple[str, ...]) -> str:
+    """What a run says of the tiers that it used and of those that it did not."""
+    missing = [tier for tier in TIERS if tier not in used]
+    return f"tiers used: {', '.join(used)}{'; not used: ' + ', '.join(missing) if missing else ''}"

@@ -33,7 +33,7 @@ from porttrace.registry.errors import RegistryError
 from porttrace.report import make_report, read_report, write_report
 from porttrace.sdk import find_sdk
 from porttrace.session import Session, Trace, TraceResult
-from porttrace.tiers import TIERS, available_tiers
+from porttrace.tiers import TIERS, available_tiers, tiers_line
 
 __all__ = ["main"]
 
@@ -315,7 +315,7 @@ def _find_command(name: str) -> None:
         raise PorttraceError(f"{name}: {'cannot be executed' if exists else 'there is no such command'}")
 
 
-def _tell(options: argparse.Namespace, session: Session, result: TraceResult, findings: list[Finding]) -> None:
+def _tell(options: argparse.Namespace, trace: Trace, result: TraceResult, findings: list[Finding]) -> None:
     if options.quiet:
         return
     color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
@@ -324,12 +324,11 @@ def _tell(options: argparse.Namespace, session: Session, result: TraceResult, fi
         text += (
             f"Warning: process {left.pid} ({printable(left.exe)}) was still running and was ended (SIG{left.signal})\n"
         )
-    for notice in (*session.notices, *result.notices):
+    for notice in (*trace.session.notices, *result.notices):
         text += f"Warning: {notice}\n"
-    missing = [tier for tier in TIERS if tier not in session.tiers]
     if options.verbose:
         text += "".join(f"fence: {printable(remark)}\n" for remark in result.remarks)
-        text += f"tiers used: {', '.join(session.tiers)}{'; not used: ' + ', '.join(missing) if missing else ''}\n"
+        text += f"{tiers_line(trace.tiers)}\n"
     sys.stderr.write(text)
     sys.stderr.flush()
 
@@ -379,12 +378,11 @@ def main(argv: Sequence[str]) -> int:
         status = runner.run([*trace.launch_argv, *options.command], _environment())
         trace.started[runner.pid] = options.command[0]
         result = trace.stop()
-        return _finish(options, session, trace, result, status, log, registry, baseline)
+        return _finish(options, trace, result, status, log, registry, baseline)
 
 
 def _finish(
     options: argparse.Namespace,
-    session: Session,
     trace: Trace,
     result: TraceResult,
     status: int,
@@ -405,13 +403,13 @@ def _finish(
     findings = result.findings
     if options.report is not None or baseline is not None:
         phase = phase_context(trace, result, registry=registry or "", deps=named_ports(options))
-        report = make_report(options.command, session.tiers, findings, stats, [phase])
+        report = make_report(options.command, trace.tiers, findings, stats, [phase])
         if baseline is not None:
             new = {id(row) for row in fresh(report, baseline)}
             findings = [f for f, row in zip(findings, report["findings"], strict=True) if id(row) in new]
         if options.report is not None:
             write_report(Path(options.report), report)
-    _tell(options, session, result, findings)
+    _tell(options, trace, result, findings)
     if options.strict and any(finding.kind in VIOLATIONS for finding in findings):
         return 3
     return status

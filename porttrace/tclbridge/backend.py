@@ -50,6 +50,7 @@ class Backend:
     ) -> None:
         self.caller, self._host_pid, self._alive = caller, host_pid, alive
         self._session: Session | None = None
+        self._told: set[str] = set()
         self._owners: dict[str, tuple[bytes, Ownership]] = {}
         self._closures: dict[tuple[object, ...], frozenset[str]] = {}
 
@@ -93,6 +94,23 @@ class Backend:
             # the core itself is no leftover of a build, whoever it runs as
             self._session.spared.add(os.getpid())
         return self._session
+
+    def account(self, trace: Trace) -> Iterator[tuple[str, str]]:
+        """What else the user is told of a trace, as (level, text).
+
+        What is so for every phase is told once by a process; which tiers were used, for each phase.
+        """
+        from porttrace.messages import printable
+        from porttrace.tiers import tiers_line
+
+        notices = [("warn", f"trace mode: {notice}") for notice in (*trace.session.notices, *trace.notices)]
+        remarks = [("info", f"fence: {printable(remark)}") for remark in trace.remarks]
+        for level, text in (*notices, *remarks):
+            if text not in self._told:
+                self._told.add(text)
+                yield level, text
+        of_phase = f"phase {trace.policy.phase}: " if trace.policy.phase else ""
+        yield "info", of_phase + tiers_line(trace.tiers)
 
     @staticmethod
     def prepare() -> None:

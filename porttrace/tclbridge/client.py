@@ -80,6 +80,7 @@ class Client:
     workpath: str = ""
     fence: bool = False
     trace: Trace | None = None
+    ended: Trace | None = None
     dirty: bool = False
     past: list[Finding] = field(default_factory=list)
     own: list[Finding] = field(default_factory=list)
@@ -144,7 +145,7 @@ class Client:
             self.stop()
         if not os.path.isdir(self.encode(workpath)):  # noqa: PTH112 - bytes
             raise TclError(f'workpath "{workpath}" is not a directory', "PORTTRACE", "USAGE")
-        self.past, self.own, self.fence = [], [], False
+        self.past, self.own, self.fence, self.ended = [], [], False, None
         self.used, self.rules_used, self.lost = {}, set(), 0
         self.workpath, self.dirty = workpath, True
         try:
@@ -180,6 +181,7 @@ class Client:
         self.trace, self.workpath, self.fence, self.deps = None, "", False, []
         if trace is not None:
             result = trace.stop()
+            self.ended = trace
             if self.core.phase_log is not None:
                 portpath = self.context.get("portpath", "")
                 self.core.phase_log.add(
@@ -234,11 +236,19 @@ class Client:
         return merge([self.past, live, self.own])
 
     def messages(self, *, verbose: bool, color: bool) -> list[list[str]]:
-        """The findings as the texts that users know: [level, text] each."""
+        """What the user is told of the running or last trace: [level, text] each.
+
+        The findings in the texts that users know, then what the report is worth: what went missing, and by which
+        tiers the phase was held.
+        """
         from porttrace.messages import render
         from porttrace.noise import classify_finding
 
-        return [list(pair) for pair in render(self.findings(), verbose, color, classify_finding)]
+        told = render(self.findings(), verbose, color, classify_finding)
+        trace = self.trace or self.ended
+        if trace is not None:
+            told = [*told, *self.core.backend.account(trace)]
+        return [list(pair) for pair in told]
 
     # --- filemaps ---
 

@@ -365,7 +365,7 @@ def _hidden_below(client: Client, words: list[str]) -> TclValue:
 
 
 _TRACELIB = {"setname": 1, "setsandbox": 1, "setdeps": 1} | dict.fromkeys(
-    ("opensocket", "enablefence", "run", "poll", "waiting", "closesocket", "clean"), 0
+    ("opensocket", "enablefence", "run", "poll", "waiting", "account", "closesocket", "clean"), 0
 )
 
 

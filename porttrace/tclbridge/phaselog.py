@@ -39,7 +39,7 @@ class PhaseLog:
         """A trace that was stopped; `own`: what the port process itself asked for."""
         self.phases.append(phase_context(trace, result, registry=registry, deps=deps, portfile=portfile))
         self._findings.append(merge([result.findings, own]))
-        self._tiers += [tier for tier in trace.session.tiers if tier not in self._tiers]
+        self._tiers += [tier for tier in trace.tiers if tier not in self._tiers]
         for key in _SUMS:
             self._stats[key] = round(self._stats[key] + result.stats.get(key, 0), 3)
 

@@ -161,6 +161,11 @@ class Tracelib:
         self._drop_listener()
         return ""
 
+    def account(self) -> TclValue:
+        """For `closesocket`: what the report is worth, a list of {level text}."""
+        trace = self.client.trace or self.client.ended
+        return [list(pair) for pair in self.client.core.backend.account(trace)] if trace is not None else []
+
     def clean(self) -> str:
         """Forget everything but the interpreter's filemap edits."""
         self.client.stop()

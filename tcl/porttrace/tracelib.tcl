@@ -61,6 +61,9 @@ proc porttrace::tracelib::command {args} {
             while {[::porttrace::call tracelib waiting] && [clock milliseconds] < $deadline} {
                 after 5
             }
+            foreach pair [::porttrace::call tracelib account] {
+                ::porttrace::say {*}$pair
+            }
         }
         clean {
             ::porttrace::call tracelib clean {*}$words
