@@ -297,7 +297,9 @@ def markdown(results: dict[tuple[str, str, str, Attempt], Outcome], missing: lis
         "Made by `python tests/escape/runner.py --write docs/escape-matrix.md`; not edited by hand.",
         "",
         f"{len(todo)} attempts, each compiled in up to {len(flavours)} ways ({', '.join(flavours)}). A cell names the "
-        "ways in which the attempt got through; `·`: held in all; `none` is the same without porttrace.",
+        "ways in which the attempt got through; `·`: held in all; `none` is the same without porttrace: what "
+        "does not get through there either proves nothing. Each was run once; an attempt with `race` in its name wins "
+        "by chance, so that its cells outside `default` and `paranoid` differ from run to run.",
         "",
     ]
     if missing:
