@@ -143,11 +143,3 @@ def provider(registry: Registry, depspec: str, prefix: Path, path: Sequence[str]
         return spec.port
     owner = registry.owner(os.fsencode(file))
     return owner.name if owner else None
-
-
-def target_closure(
-    registry: Registry, depspecs: Iterable[str], prefix: Path, path: Sequence[str] | None = None
-) -> frozenset[str]:
-    """The closure of declared dependencies as a Portfile writes them."""
-    found = (provider(registry, depspec, prefix, path) for depspec in depspecs)
-    return closure(registry, [name for name in found if name is not None])

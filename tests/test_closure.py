@@ -17,7 +17,6 @@ from porttrace.closure import (
     closure_chains,
     library_file,
     provider,
-    target_closure,
 )
 from porttrace.registry import NewPort, Registry
 
@@ -131,4 +130,3 @@ def test_a_file_dependency_is_the_port_that_has_the_file(tmp_path: Path) -> None
         assert provider(registry, "bin:unowned:tool", prefix) is None
         assert provider(registry, "port:X", prefix) == "x"
         assert provider(registry, "bin:sh:X", prefix) == "x", "an active port of that name comes first"
-        assert target_closure(registry, ["bin:tool:tool", "bin:sh:bash"], prefix) == {"tool-devel", "base"}
