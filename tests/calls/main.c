@@ -7,6 +7,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
+#include <ftw.h>
 #include <glob.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -52,6 +54,28 @@ int __xmknodat(int, int, const char *, mode_t, dev_t *);
 ssize_t __readlink_chk(const char *, char *, size_t, size_t);
 ssize_t __readlinkat_chk(int, const char *, char *, size_t, size_t);
 char *__realpath_chk(const char *, char *, size_t);
+
+static int visit_old(const char *path, const struct stat *st, int what)
+{
+	(void)path, (void)st, (void)what;
+	return 0;
+}
+
+static int visit_new(const char *path, const struct stat *st, int what, struct FTW *at)
+{
+	(void)path, (void)st, (void)what, (void)at;
+	return 0;
+}
+
+/* What a walk says of its root. */
+static void *first_of(FTS *fts)
+{
+	FTSENT *e = fts ? fts_read(fts) : NULL;
+	if (!e || e->fts_info != FTS_NS)
+		return e;
+	errno = e->fts_errno;
+	return NULL;
+}
 
 struct call {
 	const char *name;
