@@ -17,6 +17,8 @@ from porttrace.filemap import Action, Filemap, Rule
 from porttrace.policy import Ownership, Policy
 
 SOURCE = Path(__file__).parent.parent
+#: The library to try: the installed one, or one that was built otherwise (see test_tracelib_sanitizer.py).
+LIBRARY = Path(os.environ.get("PORTTRACE_TEST_TRACELIB") or Path(porttrace.__file__).parent / "libtracelib.so")
 KINDS = {lib.PT_EV_PROCESS: "process", lib.PT_EV_EXEC: "exec", lib.PT_EV_FINDING: "finding",
          lib.PT_EV_ACCESS: "access", lib.PT_EV_UNTRACED: "untraced",
          lib.PT_EV_USED: "used"}  # fmt: skip
@@ -78,7 +80,7 @@ class Session:
         (self.dir / "policy").write_bytes(policy.compile())
         assert lib.pt_events_create(os.fsencode(self.dir / "events"), 64 << 20) == 0
         self.library = self.dir / "tracelib.so"
-        shutil.copy(Path(porttrace.__file__).parent / "libtracelib.so", self.library)
+        shutil.copy(LIBRARY, self.library)
 
     def __enter__(self) -> Session:
         return self
