@@ -147,6 +147,21 @@ def test_a_redirected_tree_is_walked_under_the_name_that_was_asked_for(walks: Pa
     assert str(hiding) not in done.stdout
 
 
+def test_raw_listings_and_a_spawned_child_pass_over_what_is_hidden(walks: Path, hiding: Path) -> None:
+    for n in range(20):
+        (hiding / f"x{n}").touch()
+    with Session(*hide(hiding)) as session:
+        raw = session.run(walks, "raw", hiding)
+        hidden = session.run(walks, "spawn", hiding / "hidden")
+        seen = session.run(walks, "spawn", hiding / "seen")
+    rest = sorted(n.name for n in hiding.iterdir() if not n.name.startswith("hidden"))
+    listings = [line.split() for line in raw.stdout.splitlines()]
+    assert {name for name, *_ in listings} >= {"getdents64", "syscall"}
+    for name, *entries in listings:  # read entry by entry: one that is hidden is not the end
+        assert sorted(entries) == [".", "..", *rest], name
+    assert (hidden.stdout, seen.stdout) == ("2\n", f"{hiding}/seen\n0\n")
+
+
 LINKS = """
 import os, sys
 top = sys.argv[1]

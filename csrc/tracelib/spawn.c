@@ -93,6 +93,17 @@ PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addopen)(posix_spawn_file_actions
 	return r;
 }
 
+/* Where the child is to stand. A hidden place becomes the empty name, as above. */
+PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addchdir_np)(posix_spawn_file_actions_t *restrict actions, const char *restrict path)
+{
+	typedef int real_t(posix_spawn_file_actions_t *, const char *);
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_STAT, .flags = PT_FOLLOW };
+	int error = pt_judge(PT_OP_posix_spawn_file_actions_addchdir_np, &at);
+	int r = PT_REAL(real_t, posix_spawn_file_actions_addchdir_np)(actions, error ? "" : at.path);
+	pt_done(PT_OP_posix_spawn_file_actions_addchdir_np, &at, error);
+	return r;
+}
+
 /* system and popen start /bin/sh with the environment as it is; a program may have emptied it. */
 static void note_shell(uint16_t op)
 {

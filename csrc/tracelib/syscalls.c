@@ -10,6 +10,36 @@ long pt_openat2(int dirfd, const char *path, struct open_how *how, size_t size);
 #define SYS_faccessat2 439
 #endif
 
+#ifdef SYS_getdents
+/* Entries of the first kind: two words, the length, the name; the type is the last byte. */
+static long old_getdents(int fd, char *buf, unsigned size)
+{
+	struct pt_info info;
+	for (;;) {
+		long n = PT_SYS3(SYS_getdents, fd, buf, size), out = 0;
+		if (n < 0) {
+			errno = (int)-n;
+			return -1;
+		}
+		if (n == 0 || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL) != 0 || !info.filter)))
+			return n;
+		for (long in = 0; in < n;) {
+			uint16_t length;
+			memcpy(&length, buf + in + 2 * sizeof(long), sizeof length);
+			if (!length)
+				break;
+			if (pt_shown(fd, buf + in + 2 * sizeof(long) + sizeof length, (unsigned char)buf[in + length - 1])) {
+				memmove(buf + out, buf + in, length);
+				out += length;
+			}
+			in += length;
+		}
+		if (out)                       /* none left is not the end of the directory */
+			return out;
+	}
+}
+#endif
+
 PT_EXPORT long syscall(long number, ...)
 {
 	typedef long real_t(long, ...);
@@ -73,14 +103,10 @@ PT_EXPORT long syscall(long number, ...)
 	case SYS_close_range: return close_range((unsigned)a[0], (unsigned)a[1], I(2));
 	case SYS_bind: return bind(I(0), (void *)P(1), (socklen_t)a[2]);
 	case SYS_connect: return connect(I(0), (void *)P(1), (socklen_t)a[2]);
-	case SYS_getdents64: {
-		long n = PT_SYS3(SYS_getdents64, a[0], a[1], a[2]);
-		if (n < 0) {
-			errno = (int)-n;
-			return -1;
-		}
-		return pt_filter_entries(I(0), P(1), n);
-	}
+	case SYS_getdents64: return getdents64(I(0), P(1), (size_t)a[2]);
+#ifdef SYS_getdents
+	case SYS_getdents: return old_getdents(I(0), P(1), (unsigned)a[2]);
+#endif
 	case SYS_io_uring_setup:               /* programs have another way and take it without a word */
 		errno = ENOSYS;
 		return -1;

@@ -1,14 +1,21 @@
 /*
  * Walks trees with ftw, nftw and fts in every way that they know, and prints all that a program can see of it.
- * usage: walks {all|plain} TREE...    `plain`: one walk of each kind, names only
+ * usage: walks {all|plain} TREE...    `plain`: one walk of each kind
+ *        walks raw DIRECTORY          lists it by system calls, a little at a time
+ *        walks spawn DIRECTORY        /bin/pwd there, and the result of the spawn
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <fts.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int actions, stop;
@@ -93,10 +100,56 @@ static void walk_fts(char **trees, int options, int (*compare)(const FTSENT **, 
 	printf(" cwd=%s\n", where());
 }
 
+static long list(int way, int fd, char *buf, size_t size)
+{
+#ifdef SYS_getdents
+	if (way == 2)
+		return syscall(SYS_getdents, fd, buf, size);
+#endif
+	return way == 1 ? syscall(SYS_getdents64, fd, buf, size) : getdents64(fd, buf, size);
+}
+
+static void raw(const char *path)
+{
+	static const char *const ways[] = { "getdents64", "syscall", "old" };
+#ifdef SYS_getdents
+	int count = 3;
+#else
+	int count = 2;
+#endif
+	for (int way = 0; way < count; way++) {
+		char buf[40];
+		int fd = open(path, O_RDONLY);
+		printf("%s", ways[way]);
+		for (long n; (n = list(way, fd, buf, sizeof buf)) > 0;)
+			for (long at = 0; at < n; at += *(unsigned short *)(void *)(buf + at + 16))
+				printf(" %s", buf + at + (way == 2 ? 18 : 19));
+		putchar('\n');
+		close(fd);
+	}
+}
+
+static int spawn(const char *path)
+{
+	pid_t child;
+	posix_spawn_file_actions_t actions;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addchdir_np(&actions, path);
+	int r = posix_spawn(&child, "/bin/pwd", &actions, NULL, (char *[]){ (char *)"pwd", NULL }, environ);
+	if (r == 0)
+		waitpid(child, NULL, 0);
+	printf("%d\n", r);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 3)
 		return 2;
+	if (strcmp(argv[1], "raw") == 0)
+		return raw(argv[2]), 0;
+	if (strcmp(argv[1], "spawn") == 0)
+		return spawn(argv[2]);
 	if (strcmp(argv[1], "plain") == 0) {
 		nftw(argv[2], at_nftw, 9, FTW_PHYS);
 		ftw(argv[2], at_ftw, 9);
