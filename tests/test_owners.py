@@ -95,6 +95,26 @@ def test_a_kept_table_answers_like_a_fresh_one(registry: Path) -> None:
     assert info.st_uid == os.geteuid() and info.st_mode & 0o777 == 0o644
 
 
+IN_A_CYCLE = """
+import gc, sys
+from pathlib import Path
+from porttrace.owners import ownership
+owners = ownership(Path(sys.argv[1]), lambda: sys.exit("no table was kept"))[1]
+cycle = [owners]
+cycle.append(cycle)
+del owners, cycle
+gc.collect()
+"""
+
+
+def test_a_kept_table_can_be_garbage(registry: Path) -> None:
+    Counted(registry)()
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", IN_A_CYCLE, registry], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("mode", ["delete", "truncate", "persist", "wal"])
 def test_every_change_of_the_registry_counts(registry: Path, mode: str) -> None:
     """Also one that leaves size and time of the file as they were."""
