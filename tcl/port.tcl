@@ -227,7 +227,8 @@ proc port::all_directories {} {
 # ---- workers ------------------------------------------------------------------------------------------------------
 
 # Evaluates a Portfile in a new worker; returns the worker. An error's message names file and line.
-proc port::open_port {portdir name variants settings} {
+# `exact`: the port has just these variants, whatever the Portfile's default_variants are.
+proc port::open_port {portdir name variants settings {exact 0}} {
 	variable directory
 	variable worker_count
 	set portdir [file normalize $portdir]
@@ -258,6 +259,7 @@ proc port::open_port {portdir name variants settings} {
 	foreach {key value} [list portpath $portdir prefix [::host::setting prefix] prefix_frozen [::host::setting prefix] \
 			portdbpath [::host::setting portdbpath] porttree_resources $resources \
 			ports_trace [expr {[opt trace] eq "1" || [::host::setting_flag porttrace]}] \
+			ports_verbose [expr {[opt verbose] eq "1"}] \
 			ports_force [expr {[opt force] eq "1"}] ports_source_only [expr {[opt source] eq "1"}] \
 			ports_clean_all [expr {[opt clean_all] eq "1"}] ports_clean_dist [expr {[opt clean_dist] eq "1"}] \
 			ports_clean_archive [expr {[opt clean_archive] eq "1"}] \
@@ -276,6 +278,7 @@ proc port::open_port {portdir name variants settings} {
 		return -code error -errorinfo [dict get $details -errorinfo] "internal error: $message"
 	}
 	$worker eval [list set ::portutil::asked_variants $variants]
+	$worker eval [list set ::portutil::exact_variants $exact]
 	$worker eval [list set ::portutil::user_options {}]
 	dict for {key value} $settings {
 		if {![$worker eval [list info exists ::$key]] && [$worker eval [list info commands ::$key]] eq ""} {
@@ -455,7 +458,8 @@ proc port::install_dependencies {worker target} {
 		if {[catch {find $needed} portdir]} {
 			return -code error "$name needs $spec: $portdir"
 		}
-		set other [open_port $portdir $needed {} {}]
+		# A variant that the user asked for is meant for all that is built.
+		set other [open_port $portdir $needed [$worker eval {set ::portutil::asked_variants}] {}]
 		try {
 			if {[run_worker $other install]} {
 				ui_error "$name was not built: its dependency $needed failed"

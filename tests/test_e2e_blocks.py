@@ -82,6 +82,15 @@ def test_uninstalling_an_active_port_runs_both(leaver: Prefix) -> None:
     assert said(leaver) == ["pre-deactivate 1", "post-deactivate 0", "pre-uninstall 0", "post-uninstall 1 0"]
 
 
+def test_defaults_that_were_not_taken_do_not_come_back_when_it_leaves(prefix: Prefix) -> None:
+    text = PORT.format(name="leaver") + "variant quiet conflicts loud {}\ndefault_variants +quiet\n" + BLOCKS
+    prefix.add_port("devel", "leaver", text)
+    prefix.port("install", "leaver", "-quiet+loud")
+    result = prefix.port("uninstall", "leaver")
+    assert "cannot be done" not in result.text
+    assert said(prefix)[-1] == "post-uninstall 1 0"
+
+
 def test_nothing_runs_where_another_port_needs_it(leaver: Prefix) -> None:
     leaver.add_port("devel", "needer", PORT.format(name="needer") + "depends_run port:leaver\n")
     leaver.port("install", "needer")

@@ -49,6 +49,29 @@ def test_dependencies_come_first_and_only_once(prefix: Prefix) -> None:
     assert "Building" not in prefix.port("install", "top").out
 
 
+def test_dependencies_get_the_variants_that_were_asked_for(prefix: Prefix) -> None:
+    port(
+        prefix,
+        'variant x {}\nvariant y {}\npre-build {ui_msg "= [variant_isset x] [variant_isset y]"}\n' + FILES,
+        "low",
+    )
+    port(prefix, "depends_lib port:low\nvariant x {}\ndefault_variants +y\nvariant y {}\n" + FILES, "top")
+    assert said(prefix.port("install", "top", "+x").out) == ["1 0"]  # +y is but a default of top's own
+
+
+def test_keepdirs_are_installed(prefix: Prefix) -> None:
+    port(
+        prefix,
+        "build {}\ndestroot {\n  xinstall -d ${destroot}${prefix}/var/kept ${destroot}${prefix}/var/dropped\n}\n"
+        "destroot.keepdirs ${destroot}${prefix}/var/kept\n",
+    )
+    prefix.port("install", "small")
+    assert [file.name for file in (prefix.path / "var/kept").iterdir()] == [".turd_small"]
+    assert not (prefix.path / "var/dropped").exists()
+    prefix.port("uninstall", "small")
+    assert not (prefix.path / "var/kept").exists()
+
+
 def test_n_leaves_dependencies_alone(prefix: Prefix) -> None:
     port(prefix, "depends_lib port:absent\n" + FILES)
     assert "absent not found" in prefix.fails("build", "small").err

@@ -129,6 +129,7 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
     report = _report_file(options.pop("report", None))
     if settings.flag("portverbose") and ui.level == 1:
         ui.level = 2
+    options["verbose"] = "1" if ui.level > 1 else ""
     commands = HostCommands(ui, settings, build_user)
 
     def stop(number: int) -> None:

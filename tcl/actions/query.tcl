@@ -184,8 +184,8 @@ proc port::worker_with_blocks {action name specifier} {
 	foreach {- sign variant} [regexp -all -inline {([+-])(\w+)} $variants] {
 		lappend signs $variant $sign
 	}
-	if {[catch {port::open_port $portdir $name $signs {}} worker]} {
-		ui_warn "What the Portfile of $name does when it is ${action}d cannot be done: $worker"
+	if {[catch {port::open_port $portdir $name $signs {} 1} worker]} {
+		ui_warn "What the Portfile of $name does at $action cannot be done: $worker"
 		return ""
 	}
 	set blocks 0

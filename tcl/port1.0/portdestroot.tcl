@@ -48,6 +48,8 @@ proc portdestroot::destroot_finish {args} {
 	set keep [lmap directory [option destroot.keepdirs] {file normalize $directory}]
 	foreach directory $keep {
 		file mkdir $directory
+		# What is kept of a port is its files: this one keeps the directory. MacPorts gives it the same name.
+		close [open [file join $directory .turd_[option subport]] a]
 	}
 	fs-traverse -depth path [list $destroot] {
 		if {[file type $path] eq "directory"} {

@@ -6,6 +6,8 @@ namespace eval portutil {
 	# What the user asked for, then what was decided: name -> + or -
 	variable asked_variants [dict create]
 	variable chosen_variants [dict create]
+	# An installed port has the variants of the registry, not those that are the default
+	variable exact_variants 0
 	variable subports {}
 	variable groups {}
 }
@@ -78,6 +80,7 @@ proc variant_remove {name} {
 proc portutil::add_default_variants {option action {value ""}} {
 	variable asked_variants
 	variable chosen_variants
+	variable exact_variants
 	if {$action ne "set"} {
 		return
 	}
@@ -85,7 +88,7 @@ proc portutil::add_default_variants {option action {value ""}} {
 		if {![regexp {^([+-])(\w+)$} $word -> sign name]} {
 			return -code error "default_variants: \"$word\" is not of the form +NAME or -NAME"
 		}
-		if {![dict exists $asked_variants $name]} {
+		if {![dict exists $asked_variants $name] && !$exact_variants} {
 			dict set chosen_variants $name $sign
 		}
 	}
