@@ -148,3 +148,11 @@ def test_prefixes_of_tests_are_alike(open_tmp: Path) -> None:
     first = prefix_script.make(open_tmp / "one") / "var/macports/sources/ports/devel/foo/Portfile"
     second = prefix_script.make(open_tmp / "two") / "var/macports/sources/ports/devel/foo/Portfile"
     assert first.stat().st_mtime == second.stat().st_mtime
+
+
+def test_macports_conf_chooses_the_type_of_archives(make_prefix: PrefixFactory) -> None:
+    prefix = make_prefix(portarchivetype="tar.zst")
+    prefix.port("-t", "install", "tally")
+    (image,) = (prefix.path / "var/macports/software/tally").iterdir()
+    assert image.name.endswith(".tar.zst") and image.read_bytes()[:4] == b"\x28\xb5\x2f\xfd"
+    assert (prefix.path / "bin/tally").is_file()

@@ -12,7 +12,7 @@ target_prerun ${org.macports.install} portinstall::install_start
 target_state ${org.macports.install} no
 
 options portarchivetype
-default portarchivetype tbz2
+default portarchivetype {[setting portarchivetype]}
 
 proc portinstall::install_start {args} {
 	global subport
