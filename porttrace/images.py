@@ -133,17 +133,7 @@ class Images:
                 self._make_directory(target.parent, undo)
                 undo.creates(target)
                 contents = archives.create(destroot, target, metadata, epoch=epoch, build_user=build_user)
-                kept, kept_groups = self._keep_portfile(new, portfile, groups, undo)
-                recorded = replace(
-                    new,
-                    files=contents.files,
-                    binary=contents.binary,
-                    location=str(target),
-                    portfile=kept,
-                    portgroups=kept_groups,
-                    date=int(time.time()),
-                )
-                return registry.add(recorded)
+                return self._record(registry, new, contents, target, portfile, groups, undo)
 
     def install_archive(
         self, new: NewPort, file: Path, contents: archives.Contents, image: str, *, groups: Iterable[Group] = ()
@@ -160,17 +150,29 @@ class Images:
                 undo.creates(target)
                 shutil.copyfile(file, target)
                 target.chmod(0o644)
-                kept, kept_groups = self._keep_portfile(new, portfile, groups, undo)
-                recorded = replace(
-                    new,
-                    files=contents.files,
-                    binary=contents.binary,
-                    location=str(target),
-                    portfile=kept,
-                    portgroups=kept_groups,
-                    date=int(time.time()),
-                )
-                return registry.add(recorded)
+                return self._record(registry, new, contents, target, portfile, groups, undo)
+
+    def _record(
+        self,
+        registry: Registry,
+        new: NewPort,
+        contents: archives.Contents,
+        target: Path,
+        portfile: Path,
+        groups: Iterable[Group],
+        undo: Undo,
+    ) -> Port:
+        kept, kept_groups = self._keep_portfile(new, portfile, groups, undo)
+        recorded = replace(
+            new,
+            files=contents.files,
+            binary=contents.binary,
+            location=str(target),
+            portfile=kept,
+            portgroups=kept_groups,
+            date=int(time.time()),
+        )
+        return registry.add(recorded)
 
     def _refuse_installed(self, registry: Registry, new: NewPort) -> None:
         if registry.find(new.name, new.version, new.revision, new.variants) is not None:
