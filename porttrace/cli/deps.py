@@ -9,8 +9,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from porttrace.cli.parser import Parser
 from porttrace.closure import closure, provider
 from porttrace.context import PhaseContext, read_context
 from porttrace.deptest import DepTest, deptest
@@ -147,14 +148,9 @@ def apply(result: DepTest, portfile: str) -> bool:
     return True
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise PorttraceError(f"{message}; porttrace deps --help tells more")
-
-
 def main(argv: Sequence[str]) -> int:
     """See `porttrace deps --help`. Raises PorttraceError where it cannot be told."""
-    parser = _Parser(
+    parser = Parser(
         prog="porttrace deps",
         description="Set what a port declares against what its traced build used and what its files need at run time: "
         "missing, superfluous and wrongly typed dependencies, as lines, as a patch, or written into the Portfile.",

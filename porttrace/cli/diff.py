@@ -6,11 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from porttrace.baseline import compare
+from porttrace.cli.parser import Parser
 from porttrace.codes import code_of
-from porttrace.errors import PorttraceError
 from porttrace.findings import VIOLATIONS
 from porttrace.messages import printable
 from porttrace.report import read_report
@@ -30,11 +30,6 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise PorttraceError(f"{message}; porttrace diff --help tells more")
-
-
 def _line(sign: str, finding: Mapping[str, Any]) -> str:
     where = ", ".join(part for part in (finding.get("built"), finding.get("phase")) if part)
     owner = f" (port {finding['port']})" if finding.get("port") else ""
@@ -45,7 +40,7 @@ def _line(sign: str, finding: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """See `porttrace diff --help`. Raises PorttraceError for what is no report."""
-    parser = _Parser(
+    parser = Parser(
         prog="porttrace diff",
         description="Compare the reports of two runs: findings that are gone (-) and that are new (+).",
         epilog=_EPILOG,

@@ -6,8 +6,9 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from porttrace.cli.parser import Parser
 from porttrace.cli.run import add_policy_options, build_policy, named_ports
 from porttrace.context import PhaseContext, chains_of, read_context
 from porttrace.errors import PorttraceError
@@ -32,13 +33,8 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise PorttraceError(f"{message}; porttrace explain --help tells more")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="porttrace explain",
         usage="porttrace explain [options] PATH [REPORT]",
         description="Say why a path is hidden, visible, redirected or refused: its real path and the links on the way, "

@@ -6,9 +6,8 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from porttrace.errors import PorttraceError
+from porttrace.cli.parser import Parser
 from porttrace.learn import learn
 from porttrace.report import read_report
 
@@ -27,14 +26,9 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise PorttraceError(f"{message}; porttrace learn --help tells more")
-
-
 def main(argv: Sequence[str]) -> int:
     """See `porttrace learn --help`. Raises PorttraceError for what is no report."""
-    parser = _Parser(
+    parser = Parser(
         prog="porttrace learn",
         description="From the report of a run (best of an audit, which refuses nothing and so sees all) the smallest "
         "allowances, phase by phase, with which it would pass.",

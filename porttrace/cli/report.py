@@ -7,10 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from porttrace.baseline import fresh
-from porttrace.errors import PorttraceError
+from porttrace.cli.parser import Parser
 from porttrace.findings import VIOLATIONS
 from porttrace.formats import FORMATS, as_text
 from porttrace.report import read_report, write_text
@@ -31,14 +30,9 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise PorttraceError(f"{message}; porttrace report --help tells more")
-
-
 def main(argv: Sequence[str]) -> int:
     """See `porttrace report --help`. Raises PorttraceError for what is no report."""
-    parser = _Parser(
+    parser = Parser(
         prog="porttrace report",
         description="Tell what a report holds, in the form that is asked for. docs/findings.md explains the codes.",
         epilog=_EPILOG,

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from porttrace.baseline import fresh
+from porttrace.cli.parser import Parser
 from porttrace.cli.rules import parse_rule
 from porttrace.closure import closure
 from porttrace.context import phase_context
@@ -57,11 +58,6 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise PorttraceError(f"{message}; porttrace run --help tells more")
-
-
 class _Ordered(argparse.Action):
     """Keep the order of --map, --read and --write among each other."""
 
@@ -76,7 +72,7 @@ class _Ordered(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="porttrace run",
         usage="porttrace run [options] -- COMMAND [ARG...]",
         description="Run a command inside a fence: what it may not see looks as if it did not exist, and each attempt "
