@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, prefix_script, run_command
+from conftest import ROOT, Result, prefix_script, run_command
 
 SETUP = ROOT / "scripts" / "setup"
 #: What the script itself needs to find out what is missing.
@@ -35,10 +35,13 @@ def test_unknown_option_is_refused() -> None:
     assert result.err == "setup: unknown option --nosuch (there is --system-only)\n"
 
 
-@pytest.mark.skipif(
+needs_root = pytest.mark.skipif(
     not sys.platform.startswith("linux") or os.geteuid() != 0, reason="needs root: becomes another user"
 )
-def test_missing_programs_are_named_with_the_command_that_installs_them(open_tmp: Path) -> None:
+
+
+def setup_as_nobody(open_tmp: Path, *, tclsh: str | None = None) -> Result:
+    """What `scripts/setup` says to an ordinary user with only `TOOLS`; `tclsh`: a script in place of the real one."""
     checkout = open_tmp / "checkout"
     (checkout / "scripts").mkdir(parents=True)
     shutil.copy2(SETUP, checkout / "scripts" / "setup")
@@ -47,6 +50,10 @@ def test_missing_programs_are_named_with_the_command_that_installs_them(open_tmp
     for name in [*TOOLS, "apt-get"]:
         if found := shutil.which(name):
             (programs / name).symlink_to(found)
+    if tclsh is not None:
+        (programs / "tclsh").unlink()
+        (programs / "tclsh").write_text(tclsh)
+        (programs / "tclsh").chmod(0o755)
     prefix_script.open_up(checkout)
     os.chown(checkout, 65534, 65534)
     result = run_command(
@@ -63,7 +70,19 @@ def test_missing_programs_are_named_with_the_command_that_installs_them(open_tmp
     )
     assert result.status == 1
     assert result.err.startswith("setup: system packages are missing; run: sudo apt-get install ")
-    words = result.err.split()
+    assert not (checkout / ".venv").exists()
+    return result
+
+
+@needs_root
+def test_missing_programs_are_named_with_the_command_that_installs_them(open_tmp: Path) -> None:
+    words = setup_as_nobody(open_tmp).err.split()
     assert {"cmake", "strace", "valgrind"} <= set(words)
     assert "gcc" not in words, "what is there is not asked for again"
-    assert not (checkout / ".venv").exists()
+    assert "tcllib" not in words, "what is there is not asked for again"
+
+
+@needs_root
+def test_a_tclsh_without_tcllib_is_noticed(open_tmp: Path) -> None:
+    without = f"#!/bin/sh\n{{ echo 'set auto_path {{}}'; cat; }} | {shutil.which('tclsh')}\n"
+    assert "tcllib" in setup_as_nobody(open_tmp, tclsh=without).err.split()
