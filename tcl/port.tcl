@@ -47,7 +47,7 @@ proc port::main {given action args} {
 	if {$action eq "clean"} {
 		set args [clean_options $args]
 	}
-	if {[catch {parse_ports $args} ports]} {
+	if {[catch {parse_ports [expr {$action eq "shell" ? [shell_options $args] : $args}]} ports]} {
 		ui_error $ports
 		return 1
 	}
@@ -406,6 +406,10 @@ proc port::run_worker {worker action} {
 		if {$status} {
 			if {![::host::interrupted] && $target ne "clean" && [file exists $log]} {
 				ui_error "See $log for details."
+			}
+			set failed [$worker eval {set ::portutil::failed_phase}]
+			if {![::host::interrupted] && $failed in [$worker eval {set ::portutil::shell_phases}]} {
+				ui_error "A shell where it failed: [shell_line $worker $failed]"
 			}
 			return 1
 		}

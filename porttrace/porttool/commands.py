@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from porttrace.errors import PorttraceError
 from porttrace.identity import Identity, privileged
-from porttrace.porttool import spawn
+from porttrace.porttool import interactive, spawn
 from porttrace.porttool.settings import Settings
 from porttrace.porttool.ui import LEVELS, Ui
 from porttrace.sdk import find_sdk
@@ -36,11 +37,25 @@ class Interrupted(BaseException):
         self.number = number
 
 
+def program_words() -> list[str]:
+    """How this program is started: by its plain name where PATH leads to it."""
+    given = Path(sys.argv[0])
+    if given.suffix == ".py":  # python -m
+        given = Path(sys.executable).parent / "port"
+    found = shutil.which(given.name)
+    words = [given.name if found is not None and os.path.realpath(found) == os.path.realpath(given) else str(given)]
+    # Under sudo the environment is sudo's, and so may be the PATH; the user types it again.
+    by_sudo = Path(os.environ.get("SUDO_COMMAND", "").split(" ")[0]).name == given.name
+    return ["sudo", *words] if by_sudo else words
+
+
 class HostCommands:
     """The commands of one run of port. ``build_user`` is None where phases run as ourselves."""
 
-    def __init__(self, ui: Ui, settings: Settings, build_user: Identity | None) -> None:
-        self.ui, self.settings, self.build_user = ui, settings, build_user
+    def __init__(
+        self, ui: Ui, settings: Settings, build_user: Identity | None, given_prefix: Path | None = None
+    ) -> None:
+        self.ui, self.settings, self.build_user, self.given_prefix = ui, settings, build_user, given_prefix
         self.stopped_by: int | None = None
         self._own_groups = os.getgroups()
         self._locks: dict[str, int] = {}
@@ -65,6 +80,8 @@ class HostCommands:
             "id_words": self.id_words,
             "give_to_build_user": self.give_to_build_user,
             "spawn": self.spawn,
+            "converse": self.converse,
+            "command_line": self.command_line,
             "hash_file": self.hash_file,
             "lock_file": self.lock_file,
             "unlock_file": self.unlock_file,
@@ -146,6 +163,28 @@ class HostCommands:
             line=lambda text: self.ui.say("info", text),
             nice=int(nice) if nice else None,
         )
+
+    def converse(self, label: str, about: str, directory: str, environment: str, words: str) -> int:
+        """Run a shell behind `words` on our own standard input and outputs. Returns its status, 128+N for a signal N.
+
+        On a terminal it is interactive, `about` is said first and `label` stands in its prompt.
+        """
+        if self.stopped_by is not None:
+            raise Interrupted(self.stopped_by)
+        pairs = tcllist.split(environment)
+        env = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        if terminal:
+            self.ui.say("notice", about)
+            env["PS1"] = f"[{label}] \\w $ "
+        argv = interactive.shell_words(terminal, os.environ.get("SHELL", ""), self.settings.prefix)
+        status = interactive.run(argv, tcllist.split(words), directory, env, terminal)
+        return 128 - status if status < 0 else status
+
+    def command_line(self, words: str) -> str:
+        """A command line of this port, to be pasted into a shell: the program and the prefix as the user gave them."""
+        own = [] if self.given_prefix is None else ["--prefix", str(self.given_prefix)]
+        return shlex.join([*program_words(), *own, *tcllist.split(words)])
 
     def sed_in_place(self, words: str, flags: str, locale: str, expression: str, path: str) -> str:
         """Edit a file with sed(1), keeping its mode. Returns ``changed`` or ``unchanged``."""

@@ -34,6 +34,8 @@ Actions
   install activate deactivate uninstall clean
   installed contents provides deps info list
 
+  shell           a shell in the work directory, as a phase works there: by default the phase
+                  that failed (--phase PHASE: another); without a terminal it reads commands
   deptest         build under trace, run the tests, judge the dependencies (port deptest --help)
 
 Options
@@ -58,6 +60,7 @@ Examples
   port -v -t test foo +doc         run the tests of a variant; say all that was asked for
   port -D ./ports/devel/foo build  build the port in a directory
   port -k install foo build.jobs=1 keep the work directory; set an option of the Portfile
+  port -t shell foo                look around where the build of foo failed, inside the same fence
   port installed                   list what is installed
 """
 _FLAGS = {"-t": "trace", "-k": "keep", "-n": "nodeps", "-f": "force", "-s": "source", "-b": "binary"}
@@ -130,7 +133,7 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
     if settings.flag("portverbose") and ui.level == 1:
         ui.level = 2
     options["verbose"] = "1" if ui.level > 1 else ""
-    commands = HostCommands(ui, settings, build_user)
+    commands = HostCommands(ui, settings, build_user, prefix)
 
     def stop(number: int) -> None:
         commands.stopped_by = number

@@ -143,6 +143,12 @@ proc portutil::trace_begin {target} {
 }
 
 proc portutil::trace_end {target} {
+	portutil::trace_close
+	portutil::note_usage $target
+}
+
+# Says what was found and ends the session.
+proc portutil::trace_close {} {
 	variable tracing
 	try {
 		porttrace::trace_check_violations
@@ -150,7 +156,6 @@ proc portutil::trace_end {target} {
 		set tracing 0
 		porttrace::trace_stop
 	}
-	portutil::note_usage $target
 }
 
 # Keep what a phase used of other ports, for the end of the build, the archive and `port deps`.

@@ -330,14 +330,7 @@ proc command_exec {args} {
 		file mkdir $dir
 	}
 	upvar #0 $varprefix.env_array environment
-	if {![array exists environment]} {
-		parse_environment $varprefix
-	}
-	foreach {key value} [portutil::build_environment] {
-		if {![info exists environment($key)]} {
-			set environment($key) $value
-		}
-	}
+	portutil::prepare_environment $varprefix
 	ui_debug "Environment: [environment_array_to_string environment]"
 	if {[exists $varprefix.nice] && [option $varprefix.nice] ne ""} {
 		lappend flags -nice [option $varprefix.nice]
@@ -354,6 +347,19 @@ proc command_exec {args} {
 		return -options $details $result
 	}
 	return $result
+}
+
+# NAME.env_array: NAME.env, what the phase has put there, and what every command finds.
+proc portutil::prepare_environment {name} {
+	upvar #0 $name.env_array environment
+	if {![array exists environment]} {
+		parse_environment $name
+	}
+	foreach {key value} [portutil::build_environment] {
+		if {![info exists environment($key)]} {
+			set environment($key) $value
+		}
+	}
 }
 
 # What every command of every phase finds in its environment.

@@ -10,6 +10,7 @@
 #   depends.tcl   depends_*, and which of them a target needs
 #   fileops.tcl   xinstall, reinplace, copy, move, delete, ln, touch, system ...
 #   allow.tcl     trace.read, trace.write, trace.hide and their forms for one phase
+#   shell.tcl     a shell in the workpath, as a phase works there
 #   keywords.tcl  keywords of real Portfiles that are accepted and have no effect here; `unknown`
 #
 # A phase is a file port<phase>.tcl in this directory; it is found by its name, nobody lists it.
@@ -39,7 +40,7 @@ namespace eval portutil {
 	variable directory [file dirname [file normalize [info script]]]
 }
 
-foreach portutil::part {options targets state variants depends fileops allow keywords} {
+foreach portutil::part {options targets state variants depends fileops allow keywords shell} {
 	source -encoding utf-8 [file join $portutil::directory $portutil::part.tcl]
 }
 unset portutil::part

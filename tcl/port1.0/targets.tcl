@@ -225,8 +225,15 @@ proc portutil::needs_root {item} {
 	return [tbool $target.asroot]
 }
 
+# Home and temporary files of a phase lie in the workpath.
+proc portutil::set_phase_environment {} {
+	global env workpath
+	set env(HOME) [file join $workpath .home]
+	set env(TMPDIR) [file join $workpath .tmp]
+}
+
 proc target_run {item} {
-	global env subport workpath portdbpath
+	global env subport
 	variable ::portutil::current_phase
 	set target [lindex [dict get $portutil::items $item provides] 0]
 	set stateful [expr {[dict get $portutil::items $item state] ne "no"}]
@@ -240,8 +247,7 @@ proc target_run {item} {
 		}
 		privileges [expr {[portutil::needs_root $item] ? "root" : "build"}]
 		if {$stateful} {
-			set env(HOME) [file join $workpath .home]
-			set env(TMPDIR) [file join $workpath .tmp]
+			portutil::set_phase_environment
 		}
 		set init [ditem_key $item init]
 		if {$init ne ""} {
@@ -266,6 +272,7 @@ proc target_run {item} {
 	array set env $saved_env
 	set current_phase main
 	if {$result} {
+		portutil::note_failure $target
 		if {[interrupted]} {
 			ui_error "Stopped while running $target of $subport; the next start resumes there"
 		} else {
