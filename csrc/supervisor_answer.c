@@ -238,7 +238,9 @@ static int answer_openat2(struct pt_task *t)
 
 /* ---- listing ---- */
 
-static bool shown(const struct pt_task *t, const struct pt_cursor *dir, uint64_t hash, const struct dirent64 *entry)
+/* `left_out`: the verdict on the last entry of an undeclared port that is not shown. */
+static bool shown(const struct pt_task *t, const struct pt_cursor *dir, uint64_t hash, const struct dirent64 *entry,
+		  struct pt_verdict *left_out)
 {
 	size_t len = strlen(entry->d_name);
 	if (entry->d_name[0] == '.' && (len == 1 || (len == 2 && entry->d_name[1] == '.')))
@@ -248,11 +250,28 @@ static bool shown(const struct pt_task *t, const struct pt_cursor *dir, uint64_t
 		return true;
 	if (!(v.flags & (PT_V_ASKED | PT_V_BELOW)) && !(t->sup->flags & PT_IMG_DIRS_VISIBLE))
 		return false;
-	if (entry->d_type != DT_UNKNOWN)
-		return entry->d_type == DT_DIR;
-	char path[PT_PATH_CAP];
-	struct stat st;
-	return snprintf(path, sizeof path, "%s/%s", t->full, entry->d_name) < (int)sizeof path && !lstat(path, &st) && S_ISDIR(st.st_mode);
+	bool directory = entry->d_type == DT_DIR;
+	if (entry->d_type == DT_UNKNOWN) {
+		char path[PT_PATH_CAP];
+		struct stat st;
+		directory = snprintf(path, sizeof path, "%s/%s", t->full, entry->d_name) < (int)sizeof path && !lstat(path, &st) &&
+			    S_ISDIR(st.st_mode);
+	}
+	if (!directory && v.port != PT_NO_PORT)
+		*left_out = v;
+	return directory;
+}
+
+static void tell_left_out(struct pt_task *t, size_t len, const struct pt_verdict *verdict)
+{
+	struct pt_resolved at = t->at;
+	t->at.real = t->full;
+	t->at.real_len = len;
+	t->asked[0] = 0;
+	t->access = PT_ACC_LIST;
+	t->verdict = *verdict;
+	pt_task_report(t, PT_EV_USED, PT_OUT_HIDE, 0);
+	t->at = at;
 }
 
 static bool all_shown(const struct pt_task *t, const struct pt_cursor *dir)
@@ -288,6 +307,7 @@ static int answer_list(struct pt_task *t)
 	if (copy < 0)
 		return EACCES;
 	int result;
+	struct pt_verdict left_out = { .port = PT_NO_PORT };
 	for (;;) {
 		long got = syscall(SYS_getdents64, copy, t->dents, want < PT_DENTS_CAP ? want : PT_DENTS_CAP);
 		if (got < 0) {
@@ -298,7 +318,7 @@ static int answer_list(struct pt_task *t)
 		for (long at = 0; at < got;) {
 			struct dirent64 *entry = (struct dirent64 *)(void *)(t->dents + at);
 			unsigned short size = entry->d_reclen;
-			if (shown(t, &dir, hash, entry)) {
+			if (shown(t, &dir, hash, entry, &left_out)) {
 				memmove(t->dents + kept, entry, size);
 				kept += size;
 			}
@@ -315,6 +335,8 @@ static int answer_list(struct pt_task *t)
 		break;
 	}
 	close(copy);
+	if (left_out.port != PT_NO_PORT)
+		tell_left_out(t, (size_t)len, &left_out);
 	return result ? result : -2;
 }
 

@@ -4,10 +4,11 @@ The object ``context`` of a report: ``prefix``, ``registry``, ``portfile`` and `
 each policy that was in force: ``port`` ``phase`` ``workpath`` ``prefix`` ``registry`` ``portfile``; ``deps`` (the ports
 that were asked for) and ``chains`` (for each port of the closure, in lower case, the ports that bring it in, itself
 last); ``strict`` ``audit``; the rules in order as ``read`` and ``write`` (path, action, target, origin, flags);
-``used``
-(port, then path, then accesses); ``start`` and ``seconds`` (seconds since the first phase began); ``programs`` (the
-tree of processes, equal ones of one parent as one: parent's place in the list or null, name, executable, count,
-seconds from the phase's start to the first and to the last start).
+``declared`` (type and depspec of each dependency in force; null where it is not known), ``variants`` (as ``+a+b``),
+``tests`` (whether the Portfile has any turned on); ``used`` (port, then path, then accesses); ``listed`` (directories
+whose listing left out files of undeclared ports, and the program that listed them); ``start`` and ``seconds`` (seconds
+since the first phase began); ``programs`` (the tree of processes, equal ones of one parent as one: parent's place in
+the list or null, name, executable, count, seconds from the phase's start to the first and to the last start).
 """
 
 from __future__ import annotations
@@ -55,8 +56,12 @@ class PhaseContext:
     registry: str = ""
     portfile: str = ""
     deps: tuple[str, ...] = ()
+    declared: tuple[tuple[str, str], ...] | None = None
+    variants: str = ""
+    tests: bool = False
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     used: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    listed: Mapping[str, str] = field(default_factory=dict)
     start: float = 0.0
     seconds: float = 0.0
     programs: Sequence[ProgramNode] = ()
@@ -73,6 +78,9 @@ class PhaseContext:
             "registry": self.registry or None,
             "portfile": self.portfile or None,
             "deps": list(self.deps),
+            "declared": [list(entry) for entry in self.declared] if self.declared is not None else None,
+            "variants": self.variants,
+            "tests": self.tests,
             "chains": {name: list(chain) for name, chain in sorted(self.chains.items())},
             "strict": policy.strict,
             "audit": policy.audit,
@@ -82,6 +90,7 @@ class PhaseContext:
                 port: {path: sorted(accesses) for path, accesses in sorted(paths.items())}
                 for port, paths in sorted(self.used.items())
             },
+            "listed": dict(sorted(self.listed.items())),
             "start": round(self.start, 3),
             "seconds": round(self.seconds, 3),
             "programs": [
@@ -109,13 +118,21 @@ class PhaseContext:
             data.get("registry") or "",
             data.get("portfile") or "",
             tuple(data.get("deps", ())),
+            _declared(data.get("declared")),
+            str(data.get("variants") or ""),
+            bool(data.get("tests")),
             {name: tuple(chain) for name, chain in data.get("chains", {}).items()},
             data.get("used", {}),
+            dict(data.get("listed", {})),
             float(data.get("start", 0)),
             float(data.get("seconds", 0)),
             [ProgramNode(*entry) for entry in data.get("programs", ())],
             int(data.get("programs_left_out", 0)),
         )
+
+
+def _declared(value: Any) -> tuple[tuple[str, str], ...] | None:
+    return None if value is None else tuple((str(kind), str(spec)) for kind, spec in value)
 
 
 def _rule_json(rule: Rule) -> list[Any]:
@@ -180,7 +197,15 @@ def _parents_first(tree: ProcessTree) -> Iterable[Image]:
 
 
 def phase_context(
-    trace: Trace, result: TraceResult, *, registry: Path | str = "", deps: Iterable[str] = (), portfile: str = ""
+    trace: Trace,
+    result: TraceResult,
+    *,
+    registry: Path | str = "",
+    deps: Iterable[str] = (),
+    portfile: str = "",
+    declared: Iterable[tuple[str, str]] | None = None,
+    variants: str = "",
+    tests: bool = False,
 ) -> PhaseContext:
     """What the report keeps of a trace that has been stopped. `deps`: the ports whose closure the policy shows."""
     names = tuple(deps)
@@ -194,8 +219,12 @@ def phase_context(
         os.fspath(registry),
         portfile,
         names,
+        tuple(declared) if declared is not None else None,
+        variants,
+        tests,
         chains_of(registry, names) if registry else {name.lower(): (name.lower(),) for name in names},
         {port: {path: sorted(a) for path, a in paths.items()} for port, paths in result.used.items()},
+        {directory: program.exe for directory, program in result.listed.items()},
         first.began,
         float(result.stats.get("seconds", 0)),
         nodes,

@@ -1,10 +1,13 @@
-"""What installed files need at run time: shared libraries (ELF, Mach-O), interpreters of scripts, pkg-config files."""
+"""What installed files need at run time: shared libraries (ELF, Mach-O), interpreters of scripts, pkg-config files;
+and what Python and Perl code seems to import."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,8 @@ _MAGIC = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\x
 
 @dataclass(frozen=True)
 class Need:
-    """`file` (as installed) needs the file `path` of the prefix; `how`: linked, interpreter or pkg-config."""
+    """`file` (as installed) needs the file `path` of the prefix; `how`: linked, interpreter, pkg-config, or imported,
+    which is only a hint: an import may be tried, or never be come to."""
 
     file: str
     path: str
@@ -62,6 +66,52 @@ def _libraries(file: Path, installed: str, prefix: str) -> Iterator[str]:
                     break
 
 
+_PYTHON = (
+    "lib/python*/site-packages",
+    "Library/Frameworks/Python.framework/Versions/*/lib/python*/site-packages",
+)
+_PERL = ("lib/perl5", "lib/perl5/*", "lib/perl5/*/*", "lib/perl5/*/*/*")
+_USE = re.compile(r"^\s*(?:use|require)\s+([A-Za-z]\w*(?:::\w+)*)(?=[\s;(])", re.MULTILINE)
+
+
+def _imported(text: str, python: bool, prefix: str) -> Iterator[str]:
+    """Files in the prefix of the modules that a program's text names."""
+    if not python:
+        for name in dict.fromkeys(_USE.findall(text)):
+            yield from _first(prefix, _PERL, [name.replace("::", "/") + ".pm"])
+        return
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    names: dict[str, None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= dict.fromkeys(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names[node.module.partition(".")[0]] = None
+    for name in names:
+        yield from _first(prefix, _PYTHON, [f"{name}/__init__.py", f"{name}.py", f"{name}.*.so", f"{name}.so"])
+
+
+def _first(prefix: str, places: Iterable[str], names: list[str]) -> Iterator[str]:
+    """The first of `names` (patterns) that lies in one of `places` (patterns) of the prefix."""
+    for place in places:
+        for name in names:
+            for found in sorted(Path(prefix).glob(f"{place}/{name}")):
+                yield str(found)
+                return
+
+
+def _language(name: str, head: bytes) -> str:
+    """python, perl, or nothing: by the name, else by the interpreter."""
+    first = head.split(b"\n")[0] if head[:2] == b"#!" else b""
+    if name.endswith(".py") or b"python" in first:
+        return "python"
+    return "perl" if name.endswith((".pm", ".pl")) or b"perl" in first else ""
+
+
 def needs_of(file: Path, installed: str, prefix: str) -> list[Need]:
     """What one file needs of the prefix; `installed`: its path once installed. Unreadable files need nothing."""
     try:
@@ -88,6 +138,10 @@ def needs_of(file: Path, installed: str, prefix: str) -> list[Need]:
                     if Path(path).exists():
                         found.append(Need(installed, path, "pkg-config"))
                         break
+    language = _language(installed, head)
+    if language:
+        text = file.read_text(encoding="utf-8", errors="replace")
+        found += [Need(installed, path, "imported") for path in _imported(text, language == "python", prefix)]
     return list(dict.fromkeys(found))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from porttrace.findings import FELL_BACK, Finding, FindingKind, Program
+from porttrace.listings import LEFT_OUT
 from porttrace.noise import classify_finding, files_in_searched
 
 __all__ = ["plain", "render", "times"]
@@ -82,10 +83,11 @@ def _asked_by(entry: _Entry, verbose: bool) -> list[str]:
     lines = []
     most = len(entry.programs) if verbose else _MOST_PROGRAMS
     phase = f" in phase {entry.first.phase}" if entry.first.phase else ""
+    deed = "left out of a listing by" if entry.first.reason == LEFT_OUT else "asked for by"
     for program in entry.programs[:most]:
         name = program.chain[-1] if program.chain else program.exe
         via = f" ({' > '.join(program.chain)})" if len(program.chain) > 1 else ""
-        lines.append(f"    asked for by {printable(name + via)}{phase}, {times(program.count)}")
+        lines.append(f"    {deed} {printable(name + via)}{phase}, {times(program.count)}")
     rest = len(entry.programs) - most
     if rest > 0:
         lines.append(f"    and by {rest} other program{'s' * (rest > 1)}")

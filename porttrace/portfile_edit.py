@@ -104,6 +104,25 @@ def _column(rows: list[str]) -> int:
     return 20
 
 
+def _insert_into_variant(rows: list[str], change: Change, variant: str) -> None:
+    """As the first line of the variant's body, indented like the next one."""
+    for at, row in enumerate(rows):
+        head = re.match(rf"(\s*)variant\s+{re.escape(variant)}\b.*\{{\s*(\}}?)\s*$", row)
+        if head is None:
+            continue
+        following = re.match(r"\s*", rows[at + 1])[0] if at + 1 < len(rows) else ""  # type: ignore[index]
+        indent = following if len(following) > len(head[1]) else head[1] + "    "
+        line = f"{indent}depends_{change.type}-append {change.spec}"
+        if head[2]:  # an empty body
+            rows[at : at + 1] = [row[: head.start(2)].rstrip(), line, head[1] + "}"]
+        else:
+            rows.insert(at + 1, line)
+        return
+    raise PortfileEditError(
+        f"the Portfile has no variant {variant} with a body: add depends_{change.type}-append {change.spec} by hand"
+    )
+
+
 def _insert(rows: list[str], change: Change) -> None:
     top = [s for s in _statements(rows) if s.depth == 0]
     same = [s for s in top if s.type == change.type and s.option in ("", "-append")]
@@ -135,10 +154,14 @@ def _insert(rows: list[str], change: Change) -> None:
     rows[at + 1 : at + 1] = ["", line]
 
 
-def change_dependencies(text: str, changes: Iterable[Change]) -> str:
-    """The text with the changes made, removals first. Raises PortfileEditError."""
+def change_dependencies(text: str, changes: Iterable[Change], variant: str = "") -> str:
+    """The text with the changes made, removals first; what is added goes into the body of `variant` where one is
+    named. Raises PortfileEditError."""
     rows = text.split("\n")
     ordered = sorted(changes, key=lambda change: (change.add, change.type, change.spec))
     for change in ordered:
-        (_insert if change.add else _remove)(rows, change)
+        if change.add and variant:
+            _insert_into_variant(rows, change, variant)
+        else:
+            (_insert if change.add else _remove)(rows, change)
     return "\n".join(rows)

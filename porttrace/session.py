@@ -25,9 +25,9 @@ from porttrace import fence
 from porttrace.askserver import Asked, AskServer
 from porttrace.calls import call_names
 from porttrace.errors import PorttraceError
-from porttrace.eventlog import Event, Kind, Snapshot, create
+from porttrace.eventlog import Event, Kind, Outcome, Snapshot, create
 from porttrace.filemap import Action, Rule
-from porttrace.findings import Finding, collect, merge
+from porttrace.findings import Finding, Program, collect, merge
 from porttrace.identity import Identity, privileged
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members, now
@@ -121,6 +121,8 @@ class TraceResult:
     """What only a user who wants to know everything is told: where the kernel's fence differs from the policy."""
     rules_used: frozenset[tuple[bytes, str]] = frozenset()
     """Rules that decided something, as (path, origin)."""
+    listed: dict[str, Program] = field(default_factory=dict)
+    """Directories whose listing left out files of undeclared ports, and who listed them (`porttrace.listings`)."""
 
 
 class Trace:
@@ -290,7 +292,9 @@ class Trace:
         """Whether `stop` was not called yet."""
         return self._result is None
 
-    def _read(self) -> tuple[list[Finding], dict[str, Any], int, Used, frozenset[tuple[bytes, str]]]:
+    def _read(
+        self,
+    ) -> tuple[list[Finding], dict[str, Any], int, Used, frozenset[tuple[bytes, str]], dict[str, Program]]:
         with Snapshot(self._events, self._capacity) as snapshot:
             kinds = [Kind.PROCESS, Kind.EXEC, Kind.FINDING, Kind.UNTRACED, Kind.USED]
             events: list[Event] = list(snapshot.events(kinds))
@@ -299,10 +303,15 @@ class Trace:
         used: Used = {}
         for event in events:
             port = self._names.port_name(event.port) if event.kind is Kind.USED else ""
-            if port:
+            if port and event.outcome is not Outcome.HIDE:
                 used.setdefault(port, {}).setdefault(os.fsdecode(event.path), set()).add(event.access)
         starts = (event for event in events if event.kind in (Kind.PROCESS, Kind.EXEC))
         tree = self.tree = ProcessTree.build(starts, self.started)
+        listed = {
+            os.fsdecode(event.path): Program.of(tree.images.get(event.image), event.count)
+            for event in events
+            if event.kind is Kind.USED and event.outcome is Outcome.HIDE
+        }
         found = collect(
             events, tree, self._names, phase=self.policy.phase, built=self.policy.port, audit=self.policy.audit
         )
@@ -312,7 +321,7 @@ class Trace:
             "events_lost": lost,
             "events_unsound": unsound,
         }
-        return found, stats, lost + unsound, used, rules
+        return found, stats, lost + unsound, used, rules, listed
 
     def findings(self) -> list[Finding]:
         """What was found so far, processes that still run included."""
@@ -336,7 +345,7 @@ class Trace:
         with privileged():
             ended = self._end_processes()
             supervised = self._supervisor.stop() if self._supervisor is not None else None
-        found, stats, lost, used, rules = self._read()
+        found, stats, lost, used, rules, listed = self._read()
         stats["seconds"] = round(time.monotonic() - self._started, 3)
         stats["supervised_calls"] = supervised.calls if supervised is not None else 0
         if before is not None:
@@ -345,11 +354,21 @@ class Trace:
             lost += before.lost
             used = merge_used([before.used, used])
             rules |= before.rules_used
+            listed = {**listed, **before.listed}
             for key in ("processes", "programs", "events_lost", "events_unsound", "supervised_calls", "seconds"):
                 stats[key] += before.stats[key]
         self.session.server.policies.pop(self.number, None)
         return TraceResult(
-            found, ended, stats, lost, self.notices, used, self.policy.phase, rules_used=rules, remarks=self.remarks
+            found,
+            ended,
+            stats,
+            lost,
+            self.notices,
+            used,
+            self.policy.phase,
+            rules_used=rules,
+            remarks=self.remarks,
+            listed=listed,
         )
 
     def _end_processes(self) -> list[Leftover]:

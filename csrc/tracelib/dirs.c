@@ -482,7 +482,7 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real)
 }
 
 /* The verdict on an entry, from the few things that it depends on: it is asked for each name of a listing. */
-static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdict *v)
+static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdict *v, uint64_t *dir)
 {
 	struct pt_dir *d = fd >= 0 && fd < (int)PT_FDS && bit(known, fd) ? &pt.fds[fd] : NULL;
 	uint32_t seq = d ? atomic_load_explicit(&d->seq, memory_order_acquire) : 0;
@@ -496,6 +496,7 @@ static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdic
 		if (likely(atomic_load_explicit(&d->seq, memory_order_relaxed) == seq)) {
 			if (!uniform)
 				*v = pt_decide_child(pt.image, cursor, hash, name, len);
+			*dir = hash;
 			return true;
 		}
 	}
@@ -503,6 +504,7 @@ static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdic
 	if (pt_fd_dir(fd, &info, NULL) != 0)
 		return false;
 	*v = info.uniform[PT_READ] ? info.all[PT_READ] : pt_decide_child(pt.image, info.cursor[PT_READ], info.hash, name, len);
+	*dir = info.hash;
 	return true;
 }
 
@@ -510,9 +512,10 @@ static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdic
 bool pt_shown(int fd, const char *name, unsigned char type)
 {
 	struct pt_verdict v;
+	uint64_t dir;
 	if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])))
 		return true;
-	if (!entry_verdict(fd, name, strlen(name), &v))
+	if (!entry_verdict(fd, name, strlen(name), &v, &dir))
 		return true;
 	if (v.action != PT_DENY)
 		return true;
@@ -522,7 +525,9 @@ bool pt_shown(int fd, const char *name, unsigned char type)
 	}
 	if (type == DT_UNKNOWN) {
 		struct stat st;
-		return sys_fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+		type = sys_fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) ? DT_DIR : DT_REG;
 	}
+	if (type != DT_DIR && v.port != PT_NO_PORT)
+		pt_left_out(fd, dir, v.port, v.rule);
 	return type == DT_DIR;
 }

@@ -415,6 +415,27 @@ void pt_used(uint16_t op, uint8_t access, uint32_t port, uint32_t rule, uint64_t
 	pt_events_put(pt.events, &e);
 }
 
+/* A listing left out a file of an undeclared port: told once for each directory, by the directory's name. */
+void pt_left_out(int fd, uint64_t hash, uint32_t port, uint32_t rule)
+{
+	const uint8_t access = PT_ACC_COUNT + PT_ACC_LIST;       /* of its own: a listing that was a use is told, too */
+	uint64_t word = (hash + access) | 1;
+	_Atomic uint64_t *slot = &pt_told[(hash >> 8 ^ access) % PT_TOLD];
+	struct pt_slab *s;
+	struct pt_info info;
+	if (likely(atomic_load_explicit(slot, memory_order_relaxed) == word) || !pt.events || !(s = pt_slab_take()))
+		return;
+	if (pt_fd_dir(fd, &info, s->real) == 0) {
+		atomic_store_explicit(slot, word, memory_order_relaxed);
+		struct pt_event e = {
+			.kind = PT_EV_USED, .access = PT_ACC_LIST, .outcome = PT_OUT_HIDE, .tier = 1, .pid = pt_pid(), .image = pt.index,
+			.rule = rule, .port = port, .path = s->real, .path_len = info.real_len,
+		};
+		pt_events_put(pt.events, &e);
+	}
+	pt_slab_give(s);
+}
+
 /* Says no; in an audit it only remembers that it would have. */
 static int refuse(uint16_t op, struct pt_at *at, uint8_t outcome, int error)
 {

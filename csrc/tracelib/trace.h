@@ -210,6 +210,7 @@ void pt_done(uint16_t op, struct pt_at *, int error);
 uint64_t pt_report(uint16_t op, const struct pt_at *, uint8_t kind, uint8_t outcome, int error);
 /* A file that a port owns was used (real path; `hash`: pt_hash_path of it): told once a process for each access. */
 void pt_used(uint16_t op, uint8_t access, uint32_t port, uint32_t rule, uint64_t hash, const char *real, size_t len);
+void pt_left_out(int fd, uint64_t hash, uint32_t port, uint32_t rule);
 static inline void pt_rule_used(uint32_t rule)
 {
 	if (pt.events && rule != PT_NO_RULE)

@@ -26,6 +26,7 @@ from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import VIOLATIONS, Finding
 from porttrace.identity import Identity
+from porttrace.listings import left_out
 from porttrace.messages import plain, printable, render
 from porttrace.owners import ownership
 from porttrace.policy import Policy, PolicyError
@@ -374,6 +375,9 @@ def main(argv: Sequence[str]) -> int:
         status = runner.run([*trace.launch_argv, *options.command], _environment())
         trace.started[runner.pid] = options.command[0]
         result = trace.stop()
+        if registry is not None and policy.prefix is not None and result.listed:
+            found = left_out(result.listed, registry, policy.prefix, policy.closure, audit=policy.audit)
+            result = replace(result, findings=[*result.findings, *found])
         return _finish(options, trace, result, status, log, registry, baseline)
 
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from porttrace.listings import LEFT_OUT
 from porttrace.noise import classify_finding
 from porttrace.report import findings_of
 
@@ -97,9 +98,10 @@ def one_line(finding: Mapping[str, Any]) -> str:
     during = f" in phase {phase}" if phase else ""
     programs = finding.get("programs") or []
     names = list(dict.fromkeys((p.get("chain") or [p["exe"]])[-1].rpartition("/")[2] for p in programs))
+    asked = "left out of a listing" if finding.get("reason") == LEFT_OUT else "asked for"
     by = f" by {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}" if names else ""
     text = {
-        "undeclared-dependency": f"{path} belongs to port {port}, undeclared by {built}; asked for{by}{during}",
+        "undeclared-dependency": f"{path} belongs to port {port}, undeclared by {built}; {asked}{by}{during}",
         "hidden": f"{path} is outside of what a build may see; asked for{by}{during}",
         "write-outside": f"{path}: a change outside of the workpath was attempted ({finding['access']}){by}{during}",
         "unowned": f"{path} lies in the prefix and belongs to no port; used{by}{during}",

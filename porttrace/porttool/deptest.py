@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,20 +17,24 @@ from porttrace.cli import deps
 from porttrace.context import read_context
 from porttrace.deptest import DepTest
 from porttrace.errors import PorttraceError
-from porttrace.report import read_report
+from porttrace.findings import FindingKind
+from porttrace.report import read_report, write_report
 
 __all__ = ["main"]
 
 _EPILOG = """
-The work directory of NAME is cleaned first. The port itself is not installed; its dependencies are.
+The work directory of NAME is cleaned first. The port itself is not installed; its dependencies are. With one variant
+(NAME +gui) what is to be added goes into that variant's body.
 
 exit status: 0 where the dependencies of all ports are right (with --verify: after the change); 3 where something is
 to be changed; 1 where a build failed.
 
 examples:
   port deptest foo                    what is missing, superfluous, of the wrong type?
+  port deptest foo +gui               the same of a variant (port deptest -- foo -gui: without a default one)
   port deptest --patch foo >foo.diff  the change as a patch
   port deptest --apply --verify foo   write it into the Portfile, build again, and show that nothing is left
+  port deptest --report foo.json foo; porttrace report --format html -o foo.html foo.json
 """
 
 
@@ -43,80 +48,157 @@ def _port(own: Sequence[str], *words: str) -> int:
     return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode
 
 
-def _has_tests(portfile: str) -> bool:
-    """Whether the Portfile turns tests on (they are off by default, and then the phase is an error)."""
-    text = Path(portfile).read_text(encoding="utf-8", errors="replace")
-    return re.search(r"^\s*test\.run\s+(yes|true|on|1)\b", text, re.MULTILINE) is not None
+@dataclass(frozen=True)
+class _Named:
+    """A port as it was named on the command line."""
+
+    name: str
+    variants: tuple[str, ...] = ()
+
+    @property
+    def only_variant(self) -> str:
+        """The variant for whose sake the port is tested, where it is just one."""
+        return self.variants[0][1:] if len(self.variants) == 1 and self.variants[0].startswith("+") else ""
 
 
-def _build(own: Sequence[str], name: str) -> dict[str, Any]:
-    """The joined report of the build and of the tests."""
+def _named(words: Sequence[str]) -> list[_Named]:
+    """NAME, with the variants that follow it: +a-b +c. Raises PorttraceError."""
+    found: list[_Named] = []
+    for word in words:
+        if not word.startswith(("+", "-")):
+            found.append(_Named(word))
+            continue
+        if not found or not re.fullmatch(r"([+-]\w+)+", word):
+            raise PorttraceError(f"{word}: variants are written behind a port's name, as in foo +gui-doc")
+        former = found[-1]
+        found[-1] = _Named(former.name, (*former.variants, *re.findall(r"[+-]\w+", word)))
+    return found
+
+
+def _build(own: Sequence[str], port: _Named, how: str = "-t") -> tuple[dict[str, Any], bool]:
+    """The joined report of the build and of the tests; whether there were tests and they passed."""
+    words = [port.name, *port.variants]
     with tempfile.TemporaryDirectory(prefix="porttrace-deptest-") as directory:
         file = str(Path(directory) / "report.json")
-        if _port(own, "clean", name):
-            raise PorttraceError(f"{name} could not be cleaned")
-        if _port(own, "-t", "--report", file, "destroot", name):
-            raise PorttraceError(f"{name} does not build under trace mode: see the messages above")
+        if _port(own, "clean", *words):
+            raise PorttraceError(f"{port.name} could not be cleaned")
+        if _port(own, how, "--report", file, "destroot", *words):
+            raise PorttraceError(f"{port.name} does not build under trace mode: see the messages above")
         report = read_report(file)
-        portfile = next((p["portfile"] for p in reversed(report["context"]["phases"]) if p["portfile"]), None)
-        if portfile is None or not _has_tests(portfile):
-            return report
-        if _port(own, "-t", "--report", file, "test", name):
-            print(f"Warning: the tests of {name} fail under trace mode", file=sys.stderr)
+        if not any(p["tests"] for p in report["context"]["phases"] if (p["port"] or "").lower() == port.name.lower()):
+            return report, False
+        passed = not _port(own, how, "--report", file, "test", *words)
+        if not passed:
+            print(f"Warning: the tests of {port.name} fail under trace mode", file=sys.stderr)
         tests = read_report(file)
     report["findings"] += tests["findings"]
     report["context"]["phases"] += [p for p in tests["context"]["phases"] if p["phase"] == "test"]
     report["stats"]["events_lost"] = report["stats"].get("events_lost", 0) + tests["stats"].get("events_lost", 0)
-    return report
+    return report, passed
 
 
-def _judge(own: Sequence[str], name: str) -> tuple[DepTest, str]:
-    report = _build(own, name)
+def _decide(own: Sequence[str], port: _Named, report: dict[str, Any], left_open: dict[str, list[str]]) -> None:
+    """Add to the report which ports of those whose files were left out of listings the build would have used.
+
+    Only a build that sees them can tell: an audit, whose listings are whole.
+    """
+    if not left_open:
+        return
+    names = ", ".join(sorted(left_open))
+    print(f"--->  Building {port.name} once more, nothing hidden: does it want files of {names}?", file=sys.stderr)
+    try:
+        audit, _ = _build(own, port, "--audit")
+    finally:
+        _port(own, "clean", port.name, *port.variants)  # not for another phase to go on from
+    report["findings"] += [
+        finding
+        for finding in audit["findings"]
+        if finding["kind"] == FindingKind.UNDECLARED
+        and finding["port"] in left_open
+        and (finding["built"] or "").lower() == port.name.lower()
+    ]
+
+
+@dataclass
+class _Judged:
+    result: DepTest
+    portfile: str
+    report: dict[str, Any]
+
+
+def _judge(own: Sequence[str], port: _Named) -> _Judged:
+    report, tested = _build(own, port)
     phases = read_context(report)
     built = [phase for phase in phases if phase.policy.port]
-    port = next((p.policy.port for p in built if p.policy.port.lower() == name.lower()), None)
-    if port is None:
-        raise PorttraceError(f"nothing of {name} was traced")
-    return deps.judge(port, report, phases), next(p.portfile for p in built if p.policy.port == port)
+    name = next((p.policy.port for p in built if p.policy.port.lower() == port.name.lower()), None)
+    if name is None:
+        raise PorttraceError(f"nothing of {port.name} was traced")
+    needs = deps.read_needs(name, phases)
+    _decide(own, port, report, deps.left_open(name, report, phases))
+    result = deps.judge(name, report, phases, needs, tested=tested)
+    return _Judged(result, next(p.portfile for p in built if p.policy.port == name), deps.with_verdict(report, result))
+
+
+def _again(own: Sequence[str], port: _Named, portfile: str, before: str) -> _Judged:
+    """Build with the changed Portfile. Where that fails it is put back as it was."""
+    try:
+        return _judge(own, port)
+    except PorttraceError as error:
+        deps.write(portfile, before)
+        raise PorttraceError(f"with the change: {error}; {portfile} is as it was before") from None
 
 
 def main(own: Sequence[str], argv: Sequence[str]) -> int:
     """`own`: options of port that hold for its runs. Raises PorttraceError where a build fails."""
     parser = _Parser(
         prog="port deptest",
+        usage="port deptest [options] NAME [+VARIANT...]...",
         description="Build ports under trace mode from a clean state, run their tests, and say which dependencies are "
         "missing, superfluous or of the wrong type.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("names", metavar="NAME", nargs="+", help="a port of the tree")
+    parser.add_argument("names", metavar="NAME", nargs="+", help="a port of the tree, and variants of it")
     parser.add_argument("--patch", action="store_true", help="print a unified diff of the Portfile")
     parser.add_argument("--apply", action="store_true", help="write the change into the Portfile")
     parser.add_argument("--verify", action="store_true", help="build again with the change (needs --apply)")
     parser.add_argument("--json", action="store_true", help="one JSON object a port instead of text")
+    parser.add_argument("--report", metavar="FILE", help="write the (last) report, with the verdict in it")
     options = parser.parse_args(list(argv))
+    ports = _named(options.names)
     if options.verify and not options.apply:
         raise PorttraceError("--verify builds with the change: add --apply")
+    if options.report is not None and len(ports) > 1:
+        raise PorttraceError("--report takes the report of one port: name one")
     status = 0
-    for name in options.names:
-        result, portfile = _judge(own, name)
-        _show(options, result, portfile)
-        if options.apply and deps.apply(result, portfile):
-            print(f"{portfile} was changed", file=sys.stderr)
-            if options.verify:
-                result, portfile = _judge(own, name)
-                print("after the change:")
-                _show(options, result, portfile)
-        status = max(status, 3 if result.findings else 0)
+    for port in ports:
+        judged = _judge(own, port)
+        _show(options, judged, port)
+        value = deps.verdict_json(judged.result)
+        if options.apply:
+            before = deps.apply(judged.result, judged.portfile, port.only_variant)
+            if before is not None:
+                print(f"{judged.portfile} was changed", file=sys.stderr)
+            if before is not None and options.verify:
+                judged = _again(own, port, judged.portfile, before)
+                if not options.json:
+                    print("after the change:")
+                _show(options, judged, port)
+                value["after"] = deps.verdict_json(judged.result)
+        if options.json:
+            print(json.dumps(value, indent=1), flush=True)
+        if options.report is not None:
+            write_report(Path(options.report), judged.report)
+        status = max(status, 3 if judged.result.findings else 0)
     return status
 
 
-def _show(options: argparse.Namespace, result: DepTest, portfile: str) -> None:
+def _show(options: argparse.Namespace, judged: _Judged, port: _Named) -> None:
     if options.json:
-        print(json.dumps({"port": result.port, "findings": [deps.finding_json(f) for f in result.findings]}, indent=1))
-    elif options.patch:
-        sys.stdout.write(deps.patch(result, portfile))
+        return  # all in one object, at the end
+    if options.patch:
+        sys.stdout.write(deps.patch(judged.result, judged.portfile, port.only_variant))
     else:
-        sys.stdout.write(deps.text(result))
+        sys.stdout.write(deps.text(judged.result))
     sys.stdout.flush()

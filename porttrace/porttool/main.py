@@ -51,6 +51,7 @@ Options
   --with-trace-sdk=NAME
                   show the SDK (or sysroot) NAME in the place of /, in trace mode
   --report FILE   write what trace mode found in all phases, as JSON (porttrace report, explain and diff read it)
+  --audit         like -t, but refuse nothing and record what would have been refused (for porttrace learn)
   -h, --help      this text
 
 Examples
@@ -72,7 +73,8 @@ def main() -> int:
     os.umask(0o022)
     argv = sys.argv[1:]
     try:
-        given, words = getopt.getopt(argv, "tknfsbdvqD:h", ["prefix=", "with-trace-sdk=", "report=", "help"])
+        long = ["prefix=", "with-trace-sdk=", "report=", "audit", "help"]
+        given, words = getopt.getopt(argv, "tknfsbdvqD:h", long)
     except getopt.GetoptError as error:
         return _wrong(str(error))
     ui = Ui()
@@ -92,6 +94,8 @@ def main() -> int:
             prefix = Path(value)
         elif name == "--report":
             options["report"] = value
+        elif name == "--audit":
+            options["audit"] = options["trace"] = "1"
         else:
             options["sdk"] = value
     if not words:

@@ -135,6 +135,15 @@ class Registry:
         found = self._ports("id = ?", (rows[0][0],)) if rows else []
         return found[0] if found else None
 
+    def below(self, directory: bytes) -> list[tuple[bytes, str]]:
+        """The active files below a directory, sorted, each with the name of its port."""
+        rows = self._rows(
+            "SELECT CAST(actual_path AS BLOB), ports.name FROM files JOIN ports ON ports.id = files.id"
+            " WHERE files.active AND actual_path > CAST(? AS TEXT) AND actual_path < CAST(? AS TEXT)",
+            (directory + b"/", directory + b"0"),  # "0" is what follows "/"
+        )
+        return sorted((path, str(name)) for path, name in rows)
+
     def owners(self) -> Iterator[tuple[bytes, str]]:
         """Every active file with the name of its port, in no special order."""
         # One row a port, split here: a row a file would cost half a second for half a million of them.

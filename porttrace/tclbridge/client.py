@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.tcllist import TclValue
 
 if TYPE_CHECKING:
     from porttrace.filemap import Filemap
     from porttrace.findings import Finding
-    from porttrace.session import Trace, Used
+    from porttrace.session import Trace, TraceResult, Used
     from porttrace.tclbridge.commands import Core
 
 __all__ = ["CONTEXT_KEYS", "Client", "Edit", "TclError"]
@@ -30,6 +31,9 @@ CONTEXT_KEYS = {
     "extra": "list of further readable and writable places",
     "readable": "list of further readable places",
     "sdk": "directory of the SDK that stands in the place of /, or its name; empty: none",
+    "declared": "list of the dependencies in force, type (depends_lib) and depspec by turns; for the report only",
+    "variants": "the variants in force, as +a+b; for the report only",
+    "tests": "boolean: the Portfile has tests turned on; for the report only",
     "allowances": "list of {kind path origin ?phase? ?target?}; kind is read, write, hide or redirect",
     "user": "user that phases run as; default: the effective user of the calling process",
     "strict": "boolean: files in the prefix that no port owns are refused",
@@ -180,7 +184,7 @@ class Client:
         trace, deps = self.trace, self.deps
         self.trace, self.workpath, self.fence, self.deps = None, "", False, []
         if trace is not None:
-            result = trace.stop()
+            result = self._with_left_out(trace, trace.stop())
             self.ended = trace
             if self.core.phase_log is not None:
                 portpath = self.context.get("portpath", "")
@@ -191,6 +195,9 @@ class Client:
                     deps=deps,
                     registry=self.context.get("registry", ""),
                     portfile=f"{portpath}/Portfile" if portpath else "",
+                    declared=self._declared(),
+                    variants=self.context.get("variants", ""),
+                    tests=self.flag("tests"),
                 )
             self.past.extend(result.findings)
             self.lost += result.lost
@@ -198,6 +205,34 @@ class Client:
             for port, paths in result.used.items():
                 for path, accesses in paths.items():
                     self.use(port, path, *accesses)
+
+    def _declared(self) -> list[tuple[str, str]] | None:
+        """Type and depspec of the dependencies in force; None where the client does not tell."""
+        if not self.context.get("tests"):  # a boolean, where the rest may be empty
+            return None
+        words = tcllist.split(self.context.get("declared", ""))
+        return [(kind.removeprefix("depends_"), spec) for kind, spec in zip(words[::2], words[1::2], strict=False)]
+
+    def _with_left_out(self, trace: Trace, result: TraceResult) -> TraceResult:
+        """The result with a finding for each port whose files a listing left out."""
+        registry, prefix = self.context.get("registry", ""), trace.policy.prefix
+        if not result.listed or not registry or prefix is None:
+            return result
+        from dataclasses import replace
+
+        from porttrace.listings import left_out
+
+        policy = trace.policy
+        found = left_out(
+            result.listed,
+            registry,
+            prefix,
+            policy.closure,
+            phase=policy.phase,
+            built=policy.port,
+            audit=policy.audit,
+        )
+        return replace(result, findings=[*result.findings, *found])
 
     def use(self, port: str, path: str, *accesses: str) -> None:
         """Remember that a file of a port was used."""

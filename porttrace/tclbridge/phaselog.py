@@ -35,9 +35,23 @@ class PhaseLog:
         deps: Iterable[str],
         registry: str,
         portfile: str,
+        declared: Iterable[tuple[str, str]] | None = None,
+        variants: str = "",
+        tests: bool = False,
     ) -> None:
         """A trace that was stopped; `own`: what the port process itself asked for."""
-        self.phases.append(phase_context(trace, result, registry=registry, deps=deps, portfile=portfile))
+        self.phases.append(
+            phase_context(
+                trace,
+                result,
+                registry=registry,
+                deps=deps,
+                portfile=portfile,
+                declared=declared,
+                variants=variants,
+                tests=tests,
+            )
+        )
         self._findings.append(merge([result.findings, own]))
         self._tiers += [tier for tier in trace.tiers if tier not in self._tiers]
         for key in _SUMS:

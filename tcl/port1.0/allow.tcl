@@ -107,7 +107,7 @@ proc portutil::allowances {phase} {
 # ---- the trace session of one target ----------------------------------------------------------------------------
 
 proc portutil::trace_begin {target} {
-	global workpath portdbpath env ports_sdk
+	global workpath portdbpath env ports_sdk ports_audit portvariants
 	variable tracing
 	trace_library
 	package require porttrace
@@ -131,7 +131,8 @@ proc portutil::trace_begin {target} {
 	}
 	porttrace::context port [option subport] phase $target prefix [option prefix] portpath [option portpath] \
 		distpath [option distpath] registry [expr {[file exists $registry] ? $registry : ""}] \
-		allowances $rows portdbpath $portdbpath ccache_dir $cache sdk $ports_sdk
+		allowances $rows portdbpath $portdbpath ccache_dir $cache sdk $ports_sdk audit $ports_audit \
+		declared [portutil::declared] variants $portvariants tests [tbool test.run]
 	porttrace::trace_start $workpath
 	set tracing 1
 	if {$target ni {activate archive deactivate install}} {
@@ -160,9 +161,10 @@ proc portutil::trace_close {} {
 
 # Keep what a phase used of other ports, for the end of the build, the archive and `port deps`.
 proc portutil::note_usage {target} {
-	global subport
+	global subport ports_audit
 	set build [lindex [portutil::state_values build] 0]
-	if {$build eq "" || $target in {archive deactivate}} {
+	# An audit is no traced build: nothing was hidden from it.
+	if {$build eq "" || $ports_audit || $target in {archive deactivate}} {
 		return
 	}
 	set fresh [expr {![llength [portutil::state_values target]]}]
