@@ -3,15 +3,18 @@
 BIN := .venv/bin
 PYTHON ?=
 
-.PHONY: setup demo test lint bench-check macos distfiles clean
+.PHONY: setup setup-tests demo test lint bench-check macos distfiles clean
 
 setup:
 	@PYTHON='$(PYTHON)' ./scripts/setup
 
+setup-tests:
+	@PYTHON='$(PYTHON)' ./scripts/setup --tests
+
 demo: setup
 	@$(BIN)/python scripts/demo.py
 
-test: setup lint
+test: setup-tests lint
 	$(BIN)/pytest -n 2   # not "python -m": the source directory would hide the installed package
 
 lint: setup

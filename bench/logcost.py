@@ -2,9 +2,9 @@
 
 usage: bench/logcost.py [--cache DIR] [--runs N] [--only NAME,…]
 
-Real builds under ``porttrace run``, by turns without anything, with ``--log`` and ``--report``, and without anything again
-(the second against the first tells how much of a difference is chance). The figure of a build is the median of the ratios
-of neighbouring runs; time is that of the whole command, the writing of the log at its end included.
+Real builds under ``porttrace run``, by turns without anything, with ``--log`` and ``--report``, and without anything
+again (the second against the first tells how much of a difference is chance). The figure of a build is the median of
+the ratios of neighbouring runs; time is that of the whole command, the writing of the log at its end included.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> int:
     options = parser.parse_args()
     options.cache.mkdir(exist_ok=True)
     only = [name for name in options.only.split(",") if name]
-    print("| build | s | lines of log | with log and report: time | processor time | the same again: time | processor time |")
+    print("| build | s | lines of log | with log and report: time | processor time | without, again: time | the same |")
     print("|---|---|---|---|---|---|---|")
     ratios: list[float] = []
     for build in BUILDS:

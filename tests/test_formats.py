@@ -183,8 +183,9 @@ def test_the_page_holds_everything_and_nothing_else(report: dict[str, Any]) -> N
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if CHROMIUM is None:
-        warnings.warn("NO CHROMIUM: the HTML page was not looked at in a browser (apt install chromium)", stacklevel=1)
-        pytest.skip("NO CHROMIUM: the HTML page was not looked at in a browser (apt install chromium)")
+        missing = "NOT CHECKED: the HTML page was not looked at in a browser (apt install chromium-headless-shell)"
+        warnings.warn(missing, stacklevel=1)
+        pytest.skip(missing)
     with Browser(tmp_path_factory.mktemp("profile")) as one:
         yield one
 

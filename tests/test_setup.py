@@ -32,7 +32,7 @@ def test_nothing_to_do_is_quick_and_silent() -> None:
 def test_unknown_option_is_refused() -> None:
     result = run_command([SETUP, "--nosuch"])
     assert result.status == 1
-    assert result.err == "setup: unknown option --nosuch (there is --system-only)\n"
+    assert result.err == "setup: unknown option --nosuch (there are --system-only, --tests)\n"
 
 
 needs_root = pytest.mark.skipif(
