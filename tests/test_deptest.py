@@ -84,9 +84,7 @@ PROVIDERS = {
         destroot="mkdir -p DESTROOT@/lib/python3/site-packages/pypack; "
         "touch DESTROOT@/lib/python3/site-packages/pypack/__init__.py",
     ),
-    "p5-mod": port(
-        "p5-mod", destroot="mkdir -p DESTROOT@/lib/perl5/P5; echo '1;' >DESTROOT@/lib/perl5/P5/Mod.pm"
-    ),
+    "p5-mod": port("p5-mod", destroot="mkdir -p DESTROOT@/lib/perl5/P5; echo '1;' >DESTROOT@/lib/perl5/P5/Mod.pm"),
     "plug": port("plug", destroot="mkdir -p DESTROOT@/lib/host/plugins; touch DESTROOT@/lib/host/plugins/a.so"),
     "host": port("host", destroot=program("host")),
     # What `port select` chooses among: the link itself belongs to nobody.
