@@ -153,7 +153,7 @@ static DIR *opened(DIR *d)
 	struct pt_info info;
 	int kept = errno;
 	if (d && pt_on())
-		pt_fd_dir(dirfd(d), &info, NULL);
+		pt_fd_dir(dirfd(d), &info, NULL, 0);
 	errno = kept;
 	return d;
 }
@@ -182,7 +182,7 @@ PT_EXPORT ssize_t PT_WRAP(__getdirentries64)(int fd, char *buf, size_t size, off
 	struct pt_info info;
 	for (;;) {
 		ssize_t n = PT_REAL(real_t, __getdirentries64)(fd, buf, size, position), out = 0;
-		if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL) != 0 || !info.filter)))
+		if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
 			return n;
 		for (ssize_t in = 0; in < n;) {
 			struct dirent *e = (struct dirent *)(void *)(buf + in);
@@ -208,7 +208,7 @@ PT_EXPORT int PT_WRAP(getdirentries)(int fd, char *buf, int size, long *position
 	struct pt_info info;
 	for (;;) {
 		int n = PT_REAL(real_t, getdirentries)(fd, buf, size, position), out = 0;
-		if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL) != 0 || !info.filter)))
+		if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
 			return n;
 		for (int in = 0; in + 8 < n;) {
 			uint16_t length;
@@ -256,7 +256,7 @@ PT_EXPORT int PT_WRAP(getattrlistbulk)(int fd, struct attrlist *want, char *buf,
 	struct pt_info info;
 	for (;;) {
 		int n = PT_REAL(real_t, getattrlistbulk)(fd, want, buf, size, options), left = 0;
-		if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL) != 0 || !info.filter)))
+		if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
 			return n;
 		char *in = buf, *out = buf, *end = buf + size;
 		for (int i = 0; i < n; i++) {

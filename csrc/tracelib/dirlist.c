@@ -37,7 +37,7 @@ PT_EXPORT DIR *PT_WRAP(fdopendir)(int fd)
 	DIR *d = PT_REAL(real_t, fdopendir)(fd);
 	struct pt_info info;
 	if (d && pt_on())
-		pt_fd_dir(fd, &info, NULL);
+		pt_fd_dir(fd, &info, NULL, 0);
 	return d;
 }
 
@@ -83,7 +83,7 @@ PT_ALIASES_readdir_r
 ssize_t pt_filter_entries(int fd, char *buf, ssize_t n)
 {
 	struct pt_info info;
-	if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL) != 0 || !info.filter)))
+	if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
 		return n;
 	ssize_t out = 0;
 	for (ssize_t in = 0; in < n;) {

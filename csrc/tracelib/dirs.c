@@ -129,6 +129,12 @@ static void keep(const char *lex, size_t len, const struct pt_info *info, const 
 
 /* ---- the walk ---- */
 
+/* Of a path that a slab has no room for. */
+static int16_t too_long(const struct pt_slab *s)
+{
+	return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
+}
+
 static void settle(struct pt_info *info)
 {
 	bool filter = false;
@@ -255,17 +261,21 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			rest += 2, rest_len -= 2;
 			continue;
 		}
-		if (real_len + n + 2 > PT_PATH_CAP) {
-			info->error = ENAMETOOLONG;
+		if (real_len + n + 2 > s->cap) {
+			info->error = too_long(s);
 			break;
 		}
 		real[real_len] = '/';
 		memcpy(real + real_len + 1, rest, n);
 		real[real_len + 1 + n] = 0;
-		ssize_t got = info->missing ? -ENOENT : sys_alias(real, real_len + 1 + n, s->link, sizeof s->link - 1);
+		ssize_t got = info->missing ? -ENOENT : sys_alias(real, real_len + 1 + n, s->link, s->cap - 1);
 		bool alias = got > 0;          /* the same place by another name, not a link that could be hidden */
 		if (!got)
-			got = sys_readlink(real, s->link, sizeof s->link - 1);
+			got = sys_readlink(real, s->link, s->cap - 1);
+		if (got == (ssize_t)s->cap - 1) {
+			info->error = too_long(s);
+			break;
+		}
 		if (got > 0) {
 			if (!magic && real_len >= 5 && memcmp(real, "/proc", 5) == 0 && (real_len == 5 || real[5] == '/'))
 				magic = stable_links && info->stable ? PT_MAGIC_FIXED : PT_MAGIC;
@@ -289,8 +299,8 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			if (pt.events)
 				pt_events_link_seen(pt.events, pt_hash_child(info->hash, real + real_len + 1, n));
 			rest += n, rest_len -= n;
-			if ((size_t)got + rest_len + 1 > PT_PATH_CAP) {
-				info->error = ENAMETOOLONG;
+			if ((size_t)got + rest_len + 1 > s->cap) {
+				info->error = too_long(s);
 				break;
 			}
 			/* `rest` may lie in `pending` itself: move it to its place first */
@@ -419,10 +429,10 @@ size_t pt_own_name(char *path, size_t len, size_t cap)
 {
 	if (!(pt.flags & PT_IMG_REDIRECTS))
 		return len;
-	struct pt_slab *s = pt_slab_take();
+	struct pt_slab *s = pt_slab_take(PT_PATH_CAP);
 	if (!s)
 		return len;
-	size_t n = pt_unredirect(pt.image, path, len, s->extra, PT_PATH_CAP);
+	size_t n = pt_unredirect(pt.image, path, len, s->extra, s->cap);
 	if (n && n < cap) {
 		memcpy(path, s->extra, n);
 		path[len = n] = 0;
@@ -431,7 +441,7 @@ size_t pt_own_name(char *path, size_t len, size_t cap)
 	return len;
 }
 
-int pt_fd_dir(int fd, struct pt_info *info, char *real)
+int pt_fd_dir(int fd, struct pt_info *info, char *real, size_t cap)
 {
 	struct pt_slab *s = NULL;
 	ssize_t n;
@@ -450,13 +460,22 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real)
 	}
 	uint64_t begun = generation();
 	char *buf = real;
-	if (!buf) {
-		s = pt_slab_take();
+again:
+	if (!real) {
+		s = pt_slab_take(cap ? cap : pt_usual_room());
 		if (!s)
 			return ENOMEM;
 		buf = s->link;
+		cap = s->cap;
 	}
-	n = fd == AT_FDCWD ? sys_cwd(buf, PT_PATH_CAP) : sys_fd_path(fd, buf, PT_PATH_CAP - 1);
+	n = fd == AT_FDCWD ? sys_cwd(buf, cap) : sys_fd_path(fd, buf, cap - 1);
+	if ((n == -ERANGE || n == (ssize_t)cap - 1) && cap < PT_PATH_CAP) {
+		if (real)
+			return PT_NO_ROOM;
+		pt_slab_give(s);
+		cap = PT_PATH_CAP;
+		goto again;
+	}
 	int error = 0;
 	if (n <= 0) {
 		error = n < 0 ? (int)-n : ENOENT;
@@ -464,7 +483,7 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real)
 		error = ENOTDIR;                                 /* a pipe or socket */
 	} else {
 		buf[n] = 0;
-		n = (ssize_t)pt_own_name(buf, (size_t)n, PT_PATH_CAP);
+		n = (ssize_t)pt_own_name(buf, (size_t)n, cap);
 		if (n == 1)
 			buf[n = 0] = 0;
 		pt_info_of_real(buf, (size_t)n, info);
@@ -501,7 +520,7 @@ static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdic
 		}
 	}
 	struct pt_info info;
-	if (pt_fd_dir(fd, &info, NULL) != 0)
+	if (pt_fd_dir(fd, &info, NULL, 0) != 0)
 		return false;
 	*v = info.uniform[PT_READ] ? info.all[PT_READ] : pt_decide_child(pt.image, info.cursor[PT_READ], info.hash, name, len);
 	*dir = info.hash;

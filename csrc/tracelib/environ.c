@@ -47,15 +47,13 @@ bool pt_environment_holds(char *const *envp)
 char *const *pt_environment(char *const *envp, struct pt_slab *s)
 {
 	size_t count = 0, old = 0;
-	if (pt_environment_holds(envp))
-		return envp;
 	for (; envp && envp[count]; count++)
 		if (is_preload(envp[count]))
 			old = strlen(envp[count]) - HEAD;
-	char **array = (char **)s->lex;
+	char **array = (char **)(void *)s->lex;
 	char *text = s->link;
 	size_t array_size = (count + 2) * sizeof *array, text_size = HEAD + pt.path_len + 1 + old + 1;
-	if (array_size > sizeof s->lex + sizeof s->real || text_size > sizeof s->link) {
+	if (array_size > 2 * s->cap || text_size > s->cap) {
 		char *p = sys_mmap(array_size + text_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 		if (!p)
 			return envp;
@@ -84,9 +82,9 @@ char *const *pt_environment_without(char *const *envp, struct pt_slab *s)
 	size_t count = 0, n = 0;
 	while (envp && envp[count])
 		count++;
-	char **array = (char **)s->lex;
+	char **array = (char **)(void *)s->lex;
 	size_t size = (count + 1) * sizeof *array;
-	if (size > sizeof s->lex + sizeof s->real) {
+	if (size > 2 * s->cap) {
 		char *p = sys_mmap(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 		if (!p)
 			return envp;

@@ -31,8 +31,9 @@ static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, struct 
 	const char *file = at->path == at->slab->physical ? at->path : at->real;
 #ifdef __APPLE__
 	if (program->shielded) {
-		char *copy = x->slab->extra + sizeof x->slab->extra / 2;
-		if (pt_sip_copy(file, strlen(file), copy, sizeof x->slab->extra / 2)) {
+		struct pt_slab *s = pt_exec_slab(x);
+		char *copy = s ? s->extra + s->cap / 2 : NULL;
+		if (s && pt_sip_copy(file, strlen(file), copy, s->cap / 2)) {
 			x->script = x->path;
 			x->path = copy;
 			return;
@@ -61,7 +62,7 @@ static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt
 		program->script = false;
 		if (!error && at.judged) {
 #ifdef __APPLE__
-			if (!depth)
+			if (!depth && pt_exec_slab(x))
 				memcpy(x->slab->extra, program->words, sizeof program->words);
 #endif
 			pt_inspect(at.path == at.slab->physical ? at.path : at.real, program);
@@ -77,6 +78,13 @@ static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt
 	return 0;
 }
 
+struct pt_slab *pt_exec_slab(struct pt_exec *x)
+{
+	if (!x->slab)
+		x->slab = x->frame ? pt_slab_exec(x->frame, pt_usual_room()) : pt_slab_take(pt_usual_room());
+	return x->slab;
+}
+
 int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path, char *const *envp, int flags, bool spawn)
 {
 	x->path = path;
@@ -89,14 +97,12 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	x->through = false;
 	x->script = NULL;
 	x->slab = NULL;
+	x->frame = spawn ? NULL : __builtin_frame_address(0);
 	x->pid = 0;
 	if (!pt_on())
 		return 0;
 	if (pt.events)
 		pt_events_touch(pt.events);
-	x->slab = spawn ? pt_slab_take() : pt_slab_exec(__builtin_frame_address(0));
-	if (!x->slab)
-		return ENOMEM;
 	/* not pt_pid(): in a vfork child that is the parent's, whose memory this is */
 	x->pid = spawn ? pt_pid() : sys_getpid();
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_EXEC,
@@ -108,6 +114,10 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	if (!error && at.judged) {
 		struct pt_program program;
 		if (at.path == at.slab->physical) {
+			if (!pt_exec_slab(x)) {
+				pt_done(op, &at, ENOMEM);
+				return ENOMEM;
+			}
 			memcpy(x->slab->physical, at.path, strlen(at.path) + 1);
 			x->path = x->slab->physical;
 			x->dirfd = at.dirfd;
@@ -131,20 +141,24 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	}
 	pt_done(op, &at, error);
 	x->logged = error ? 0 : at.logged;
-	if (!error)
-		x->envp = x->foreign ? pt_environment_without(envp, x->slab) : pt_environment(envp, x->slab);
-	return error;
+	if (error || (!x->foreign && pt_environment_holds(envp)))
+		return error;
+	if (!pt_exec_slab(x))
+		return ENOMEM;
+	x->envp = x->foreign ? pt_environment_without(envp, x->slab) : pt_environment(envp, x->slab);
+	return 0;
 }
 
 void pt_exec_failed(uint16_t op, struct pt_exec *x, int error)
 {
-	if (!x->slab)
-		return;
 	if (error && x->logged)
 		pt_events_amend(pt.events, x->logged, error);
 	if (error && x->announced)
 		pt_exec_event(op, x->pid, x->path, strlen(x->path), error);
-	x->slab->owner = NULL;
+	x->announced = false;
+	x->logged = 0;
+	if (x->slab)
+		x->slab->owner = NULL;
 	pt_slab_give(x->slab);
 	x->slab = NULL;
 }
@@ -246,11 +260,11 @@ static int search(uint16_t op, const char *file, char *const *argv, char *const 
 	const char *path = getenv("PATH");
 	if (!path)
 		path = "/bin:/usr/bin";
-	struct pt_slab *s = pt_on() ? pt_slab_exec(__builtin_frame_address(0)) : NULL;
+	struct pt_slab *s = pt_on() ? pt_slab_exec(__builtin_frame_address(0), pt_exec_room(path, file)) : NULL;
 	char small[512];
 	char *candidate = s ? s->extra : small;
 	error = ENOENT;
-	while (pt_exec_candidate(&path, file, candidate, s ? sizeof s->extra : sizeof small)) {
+	while (pt_exec_candidate(&path, file, candidate, s ? s->cap : sizeof small)) {
 		error = replace(op, AT_FDCWD, candidate, argv, envp, 0);
 		if (error == ENOEXEC)
 			error = as_script(op, candidate, argv, envp);

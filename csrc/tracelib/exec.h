@@ -3,7 +3,8 @@
 #include "headers.h"
 
 struct pt_exec {
-	struct pt_slab *slab;
+	struct pt_slab *slab;          /* taken where something has to be kept until the exec; NULL: nothing yet */
+	void *frame;                   /* of the call that replaces this program, NULL: a spawn */
 	const char *path;              /* what the kernel is to be given */
 	int dirfd;
 	char *const *envp;
@@ -18,6 +19,13 @@ struct pt_exec {
 /* Judges a program and its interpreters, makes the environment, tells the session. 0 or errno; pt_exec_failed must follow. */
 int pt_exec_prepare(uint16_t op, struct pt_exec *, int dirfd, const char *path, char *const *envp, int flags, bool spawn);
 void pt_exec_failed(uint16_t op, struct pt_exec *, int error);
+/* Its slab, taken now where it has none. NULL: no memory. */
+struct pt_slab *pt_exec_slab(struct pt_exec *);
+/* Room for any candidate. */
+static inline size_t pt_exec_room(const char *path, const char *file)
+{
+	return strlen(path) + strlen(file) + 2;
+}
 /* The next candidate of a PATH walk for `file` into buf; *state starts as the PATH. false: no more. */
 bool pt_exec_candidate(const char **state, const char *file, char *buf, size_t size);
 void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int error);

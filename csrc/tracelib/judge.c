@@ -72,7 +72,7 @@ static inline enum pt_held quick(int dirfd, const char *path, uint8_t access, bo
 		if (!len || (len < 3 && dots(path, len)))
 			return PT_NOT_QUICK;
 		if (!path[len]) {
-			if (len > 255 || pt_fd_dir(dirfd, &info, NULL) != 0)
+			if (len > 255 || pt_fd_dir(dirfd, &info, NULL, 0) != 0)
 				return PT_NOT_QUICK;
 			name = path;
 			one = true;
@@ -181,8 +181,8 @@ static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool 
 		} else {
 			if (sys_fork_name(p, n))
 				break;         /* a fork of the file before it, which is judged */
-			if (len + n + 2 > PT_PATH_CAP)
-				return ENAMETOOLONG;
+			if (len + n + 2 > s->cap)
+				return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
 			s->lex[len] = '/';
 			memcpy(s->lex + len + 1, p, n);
 			len += n + 1;
@@ -251,6 +251,16 @@ static int locate_redirected(struct pt_at *at, size_t lex_len, bool follow)
 	return 0;
 }
 
+static void prepare(struct pt_at *at, struct pt_slab *s)
+{
+	at->slab = s;
+	at->real = NULL;
+	at->real_len = 0;
+	at->fixed = at->linked = at->final = false;
+	at->magic = 0;
+	at->parent.hidden = 0;
+}
+
 /* Fills real path and parent. 0, ENOENT with parent.hidden for a hidden link, or another errno that the kernel will find itself. */
 static int locate(struct pt_at *at)
 {
@@ -261,7 +271,7 @@ static int locate(struct pt_at *at)
 	int error;
 
 	if (at->path[0] != '/') {
-		error = pt_fd_dir(at->dirfd, &info, s->lex);
+		error = pt_fd_dir(at->dirfd, &info, s->lex, s->cap);
 		if (error)
 			return error;
 		lex_len = info.real_len;
@@ -291,12 +301,12 @@ static int locate(struct pt_at *at)
 		return info.error;
 	if (!lex_len)
 		return 0;
-	if (info.real_len + n + 2 > PT_PATH_CAP)
-		return ENAMETOOLONG;
+	if (info.real_len + n + 2 > s->cap)
+		return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
 	s->real[info.real_len] = '/';
 	memcpy(s->real + info.real_len + 1, name, n);
 	s->real[info.real_len + n + 1] = 0;
-	if (PT_NAMES_VARY && !info.missing && sys_alias(s->real, info.real_len + n + 1, s->link, sizeof s->link - 1) > 0) {
+	if (PT_NAMES_VARY && !info.missing && sys_alias(s->real, info.real_len + n + 1, s->link, s->cap - 1) > 0) {
 		pt_dir_resolve(s->lex, lex_len, s, &info);
 		at->real_len = info.real_len;
 		if (info.error)
@@ -317,7 +327,9 @@ static int locate(struct pt_at *at)
 	bool remember = at->access != PT_ACC_EXEC;
 	if (remember && atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) == word)
 		return 0;
-	ssize_t got = sys_readlink(s->real, s->link, sizeof s->link - 1);
+	ssize_t got = sys_readlink(s->real, s->link, s->cap - 1);
+	if (got == (ssize_t)s->cap - 1)
+		return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
 	if (got <= 0) {
 		if (got == -EINVAL && remember)
 			atomic_store_explicit(&pt_not_links[hash % PT_NOT_LINKS], word, memory_order_relaxed);
@@ -504,7 +516,7 @@ bool pt_runs_own(struct pt_at *at)
 	int fd = sys_open(s->lex, PT_O_NAME | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	ssize_t n = sys_fd_path(fd, s->extra, PT_PATH_CAP - 1);
+	ssize_t n = sys_fd_path(fd, s->extra, s->cap - 1);
 	bool file = sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 	sys_close(fd);
 	if (!file || n <= 0 || s->extra[0] != '/')
@@ -522,31 +534,40 @@ bool pt_runs_own(struct pt_at *at)
 int pt_judge(uint16_t op, struct pt_at *at)
 {
 	at->slab = NULL;
-	at->judged = at->final = false;
+	at->judged = false;
 	at->outcome = PT_OUT_ALLOW;
 	at->asked = at->path;
-	at->real = NULL;
-	at->real_len = 0;
-	at->fixed = at->linked = false;
-	at->magic = 0;
 	at->lost = 0;
+	prepare(at, NULL);
 	if (!pt_on() || pt_bad_pointer(at->path))
 		return 0;
-	size_t length = strnlen(at->path, sizeof at->slab->asked);
+	size_t length = strnlen(at->path, PT_ASKED_MAX);
 	if (!length && !(at->flags & PT_EMPTY)) {
 		at->path = "";
 		return 0;
 	}
-	if (length >= sizeof at->slab->asked)
+	if (length >= PT_ASKED_MAX)
 		return ENAMETOOLONG;
-	at->slab = pt_slab_take();
-	if (!at->slab)
+	size_t room = pt_usual_room();
+	struct pt_slab *s = pt_slab_take(length < room ? room : length + 1);
+	if (!s)
 		return ENOMEM;
 	/* Read once: what another thread writes there after our look must not be what the kernel sees. */
-	memcpy(at->slab->asked, at->path, length);
-	at->slab->asked[length] = 0;
-	at->asked = at->path = at->slab->asked;
+	memcpy(s->asked, at->path, length);
+	s->asked[length] = 0;
+	at->asked = at->path = s->asked;
+	prepare(at, s);
 	int error = locate(at);
+	if (error == PT_NO_ROOM) {
+		struct pt_slab *large = pt_slab_take(PT_PATH_CAP);
+		if (!large)
+			return ENOMEM;
+		memcpy(large->asked, s->asked, length + 1);
+		at->asked = at->path = large->asked;
+		prepare(at, large);
+		pt_slab_give(s);
+		error = locate(at);
+	}
 	at->lost = (int16_t)error;
 	if (error && at->final)
 		return error;
@@ -613,7 +634,7 @@ void pt_used_library(const char *name)
 	const char *prefix = pt_image_label(pt.image, "prefix");
 	size_t len = prefix ? strlen(prefix) : 0;
 	struct pt_slab *s;
-	if (!len || strncmp(name, prefix, len) != 0 || name[len] != '/' || !(s = pt_slab_take()))
+	if (!len || strncmp(name, prefix, len) != 0 || name[len] != '/' || !(s = pt_slab_take(PT_PATH_CAP)))
 		return;
 	struct pt_info info;
 	pt_dir_resolve(name, strlen(name), s, &info);
@@ -631,10 +652,17 @@ bool pt_hides(int dirfd, const char *path)
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT };
 	if (!pt_on() || (pt.flags & PT_IMG_AUDIT) || pt_bad_pointer(path) || !*path || strnlen(path, 4096) >= 4096)
 		return false;
-	at.slab = pt_slab_take();
+	at.slab = pt_slab_take(pt_usual_room());
 	if (!at.slab)
 		return false;
 	int error = locate(&at);
+	if (error == PT_NO_ROOM) {
+		pt_slab_give(at.slab);
+		prepare(&at, pt_slab_take(PT_PATH_CAP));
+		if (!at.slab)
+			return false;
+		error = locate(&at);
+	}
 	bool hides = error ? at.parent.hidden : !readable(&at, decide(&at, PT_READ));
 	pt_slab_give(at.slab);
 	return hides;

@@ -46,10 +46,10 @@ bool pt_live_ask(enum pt_map map, const char *path, size_t len, struct pt_verdic
 	bool ok = false;
 	if (!names(&to, &number, &digits))
 		return false;
-	struct pt_slab *s = pt_slab_take();
+	struct pt_slab *s = pt_slab_take(digits + 2 + len);
 	if (!s)
 		return false;
-	if (digits + 2 + len <= sizeof s->extra) {
+	if (digits + 2 + len <= s->cap) {
 		memcpy(s->extra, number, digits);
 		s->extra[digits] = 0;
 		s->extra[digits + 1] = (char)map;

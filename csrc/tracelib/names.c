@@ -38,8 +38,8 @@ static char *current(char *buf, size_t size, char *(*real)(char *, size_t))
 	if (!r || !pt_on() || !(pt.flags & PT_IMG_REDIRECTS) || r[0] != '/')
 		return r;
 	int kept = errno;
-	struct pt_slab *s = pt_slab_take();
-	size_t n = s ? pt_unredirect(pt.image, r, strlen(r), s->extra, PT_PATH_CAP) : 0;
+	struct pt_slab *s = pt_slab_take(PT_PATH_CAP);
+	size_t n = s ? pt_unredirect(pt.image, r, strlen(r), s->extra, s->cap) : 0;
 	if (n && !buf && (!size || n < size)) {
 		char *made = realloc(r, size ? size : n + 1);
 		r = made ? made : r;
@@ -107,14 +107,14 @@ static ssize_t link_text(uint16_t op, int dirfd, const char *path, char *buf, si
 	if (!error) {
 		bool names = at.judged && (pt.flags & PT_IMG_REDIRECTS) && at.real_len > 6 && memcmp(at.real, "/proc/", 6) == 0;
 		char *to = names ? at.slab->link : buf;
-		n = sys_readlinkat(at.dirfd, at.path, to, names ? PT_PATH_CAP - 1 : size);
+		n = sys_readlinkat(at.dirfd, at.path, to, names ? at.slab->cap - 1 : size);
 		if (n < 0) {
 			error = (int)-n;
 			n = -1;
 		} else if (names) {
 			to[n] = 0;
 			if (to[0] == '/')
-				n = (ssize_t)pt_own_name(to, (size_t)n, PT_PATH_CAP);
+				n = (ssize_t)pt_own_name(to, (size_t)n, at.slab->cap);
 			if ((ssize_t)size < 0 || !size)
 				error = EINVAL, n = -1;
 			else if (n > (ssize_t)size)

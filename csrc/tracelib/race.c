@@ -94,7 +94,7 @@ static int hold_object(const struct pt_at *at, int flags)
 	int fd = open_at(at->dirfd, at->path, O_PATH | O_CLOEXEC | (flags & (O_NOFOLLOW | O_DIRECTORY)), 0);
 	if (fd < 0)
 		return fd;
-	ssize_t n = sys_fd_path(fd, at->slab->extra, PT_PATH_CAP - 1);
+	ssize_t n = sys_fd_path(fd, at->slab->extra, at->slab->cap - 1);
 	if (n > 0 && (at->slab->extra[0] != '/' || ((size_t)n == at->real_len && !memcmp(at->slab->extra, at->real, (size_t)n))))
 		return fd;
 	sys_close(fd);
@@ -138,7 +138,7 @@ int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 		fd = pt_open_as_is(op, AT_FDCWD, real_name(at), flags | O_NOFOLLOW, mode);
 		if (fd < 0)
 			return -errno;
-		ssize_t n = sys_fd_path(fd, at->slab->extra, PT_PATH_CAP - 1);
+		ssize_t n = sys_fd_path(fd, at->slab->extra, at->slab->cap - 1);
 		if ((size_t)n == at->real_len && !memcmp(at->slab->extra, at->real, (size_t)n))
 			return fd;
 		sys_close(fd);

@@ -73,10 +73,10 @@ bool pt_sip_copy(const char *path, size_t len, char *out, size_t size)
 	p[path + len - name] = 0;
 	if (there(out))
 		return true;
-	struct pt_slab *s = pt_slab_take();
+	struct pt_slab *s = pt_slab_take(digits + 2 + len);
 	unsigned char answer[PT_ASK_ANSWER];
 	ssize_t n = -1;
-	if (s && digits + 2 + len <= sizeof s->extra) {
+	if (s && digits + 2 + len <= s->cap) {
 		memcpy(s->extra, number, digits);
 		s->extra[digits] = 0;
 		s->extra[digits + 1] = PT_ASK_COPY;
@@ -98,7 +98,7 @@ char *const *pt_exec_words(const struct pt_exec *x, const char *script, char *co
 	for (const char *w = x->slab->extra; *w; w += strlen(w) + 1)
 		n++;
 	const char **words = (const char **)(void *)x->slab->pending;
-	if ((n + count + 2) * sizeof *words > sizeof x->slab->pending)
+	if ((n + count + 2) * sizeof *words > x->slab->cap)
 		words = sys_mmap((n + count + 2) * sizeof *words, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1);
 	if (!words)
 		return argv;

@@ -59,12 +59,12 @@ PT_EXPORT int PT_WRAP(posix_spawnp)(pid_t *restrict pid, const char *restrict fi
 	const char *path = getenv("PATH");
 	if (!path)
 		path = "/bin:/usr/bin";
-	struct pt_slab *s = pt_slab_take();
+	struct pt_slab *s = pt_slab_take(pt_exec_room(path, file));
 	if (!s)
 		return ENOMEM;
 	int error = ENOENT;
 	bool denied = false;
-	while (pt_exec_candidate(&path, file, s->extra, sizeof s->extra)) {
+	while (pt_exec_candidate(&path, file, s->extra, s->cap)) {
 		error = spawn(PT_OP_posix_spawnp, pid, s->extra, actions, attr, argv, envp);
 		if (error == EACCES)
 			denied = true;
@@ -163,7 +163,7 @@ PT_EXPORT FILE *PT_WRAP(popen)(const char *command, const char *mode)
 	note_shell(PT_OP_popen);
 	if (!pt_on() || pt_environment_holds(environ))
 		return real(command, mode);
-	struct pt_slab *s = pt_slab_take();
+	struct pt_slab *s = pt_slab_take(0);
 	char **before = environ;
 	if (s)
 		environ = (char **)(uintptr_t)pt_environment(before, s);

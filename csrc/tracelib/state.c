@@ -56,8 +56,8 @@ static void announce(void)
 	struct pt_slab *s = NULL;
 	const char *name = small;
 	ssize_t n = sys_exe(small, sizeof small);
-	if (n == (ssize_t)sizeof small && (s = pt_slab_take())) {
-		n = sys_exe(s->link, sizeof s->link);
+	if (n == (ssize_t)sizeof small && (s = pt_slab_take(PT_PATH_CAP))) {
+		n = sys_exe(s->link, s->cap);
 		name = s->link;
 	}
 	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = sys_getpid(), .ppid = sys_getppid(), .port = PT_NO_PORT };

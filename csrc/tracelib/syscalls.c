@@ -21,7 +21,7 @@ static long old_getdents(int fd, char *buf, unsigned size)
 			errno = (int)-n;
 			return -1;
 		}
-		if (n == 0 || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL) != 0 || !info.filter)))
+		if (n == 0 || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
 			return n;
 		for (long in = 0; in < n;) {
 			uint16_t length;

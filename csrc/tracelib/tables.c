@@ -10,7 +10,13 @@
 
 _Atomic uint64_t pt_not_links[PT_NOT_LINKS], pt_told[PT_TOLD];
 
-static char room[PAGE + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1) + sizeof(struct pt_slab) * PT_SLABS + 2 * PAGE];
+#define SLABS (PT_SMALL_SLABS * PT_SMALL_SIZE + PT_LARGE_SLABS * PT_LARGE_SIZE)
+/*
+ * Together with the code it stays below two megabytes: what is larger the kernel puts where nothing else is, and each
+ * process would pay for page tables of its own.
+ */
+static char room[2 * PAGE + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1)];
+_Static_assert(sizeof room < (7u << 18), "a quarter of a megabyte is left for the rest");
 
 static char *page(char *p)
 {
@@ -23,7 +29,7 @@ void pt_find_tables(void)
 	/* only a log writes so many events that asking the kernel for the pid each time would count */
 	if ((pt.flags & PT_IMG_LOG) && sys_wipe_on_fork(p))
 		pt.own = (struct pt_own *)p;
-	pt.dirs = (struct pt_dir *)(p + PAGE);
+	pt.slabs = p + PAGE;
+	pt.dirs = (struct pt_dir *)(void *)(pt.slabs + SLABS);
 	pt.fds = pt.dirs + PT_DIRS;
-	pt.slabs = page((char *)(pt.fds + PT_FDS + 1));
 }

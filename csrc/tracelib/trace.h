@@ -81,13 +81,26 @@ const char *pt_own_path(void);         /* of this library as the loader knows it
 /* ---- slab.c: buffers for the slow way ---- */
 struct pt_slab {
 	void *owner, *frame;           /* set by exec only: see pt_slab_exec */
-	char lex[PT_PATH_CAP], real[PT_PATH_CAP], pending[PT_PATH_CAP], link[PT_PATH_CAP], physical[PT_PATH_CAP], extra[PT_PATH_CAP];
-	char asked[4096];              /* the program's path as it was when it was judged: another thread may write there */
+	size_t cap;                    /* bytes in each of the buffers */
+	char *lex, *real, *pending, *link, *physical, *extra;
+	char *asked;                   /* the program's path as it was when it was judged: another thread may write there */
 };
-#define PT_SLABS 32u
-struct pt_slab *pt_slab_take(void);    /* NULL only where the kernel has no memory */
+#define PT_ASKED_MAX 4096u             /* the kernel's own limit for a path */
+#define PT_SLAB_BUFFERS 7u
+#define PT_SMALL_SLABS 32u             /* one page each, all buffers on it: nearly every path is short, and pages cost */
+#define PT_SMALL_SIZE 4096u
+#define PT_LARGE_SLABS 4u              /* PT_PATH_CAP in each buffer */
+#define PT_LARGE_SIZE (PT_SMALL_SIZE + PT_SLAB_BUFFERS * PT_PATH_CAP)
+#define PT_NO_ROOM 0x7ffe              /* no errno: a path that does not fit a small slab; to be done again with a large one */
+/* Buffers of at least `room` bytes. NULL only where the kernel has no memory. */
+struct pt_slab *pt_slab_take(size_t room);
 void pt_slab_give(struct pt_slab *);
-struct pt_slab *pt_slab_exec(void *frame);
+struct pt_slab *pt_slab_exec(void *frame, size_t room);
+/* Where redirects or foreign names lengthen paths, they are not short. */
+static inline size_t pt_usual_room(void)
+{
+	return PT_NAMES_VARY || (pt.flags & PT_IMG_REDIRECTS) ? PT_PATH_CAP : 0;
+}
 
 /* ---- tables.c: what is large, in pages of its own ---- */
 #define PT_NOT_LINKS 1024u
@@ -126,12 +139,12 @@ struct pt_dir {
 #define PT_FDS 1024u                   /* plus one for the working directory */
 
 bool pt_dir_cached(const char *lex, size_t len, struct pt_info *, char *real);
-/* Resolves a clean absolute directory path ("" is the root); real path into slab->real. */
 /* Whether ".." leads out of a real path: 0, ENOENT where nothing is there or it is hidden (set in `info`), ENOTDIR. */
 int pt_not_passable(const char *real, size_t len, struct pt_info *info);
+/* Resolves a clean absolute directory path ("" is the root); real path into slab->real. info->error may be PT_NO_ROOM. */
 void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *, struct pt_info *);
-/* Directory behind a descriptor or AT_FDCWD; its real path into `real` where not NULL (capacity PT_PATH_CAP). 0 or errno. */
-int pt_fd_dir(int fd, struct pt_info *, char *real);
+/* Directory behind a descriptor or AT_FDCWD; its real path into `real` where not NULL. 0, errno, or PT_NO_ROOM. */
+int pt_fd_dir(int fd, struct pt_info *, char *real, size_t cap);
 /* The same from the cache alone; `real` needs PT_DIR_TEXT + 1 bytes. */
 bool pt_fd_cached(int fd, struct pt_info *, char *real);
 void pt_fd_set(int fd, const char *real, size_t len);
@@ -242,7 +255,7 @@ void pt_inspect(const char *path, struct pt_program *);
 
 /* ---- environ.c ---- */
 bool pt_environment_holds(char *const *envp);
-/* The environment with the library in it: `envp` itself where it is, else a copy in the slab (or in fresh memory). */
+/* A copy of an environment that does not hold it, with the library in it, in the slab (or in fresh memory). */
 char *const *pt_environment(char *const *envp, struct pt_slab *);
 char *const *pt_environment_without(char *const *envp, struct pt_slab *);
 
