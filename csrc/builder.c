@@ -292,6 +292,27 @@ static const char *check_rule(const struct pti_rule *r, const char *strings)
 	return NULL;
 }
 
+/* Fill the table of places from `n` pairs of texts that begin at `at`. */
+static void settle(char *image, const struct pti_header *h, const char *strings, uint64_t at, uint32_t n)
+{
+	struct pti_place *places = (struct pti_place *)(image + h->places.offset);
+
+	while (n--) {
+		struct pti_place p = {.path = (uint32_t)at, .path_len = (uint32_t)strlen(strings + at)};
+		uint64_t slot;
+
+		p.real = p.path + p.path_len + 1;
+		p.real_len = (uint32_t)strlen(strings + p.real);
+		at = p.real + (uint64_t)p.real_len + 1;
+		p.hash = pt_hash_path(h->seed, strings + p.path, p.path_len);
+		p.hash += !p.hash;
+		for (slot = PTI_SLOT(p.hash, h->places.count); places[slot].hash;)
+			if (++slot == h->places.count)
+				slot = 0;
+		places[slot] = p;
+	}
+}
+
 static void *fail(void *image, struct trie *t, const char **why, const char *reason)
 {
 	free(image);
@@ -314,9 +335,10 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 	*why = NULL;
 	if (texts_in(b->rule_texts, b->rule_texts_size) != (size_t)b->rules * 3 ||
 	    texts_in(b->port_names, b->port_names_size) != b->ports ||
-	    texts_in(b->label_texts, b->label_texts_size) != (size_t)b->labels * 2)
+	    texts_in(b->label_texts, b->label_texts_size) != (size_t)b->labels * 2 ||
+	    texts_in(b->place_texts, b->place_texts_size) != (size_t)b->places * 2)
 		return fail(NULL, &t, why, "a text holds a NUL byte");
-	texts = 1 + (uint64_t)b->rule_texts_size + b->port_names_size + b->label_texts_size;
+	texts = 1 + (uint64_t)b->rule_texts_size + b->port_names_size + b->label_texts_size + b->place_texts_size;
 	if (texts >= UINT32_MAX)
 		return fail(NULL, &t, why, "the rules' texts are longer than 4 GiB");
 
@@ -329,6 +351,7 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 	memcpy(strings + 1, b->rule_texts, b->rule_texts_size);
 	memcpy(strings + 1 + b->rule_texts_size, b->port_names, b->port_names_size);
 	memcpy(strings + 1 + b->rule_texts_size + b->port_names_size, b->label_texts, b->label_texts_size);
+	memcpy(strings + texts - b->place_texts_size, b->place_texts, b->place_texts_size);
 	t.strings = strings;
 	for (at = 1, i = 0; i < b->rules; i++) {
 		struct pti_rule *r = rules + i;
@@ -368,6 +391,7 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 	place(&end, &h.ports, b->ports, sizeof(struct pti_port));
 	place(&end, &h.labels, b->labels, sizeof(struct pti_label));
 	place(&end, &h.strings, texts, 1);
+	place(&end, &h.places, b->places ? b->places * 2 : 0, sizeof(struct pti_place));
 	/* the large part last: what each process reads when it starts lies close together */
 	place(&end, &h.owners, b->owners ? b->owners->size : 0, sizeof(struct pti_owner));
 	image = calloc(1, end);
@@ -401,6 +425,7 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 			at += strlen(strings + at) + 1;
 		}
 	}
+	settle(image, &h, strings, at, b->places);
 	memcpy(image, &h, sizeof h);
 	free(strings);
 	free(rules);
@@ -439,6 +464,7 @@ bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *o
 	const struct pti_owner *owners;
 	const struct pti_port *ports;
 	const struct pti_label *labels;
+	const struct pti_place *places;
 	const char *strings;
 	uint64_t i, next;
 
@@ -449,6 +475,7 @@ bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *o
 	owners = (const void *)((const char *)bytes + h->owners.offset);
 	ports = (const void *)((const char *)bytes + h->ports.offset);
 	labels = (const void *)((const char *)bytes + h->labels.offset);
+	places = (const void *)((const char *)bytes + h->places.offset);
 	strings = (const char *)bytes + h->strings.offset;
 #define HERE(section, i) (h->section.offset + (i) * sizeof *section)
 #define ENDS(off, len) ((uint64_t)(off) + (len) < h->strings.count && !strings[(uint64_t)(off) + (len)])
@@ -490,5 +517,8 @@ bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *o
 	for (i = 0; i < h->labels.count; i++)
 		if (labels[i].key >= h->strings.count || labels[i].value >= h->strings.count)
 			return unsound(why, offset, "a label lies outside", HERE(labels, i));
+	for (i = 0; i < h->places.count; i++)
+		if (places[i].hash && (!ENDS(places[i].path, places[i].path_len) || !ENDS(places[i].real, places[i].real_len)))
+			return unsound(why, offset, "a place's text lies outside", HERE(places, i));
 	return true;
 }

@@ -40,6 +40,9 @@ struct pt_build {
 	uint32_t labels;
 	const char *label_texts;    /* for each label two texts: key, value */
 	size_t label_texts_size;
+	uint32_t places;
+	const char *place_texts;    /* for each place two texts: a path of a directory, its real path (see pt_image_place) */
+	size_t place_texts_size;
 	const struct pt_owners *owners; /* NULL: no table */
 	uint64_t seed;              /* used where owners is NULL */
 };

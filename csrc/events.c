@@ -4,9 +4,10 @@
  *	header      4096 bytes: magic, capacity, generation, heads, lost, and
  *	execs       96 slots: pid -> image that executes another program
  *	links       16384 bits: which links were followed
+ *	rules       1024 bits: which of the first rules have decided something
  *	starts      the first records of programs that start and execute others
  *	findings    65536 slots: key -> count
- *	rules       65536 bits: which rules have decided something
+ *	rules       65536 bits: the same of the others
  *	arena       records, each led by one 64-bit word
  *
  * All that a process writes when it does nothing but start lies in the first
@@ -30,10 +31,11 @@
 #include <unistd.h>
 
 #define MAGIC 0x34767365636172ull      /* "racesv4" */
-#define EXEC_SLOTS 96u                 /* another process may take the slot: then the reader tells who started whom */
+#define EXEC_SLOTS 64u                 /* another process may take the slot: then the reader tells who started whom */
 #define STARTS_END (1u << 20)
 #define FINDING_SLOTS 65536u
 #define LINK_WORDS 256u
+#define FIRST_RULES 1024u              /* these lie in the first page: few policies have more */
 #define PROBES 32u
 #define NO_SLOT UINT32_MAX
 
@@ -45,6 +47,7 @@ struct finding_slot {
 struct exec_slot {
 	_Atomic uint64_t image;                /* pid in the upper half */
 	_Atomic uint64_t chain;                /* of the image: its record need not be looked at, which would cost a fault */
+	_Atomic uint64_t record;               /* of the exec, for the program that then starts; 0: none */
 };
 
 struct pt_events {
@@ -56,6 +59,7 @@ struct pt_events {
 	_Alignas(64) _Atomic uint64_t lost, touched;
 	_Alignas(64) struct exec_slot execs[EXEC_SLOTS];
 	_Atomic uint64_t links[LINK_WORDS];
+	_Atomic uint64_t first_rules[FIRST_RULES / 64];
 	_Alignas(4096) unsigned char starts[STARTS_END - 4096];
 	struct finding_slot findings[FINDING_SLOTS];
 	_Atomic uint64_t rules[PT_RULE_BITS / 64];
@@ -248,10 +252,11 @@ static uint32_t current_image(const struct pt_events *ev, int32_t pid, uint64_t 
 	return (uint32_t)image;
 }
 
-static void note_image(struct pt_events *ev, int32_t pid, uint32_t image, uint64_t chain)
+static void note_image(struct pt_events *ev, int32_t pid, uint32_t image, uint64_t chain, uint64_t record)
 {
 	struct exec_slot *slot = &ev->execs[(uint32_t)pid % EXEC_SLOTS];
 	atomic_store_explicit(&slot->chain, chain, memory_order_relaxed);
+	atomic_store_explicit(&slot->record, record, memory_order_relaxed);
 	atomic_store_explicit(&slot->image, (uint64_t)(uint32_t)pid << 32 | image, memory_order_release);
 }
 
@@ -274,7 +279,7 @@ uint32_t pt_events_image(struct pt_events *ev, struct pt_event *process)
 	e.rule = parent;
 	struct record *r = append(ev, &e, NO_SLOT, chain);
 	uint32_t image = r ? (uint32_t)((uint64_t)((char *)r - (char *)ev) >> 4) : 0;
-	note_image(ev, e.pid, image, chain);
+	note_image(ev, e.pid, image, chain, 0);
 	process->chain = chain;
 	return image;
 }
@@ -323,21 +328,38 @@ uint64_t pt_events_put(struct pt_events *ev, const struct pt_event *e)
 	case PT_EV_USED:
 		put_finding(ev, e);
 		return 0;
-	case PT_EV_EXEC:
-		if (!e->error) {
-			uint64_t chain = e->chain;
-			if (!chain) {
-				const struct record *image = image_record(ev, e->image);
-				chain = image ? image->key : 1;
-			}
-			note_image(ev, e->pid, e->image, chain);
-		}
-		break;
 	default:
 		break;
 	}
 	struct record *r = append(ev, e, NO_SLOT, 0);
-	return r ? (uint64_t)((char *)r - (char *)ev) : 0;
+	uint64_t where = r ? (uint64_t)((char *)r - (char *)ev) : 0;
+	if (e->kind == PT_EV_EXEC) {
+		uint64_t chain = e->chain;
+		if (!chain) {
+			const struct record *image = image_record(ev, e->image);
+			chain = image ? image->key : 1;
+		}
+		note_image(ev, e->pid, e->image, chain, e->error ? 0 : where);
+	}
+	return where;
+}
+
+bool pt_events_exec(const struct pt_events *ev, int32_t pid, const char *asked, struct pt_event *out)
+{
+	const struct exec_slot *slot = &ev->execs[(uint32_t)pid % EXEC_SLOTS];
+	uint64_t where = atomic_load_explicit(&slot->record, memory_order_relaxed);
+	if ((int32_t)(atomic_load_explicit(&slot->image, memory_order_acquire) >> 32) != pid || where < STARTS || (where & 15) ||
+	    where > ev->capacity - RECORD_MIN)
+		return false;
+	const struct record *r = at(ev, where);
+	uint64_t word = atomic_load_explicit(&r->word, memory_order_acquire), size = WORD_SIZE(word);
+	uint32_t path_len = r->path_len, asked_len = r->asked_len;
+	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > ev->capacity - where || r->kind != PT_EV_EXEC || r->pid != pid ||
+	    !asked_len || (uint64_t)path_len + asked_len + sizeof *r > size)
+		return false;
+	out->path = (const char *)r->bytes;
+	out->path_len = path_len;
+	return strlen(asked) == asked_len && memcmp(asked, r->bytes + path_len, asked_len) == 0;
 }
 
 void pt_events_amend(struct pt_events *ev, uint64_t event, int error)
@@ -360,7 +382,7 @@ void pt_events_rule_used(struct pt_events *ev, uint32_t rule)
 {
 	if (rule >= PT_RULE_BITS)
 		return;
-	_Atomic uint64_t *word = &ev->rules[rule / 64];
+	_Atomic uint64_t *word = rule < FIRST_RULES ? &ev->first_rules[rule / 64] : &ev->rules[rule / 64];
 	uint64_t one = 1ull << (rule % 64);
 	if (!(atomic_load_explicit(word, memory_order_relaxed) & one))
 		atomic_fetch_or_explicit(word, one, memory_order_relaxed);
@@ -368,7 +390,10 @@ void pt_events_rule_used(struct pt_events *ev, uint32_t rule)
 
 bool pt_events_rule_was_used(const struct pt_events *ev, uint32_t rule)
 {
-	return rule >= PT_RULE_BITS || (atomic_load_explicit(&ev->rules[rule / 64], memory_order_relaxed) >> (rule % 64) & 1);
+	if (rule >= PT_RULE_BITS)
+		return true;
+	const _Atomic uint64_t *word = rule < FIRST_RULES ? &ev->first_rules[rule / 64] : &ev->rules[rule / 64];
+	return atomic_load_explicit(word, memory_order_relaxed) >> (rule % 64) & 1;
 }
 
 void pt_events_link_seen(struct pt_events *ev, uint64_t hash)

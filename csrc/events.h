@@ -12,7 +12,8 @@
 
 enum pt_event_kind {
 	PT_EV_PROCESS = 1,  /* a process image has started with the library inside: pid, ppid, image, path = executable */
-	PT_EV_EXEC = 2,     /* written before an exec: pid, image = the executing image's index, path = target; answered by a PT_EV_PROCESS of the
+	PT_EV_EXEC = 2,     /* written before an exec: pid, image = the executing image's index, path = target, asked = what the kernel is
+			     * given, where that runs the target itself (no script); answered by a PT_EV_PROCESS of the
 			     * same pid. After posix_spawn (op) the child's pid is known only then: the answer may come first.
 			     * `error` not 0: an exec announced before with the same pid has failed with this errno. */
 	PT_EV_FINDING = 3,  /* a refusal or remark; equal ones are counted, not repeated */
@@ -60,6 +61,11 @@ uint32_t pt_events_image(struct pt_events *, struct pt_event *process); /* fills
 /* One write before the first read: one fault instead of two. */
 void pt_events_touch(struct pt_events *);
 uint64_t pt_events_put(struct pt_events *, const struct pt_event *); /* where it is, for pt_events_amend; 0: nowhere */
+/*
+ * What the exec that this process came from ran, where its record says that the kernel was given `asked` (AT_EXECFN):
+ * `path` of `out`. false: not known. The text lies in the file: copy it.
+ */
+bool pt_events_exec(const struct pt_events *, int32_t pid, const char *asked, struct pt_event *out);
 /* An exec is logged before it happens, because nothing can be after it; where it comes back, this says why. */
 void pt_events_amend(struct pt_events *, uint64_t event, int error);
 /* This rule has decided something: remembered once, so that an allowance that never did can be named. */

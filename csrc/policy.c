@@ -23,6 +23,7 @@ static const struct { size_t field, unit, align; } sections[] = {
 	{offsetof(struct pti_header, ports), sizeof(struct pti_port), 4},
 	{offsetof(struct pti_header, labels), sizeof(struct pti_label), 4},
 	{offsetof(struct pti_header, strings), 1, 1},
+	{offsetof(struct pti_header, places), sizeof(struct pti_place), 8},
 };
 
 static const struct pt_image *refuse(const char **why, size_t *offset, const char *text, size_t at)
@@ -143,6 +144,30 @@ const char *pt_image_label(const struct pt_image *image, const char *key)
 	for (i = 0; i < image->h.labels.count; i++)
 		if (strcmp(text(image, l[i].key), key) == 0)
 			return text(image, l[i].value);
+	return NULL;
+}
+
+const char *pt_image_place(const struct pt_image *image, const char *path, size_t len, size_t *real_len)
+{
+	const struct pti_place *places = (const struct pti_place *)AT(image, places), *p;
+	uint64_t count = image->h.places.count, hash, at, tries;
+
+	if (!count)
+		return NULL;
+	hash = pt_hash_path(image->h.seed, path, len);
+	hash += !hash;
+	for (at = PTI_SLOT(hash, count), tries = 0; tries < count; tries++) {
+		p = places + at;
+		if (!p->hash)
+			return NULL;
+		if (p->hash == hash && p->path_len == len && text_holds(image, p->path, p->path_len) &&
+		    text_holds(image, p->real, p->real_len) && memcmp(text(image, p->path), path, len) == 0) {
+			*real_len = p->real_len;
+			return text(image, p->real);
+		}
+		if (++at == count)
+			at = 0;
+	}
 	return NULL;
 }
 

@@ -86,6 +86,12 @@ bool pt_image_rule(const struct pt_image *, uint32_t rule, struct pt_rule_view *
 const char *pt_image_port(const struct pt_image *, uint32_t port, bool *in_closure); /* NULL: no such port */
 const char *pt_image_label(const struct pt_image *, const char *key);                /* "port", "phase", "prefix", … or NULL */
 
+/*
+ * The real path of a directory that was there when the image was made, or NULL: not known. It is the place's own path
+ * where no link leads there, and else that of the one link at its end.
+ */
+const char *pt_image_place(const struct pt_image *, const char *path, size_t len, size_t *real_len);
+
 /* Seeded hashes; pt_hash_path(dir + "/" + name) == pt_hash_child(pt_hash_dir(dir), name). The root directory's path is "". A directory's hash and its path's hash are the same value. */
 uint64_t pt_hash_dir(uint64_t seed, const char *dir, size_t len);
 uint64_t pt_hash_child(uint64_t dirhash, const char *name, size_t len);

@@ -21,7 +21,16 @@ from porttrace.filemap import Action, Filemap, Rule, display
 from porttrace.policy import MapName, Ownership, Policy
 from porttrace.sdk import sdk_rules
 
-__all__ = ["Allowance", "AllowanceError", "AnyPath", "base_os", "load", "phase_policy", "run_defaults"]
+__all__ = [
+    "Allowance",
+    "AllowanceError",
+    "AnyPath",
+    "base_os",
+    "base_os_places",
+    "load",
+    "phase_policy",
+    "run_defaults",
+]
 
 AnyPath = bytes | str | os.PathLike[str]
 
@@ -88,6 +97,11 @@ def base_os(map: MapName = "read", platform: str | None = None) -> list[Rule]:
     Source: ``porttrace/data/baseos-PLATFORM.toml``, where each has its reason.
     """
     return list(_base_os(map, platform))
+
+
+def base_os_places(platform: str | None = None) -> list[str]:
+    """Patterns of directories that programs name all the time, with their subdirectories (``places`` of the data)."""
+    return list(_data(f"baseos-{platform or _platform()}.toml").get("places", []))
 
 
 @cache

@@ -10,7 +10,7 @@ import mmap
 import os
 import secrets
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -293,6 +293,9 @@ class Policy:
     dirs_visible: bool = False
     """Every existing directory may be looked at (``stat``), as in later MacPorts."""
 
+    places: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Directories of the base system: a path, and its real one (see `places.known`)."""
+
     def compile(self) -> bytes:
         """The image. Raises ``PolicyError`` naming the rule that cannot be compiled."""
         rules = [*self.read, *self.write]
@@ -336,6 +339,8 @@ class Policy:
         build.in_closure = ffi.cast("uint8_t *", block(bytes(name.lower() in closure for name in ports)))
         build.labels = len(labels)
         put("label_texts", _texts([_encode(text) for text in chain.from_iterable(labels.items())]))
+        build.places = len(self.places)
+        put("place_texts", _texts(list(chain.from_iterable(self.places.items()))))
         build.owners = self.owners.table if self.owners else ffi.NULL
         build.seed = secrets.randbits(64)
 

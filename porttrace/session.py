@@ -29,6 +29,7 @@ from porttrace.eventlog import Event, Kind, Outcome, Snapshot, create
 from porttrace.filemap import Action, Rule
 from porttrace.findings import Finding, Program, collect, merge
 from porttrace.identity import Identity, privileged
+from porttrace.places import known
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members, now
 from porttrace.runtime_dir import RuntimeDir
@@ -190,7 +191,8 @@ class Trace:
         write.prepend(Rule(session, Action.DENY, origin="the session's own files"))
         write.prepend(Rule(os.fsencode(self.directory / "events"), Action.ALLOW, origin="the session's own files"))
         try:
-            return replace(self.policy, read=read, write=write, fence=self._fenced).compile()
+            places = known(self.policy.prefix)
+            return replace(self.policy, read=read, write=write, fence=self._fenced, places=places).compile()
         except PolicyError as error:
             raise PorttraceError(str(error)) from None
 

@@ -19,6 +19,9 @@ struct pt_build {
 	uint32_t labels;
 	const char *label_texts;
 	size_t label_texts_size;
+	uint32_t places;
+	const char *place_texts;
+	size_t place_texts_size;
 	const struct pt_owners *owners;
 	uint64_t seed;
 };

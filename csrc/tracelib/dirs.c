@@ -188,6 +188,28 @@ void pt_info_of_real(const char *real, size_t len, struct pt_info *info)
 	settle(info);
 }
 
+/*
+ * A directory of the base system by the image's word, without a question to the kernel. Only where nobody in the
+ * session could have changed what the path means: neither the directories on the way nor the link at its end.
+ */
+static bool known_place(const char *lex, size_t len, struct pt_slab *s, struct pt_info *info)
+{
+	size_t n = 0;
+	if (PT_NAMES_VARY || (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)))
+		return false;
+	const char *real = pt_image_place(pt.image, lex, len, &n);
+	if (!real || n >= s->cap)
+		return false;
+	bool linked = n != len || memcmp(real, lex, n) != 0;
+	if (linked && pt_decide(pt.image, PT_WRITE, lex, len).action != PT_DENY)
+		return false;
+	memcpy(s->real, real, n);
+	s->real[n] = 0;
+	pt_info_of_real(s->real, n, info);
+	info->linked = linked;
+	return info->stable;
+}
+
 int pt_not_passable(const char *real, size_t len, struct pt_info *info)
 {
 	struct stat st;
@@ -214,6 +236,11 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 
 	if (pt_dir_cached(lex, len, info, real))
 		return;
+	if (known_place(lex, len, s, info)) {
+		if (!s->passing)
+			keep(lex, len, info, real);
+		return;
+	}
 	for (;;) {      /* the longest part that is known */
 		while (pos && lex[pos - 1] != '/')
 			pos--;
@@ -222,7 +249,7 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			break;
 		}
 		pos--;
-		if (pt_dir_cached(lex, pos, info, real))
+		if (pt_dir_cached(lex, pos, info, real) || known_place(lex, pos, s, info))
 			break;
 	}
 	real_len = info->real_len;

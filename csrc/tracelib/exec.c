@@ -8,10 +8,11 @@
 extern char **environ;
 #endif
 
-void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int error)
+void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const char *asked, int error)
 {
 	struct pt_event e = { .kind = PT_EV_EXEC, .access = PT_ACC_EXEC, .tier = 1, .op = op, .error = (int16_t)error, .pid = pid,
-		.image = pt.index, .chain = pt.chain, .port = PT_NO_PORT, .rule = PT_NO_RULE, .path = path, .path_len = (uint32_t)len };
+		.image = pt.index, .chain = pt.chain, .port = PT_NO_PORT, .rule = PT_NO_RULE, .path = path, .path_len = (uint32_t)len,
+		.asked = asked, .asked_len = asked ? (uint32_t)strlen(asked) : 0 };
 	if (pt.events)
 		pt_events_put(pt.events, &e);
 }
@@ -130,12 +131,13 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 		} else
 #endif
 			pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
+		bool itself = !program.script && dirfd == AT_FDCWD && !flags;
 		look_after(op, &at, x, &program);
 		if (!program.untraced)
 			error = judge_interpreters(op, &program, x);
 		if (!error) {
 			if (!spawn)
-				pt_exec_event(op, x->pid, at.real, at.real_len, 0);
+				pt_exec_event(op, x->pid, at.real, at.real_len, itself ? x->path : NULL, 0);
 			x->announced = true;
 		}
 	}
@@ -154,7 +156,7 @@ void pt_exec_failed(uint16_t op, struct pt_exec *x, int error)
 	if (error && x->logged)
 		pt_events_amend(pt.events, x->logged, error);
 	if (error && x->announced)
-		pt_exec_event(op, x->pid, x->path, strlen(x->path), error);
+		pt_exec_event(op, x->pid, x->path, strlen(x->path), NULL, error);
 	x->announced = false;
 	x->logged = 0;
 	if (x->slab)

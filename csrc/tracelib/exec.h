@@ -28,7 +28,8 @@ static inline size_t pt_exec_room(const char *path, const char *file)
 }
 /* The next candidate of a PATH walk for `file` into buf; *state starts as the PATH. false: no more. */
 bool pt_exec_candidate(const char **state, const char *file, char *buf, size_t size);
-void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, int error);
+/* `asked`: the name by which the kernel starts just this file, NULL: it starts an interpreter, or something else is known of it. */
+void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const char *asked, int error);
 
 /* fdmeta.c: "/proc/self/fd/N" for a descriptor that is not negative */
 void pt_fd_link(int fd, char link[32]);

@@ -557,6 +557,7 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	s->asked[length] = 0;
 	at->asked = at->path = s->asked;
 	prepare(at, s);
+	s->passing = at->access == PT_ACC_EXEC;
 	int error = locate(at);
 	if (error == PT_NO_ROOM) {
 		struct pt_slab *large = pt_slab_take(PT_PATH_CAP);

@@ -27,6 +27,7 @@ static struct pt_slab *lay_out(struct pt_slab *s, size_t cap)
 {
 	char *p = (char *)(s + 1);
 	s->owner = NULL;
+	s->passing = false;
 	s->cap = cap;
 	s->lex = p;
 	s->real = p + cap;

@@ -36,7 +36,7 @@ static int spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_fi
 		if (pid)
 			*pid = child;
 		if (x.announced)
-			pt_exec_event(op, child, x.path, strlen(x.path), 0);
+			pt_exec_event(op, child, x.path, strlen(x.path), NULL, 0);
 	}
 	x.announced = false;
 	pt_exec_failed(op, &x, error);

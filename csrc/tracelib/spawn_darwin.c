@@ -19,7 +19,7 @@ PT_EXPORT int PT_WRAP(posix_spawn)(pid_t *pid, const char *path, const posix_spa
 		if (pid)
 			*pid = child;
 		if (x.announced)
-			pt_exec_event(PT_OP_posix_spawn, child, x.path, strlen(x.path), 0);
+			pt_exec_event(PT_OP_posix_spawn, child, x.path, strlen(x.path), NULL, 0);
 	}
 	x.announced = x.announced && replaces;
 	pt_exec_failed(PT_OP_posix_spawn, &x, error);

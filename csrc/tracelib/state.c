@@ -3,6 +3,9 @@
  * that lie beside it, and announces the process. Nothing else is done before
  * it is needed.
  */
+#ifdef __linux__
+#include <elf.h>
+#endif
 #include <sys/mman.h>
 
 #include "exec.h"
@@ -49,18 +52,48 @@ static bool beside(const char *own, const char *name, char *buf, size_t size)
 	return true;
 }
 
-/* A small buffer first: each page that a short-lived process touches costs it a fault. */
+/*
+ * The name by which the kernel was asked to start this program (AT_EXECFN), as the C library's loader gives us its
+ * arguments; NULL: not known.
+ */
+static const char *started_as;
+
+static void find_name(char **argv)
+{
+#if defined(__linux__) && defined(__GLIBC__)
+	while (*argv++)
+		;
+	while (*argv++)                /* the environment as it was at first */
+		;
+	for (const unsigned long *aux = (const unsigned long *)(void *)argv; aux[0] != AT_NULL; aux += 2)
+		if (aux[0] == AT_EXECFN)
+			started_as = (const char *)aux[1];
+#else
+	(void)argv;
+#endif
+}
+
+/*
+ * The program's path is in what its exec has told; asking /proc would be the dearest call of a start. A small buffer
+ * first: each page that a short-lived process touches costs it a fault.
+ */
 static void announce(void)
 {
 	char small[256];
+	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = sys_getpid(), .ppid = sys_getppid(), .port = PT_NO_PORT };
 	struct pt_slab *s = NULL;
 	const char *name = small;
-	ssize_t n = sys_exe(small, sizeof small);
+	ssize_t n;
+	if (started_as && pt_events_exec(pt.events, e.pid, started_as, &e) && e.path_len < sizeof small) {
+		n = (ssize_t)e.path_len;
+		memcpy(small, e.path, e.path_len);
+	} else {
+		n = sys_exe(small, sizeof small);
+	}
 	if (n == (ssize_t)sizeof small && (s = pt_slab_take(PT_PATH_CAP))) {
 		n = sys_exe(s->link, s->cap);
 		name = s->link;
 	}
-	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = sys_getpid(), .ppid = sys_getppid(), .port = PT_NO_PORT };
 	e.path = name;
 	e.path_len = n > 0 ? (uint32_t)n : 0;
 	pt.index = pt_events_image(pt.events, &e);
@@ -110,7 +143,9 @@ bool pt_start(void)
 	return ok;
 }
 
-__attribute__((constructor)) static void start(void)
+__attribute__((constructor)) static void start(int argc, char **argv)
 {
+	(void)argc;
+	find_name(argv);
 	pt_on();
 }

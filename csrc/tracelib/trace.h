@@ -82,6 +82,7 @@ const char *pt_own_path(void);         /* of this library as the loader knows it
 struct pt_slab {
 	void *owner, *frame;           /* set by exec only: see pt_slab_exec */
 	size_t cap;                    /* bytes in each of the buffers */
+	bool passing;                  /* for a process about to be replaced: what it learns cheaply is not worth a page */
 	char *lex, *real, *pending, *link, *physical, *extra;
 	char *asked;                   /* the program's path as it was when it was judged: another thread may write there */
 };
