@@ -351,7 +351,8 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 	memcpy(strings + 1, b->rule_texts, b->rule_texts_size);
 	memcpy(strings + 1 + b->rule_texts_size, b->port_names, b->port_names_size);
 	memcpy(strings + 1 + b->rule_texts_size + b->port_names_size, b->label_texts, b->label_texts_size);
-	memcpy(strings + texts - b->place_texts_size, b->place_texts, b->place_texts_size);
+	if (b->places)
+		memcpy(strings + texts - b->place_texts_size, b->place_texts, b->place_texts_size);
 	t.strings = strings;
 	for (at = 1, i = 0; i < b->rules; i++) {
 		struct pti_rule *r = rules + i;

@@ -20,13 +20,13 @@
  * moves the head past it. No locks, so nothing that fork or a signal could
  * leave taken.
  */
+#include "bytes.h"
 #include "events.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 

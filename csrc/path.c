@@ -6,10 +6,10 @@
  * link's text is read into the free space before the rest and moved up to it,
  * so that no further buffer is needed.
  */
+#include "bytes.h"
 #include "path.h"
 
 #include <errno.h>
-#include <string.h>
 
 #define MAX_LINKS 40 /* as in the kernel */
 

@@ -6,8 +6,7 @@
  */
 #include "policy.h"
 
-#include <string.h>
-
+#include "bytes.h"
 #include "image.h"
 
 struct pt_image {

@@ -10,6 +10,7 @@
 #define HERE __attribute__((visibility("hidden"), used))
 
 typedef uint64_t __attribute__((may_alias, aligned(1))) word_t;  /* wherever it lies */
+typedef char __attribute__((vector_size(16), may_alias, aligned(1))) block_t;
 #define LOW 0x0101010101010101ull
 #define HIGH 0x8080808080808080ull
 #define PAGE_ROOM(p) (4096 - ((uintptr_t)(p) & 4095))           /* bytes that can be read without a fault of their own */
@@ -55,24 +56,15 @@ HERE void *memmove(void *to, const void *from, size_t n)
 	if (n <= 16) {
 		copy_short(t, f, n);
 	} else if ((uintptr_t)t - (uintptr_t)f >= n) {       /* forwards: the target does not begin inside the source */
-		word_t last0 = word(f + n - 16), last1 = word(f + n - 8);
-		char *end = t + n;
-		for (size_t i = 0; i + 16 < n; i += 16) {
-			word_t a = word(f + i), b = word(f + i + 8);
-			set_word(t + i, a);
-			set_word(t + i + 8, b);
-		}
-		set_word(end - 16, last0);
-		set_word(end - 8, last1);
+		block_t last = *(const block_t *)(f + n - 16);
+		for (size_t i = 0; i + 16 < n; i += 16)
+			*(block_t *)(t + i) = *(const block_t *)(f + i);
+		*(block_t *)(t + n - 16) = last;
 	} else {
-		word_t first0 = word(f), first1 = word(f + 8);
-		for (; n > 16; n -= 16) {
-			word_t a = word(f + n - 16), b = word(f + n - 8);
-			set_word(t + n - 16, a);
-			set_word(t + n - 8, b);
-		}
-		set_word(t, first0);
-		set_word(t + 8, first1);
+		block_t first = *(const block_t *)f;
+		for (; n > 16; n -= 16)
+			*(block_t *)(t + n - 16) = *(const block_t *)(f + n - 16);
+		*(block_t *)t = first;
 	}
 	return to;
 }
@@ -100,6 +92,9 @@ HERE void *memset(void *to, int c, size_t n)
 HERE int memcmp(const void *a, const void *b, size_t n)
 {
 	const unsigned char *x = a, *y = b;
+	for (; n >= 16; n -= 16, x += 16, y += 16)
+		if ((word(x) ^ word(y)) | (word(x + 8) ^ word(y + 8)))
+			break;
 	for (; n >= 8; n -= 8, x += 8, y += 8)
 		if (word(x) != word(y))
 			break;

@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
+#include "../bytes.h"
 #include "../events.h"
 #include "../path.h"
 #include "../policy.h"
