@@ -177,6 +177,15 @@ static const struct pti_node *node_at(const struct pt_image *image, uint32_t nod
 	return (const struct pti_node *)AT(image, nodes) + node;
 }
 
+/* Not the compiler's: on processors of any age that is a call into its own library. */
+static inline unsigned ones(uint64_t w)
+{
+	w -= w >> 1 & UINT64_C(0x5555555555555555);
+	w = (w & UINT64_C(0x3333333333333333)) + (w >> 2 & UINT64_C(0x3333333333333333));
+	w = (w + (w >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	return (unsigned)(w * UINT64_C(0x0101010101010101) >> 56);
+}
+
 /* The child of `n` whose edge begins with `byte`, or 0. */
 static uint32_t child_of(const struct pt_image *image, const struct pti_node *n, unsigned char byte)
 {
@@ -187,8 +196,8 @@ static uint32_t child_of(const struct pt_image *image, const struct pti_node *n,
 	if (!(n->present[word] & bit))
 		return 0;
 	for (i = 0; i < word; i++)
-		child += (unsigned)__builtin_popcountll(n->present[i]);
-	child += (unsigned)__builtin_popcountll(n->present[word] & (bit - 1));
+		child += ones(n->present[i]);
+	child += ones(n->present[word] & (bit - 1));
 	return child < image->h.nodes.count ? (uint32_t)child : 0;
 }
 

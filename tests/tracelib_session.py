@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,7 @@ class Session:
         owners: Ownership | None = None,
         closure: Sequence[str] = (),
         prefix: Path | None = None,
+        places: Mapping[bytes, bytes] | None = None,
     ) -> None:
         self.top = Path(tempfile.mkdtemp(prefix="tracelib-"))
         self.top.chmod(0o755)
@@ -75,7 +76,14 @@ class Session:
         self.dir.mkdir()
         read, write = rules(entries)
         policy = Policy(
-            read=read, write=write, prefix=prefix, owners=owners, closure=frozenset(closure), log=log, audit=audit
+            read=read,
+            write=write,
+            prefix=prefix,
+            owners=owners,
+            closure=frozenset(closure),
+            log=log,
+            audit=audit,
+            places=places or {},
         )
         (self.dir / "policy").write_bytes(policy.compile())
         assert lib.pt_events_create(os.fsencode(self.dir / "events"), 64 << 20) == 0

@@ -163,26 +163,32 @@ static void info_root(struct pt_info *info)
 	info->generation = generation();
 }
 
-/* Steps down to a child that is no link; `real` already holds its path of info->real_len bytes. Settled later. */
-static void info_child(struct pt_info *info, const char *name, size_t len, const char *real, size_t real_len)
+/* Steps down to a child that is no link; its path has real_len bytes. Settled later. */
+static void info_child(struct pt_info *info, const char *name, size_t len, size_t real_len)
 {
 	if (info->stable && pt_decide_child(pt.image, info->cursor[PT_WRITE], info->hash, name, len).action != PT_DENY)
 		info->stable = 0;
 	for (int map = PT_READ; map <= PT_WRITE; map++)
 		info->cursor[map] = pt_cursor_descend(pt.image, info->cursor[map], name, len);
 	info->real_len = (uint16_t)real_len;
-	info->hash = pt_hash_dir(pt.seed, real, real_len);
+	info->hash = pt_hash_child(info->hash, name, len);
 }
 
 void pt_info_of_real(const char *real, size_t len, struct pt_info *info)
 {
-	info_root(info);
-	size_t pos = 0;
+	size_t pos = len;
+	while (pos && real[--pos] != '/')
+		;
+	/* mostly the directory above is known by its own path: one step from there */
+	if (!pos || !pt_dir_cached(real, pos, info, NULL) || info->real_len != pos || info->linked || info->error || info->missing) {
+		info_root(info);
+		pos = 0;
+	}
 	while (pos < len) {
 		size_t start = pos + 1, end = start;
 		while (end < len && real[end] != '/')
 			end++;
-		info_child(info, real + start, end - start, real, end);
+		info_child(info, real + start, end - start, end);
 		pos = end;
 	}
 	settle(info);
@@ -347,7 +353,7 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 		if (!info->missing)
 			n = sys_true_name(real, real_len, n);
 		real_len += n + 1;
-		info_child(info, real + real_len - n, n, real, real_len);
+		info_child(info, real + real_len - n, n, real_len);
 		stable_links = stable_links && info->stable;
 		if (!links && rest_len && !info->missing) {
 			settle(info);
