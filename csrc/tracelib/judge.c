@@ -435,9 +435,9 @@ void pt_left_out(int fd, uint64_t hash, uint32_t port, uint32_t rule)
 	_Atomic uint64_t *slot = &pt_told[(hash >> 8 ^ access) % PT_TOLD];
 	struct pt_slab *s;
 	struct pt_info info;
-	if (likely(atomic_load_explicit(slot, memory_order_relaxed) == word) || !pt.events || !(s = pt_slab_take()))
+	if (likely(atomic_load_explicit(slot, memory_order_relaxed) == word) || !pt.events || !(s = pt_slab_take(PT_PATH_CAP)))
 		return;
-	if (pt_fd_dir(fd, &info, s->real) == 0) {
+	if (pt_fd_dir(fd, &info, s->real, s->cap) == 0) {
 		atomic_store_explicit(slot, word, memory_order_relaxed);
 		struct pt_event e = {
 			.kind = PT_EV_USED, .access = PT_ACC_LIST, .outcome = PT_OUT_HIDE, .tier = 1, .pid = pt_pid(), .image = pt.index,
