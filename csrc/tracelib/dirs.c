@@ -380,7 +380,8 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 
 /* ---- descriptors and the working directory ---- */
 
-static _Atomic uint64_t known[PT_FDS / 64], filtered[PT_FDS / 64];
+static _Atomic uint64_t known[PT_FDS / 64], filtered[PT_FDS / 64], writers[PT_FDS / 64];
+static _Atomic bool shared;            /* with a process that has memory of its own: nothing that is remembered would hold */
 /*
  * A vfork child has the parent's memory, yet a working directory of its own:
  * once one of them has changed it, the slot is believed only by the process
@@ -388,6 +389,8 @@ static _Atomic uint64_t known[PT_FDS / 64], filtered[PT_FDS / 64];
  */
 static _Atomic int cwd_by_pid;
 static _Atomic pid_t cwd_pid;
+
+#define FILE_KEY 2                      /* of a descriptor's slot: a file that was opened for writing; a directory's is 1 */
 
 static bool bit(const _Atomic uint64_t *map, int fd)
 {
@@ -413,6 +416,36 @@ void pt_fd_forget(int fd)
 		set_bit(known, fd, false);
 	if (unlikely(bit(filtered, fd)))
 		set_bit(filtered, fd, false);
+	if (unlikely(bit(writers, fd)))
+		set_bit(writers, fd, false);
+}
+
+void pt_fds_shared(void)
+{
+	atomic_store(&shared, true);
+	pt_fd_forget_range(0, PT_FDS - 1);
+}
+
+/* A vfork child has descriptors of its own, and this memory is its parent's. */
+static bool may_remember(int fd)
+{
+	return fd >= 0 && fd < (int)PT_FDS && !atomic_load_explicit(&shared, memory_order_relaxed) && pt_own_memory();
+}
+
+void pt_fd_wrote(int fd, const struct pt_at *at)
+{
+	if (!may_remember(fd))
+		return;
+	if ((pt.flags & PT_IMG_LOG) && at && at->judged) {
+		struct pt_info info = { .real_len = (uint16_t)at->real_len };
+		slot_write(&pt.fds[fd], FILE_KEY, at->real, at->real_len, &info, at->real);
+	}
+	set_bit(writers, fd, true);
+}
+
+bool pt_fd_writer(int fd, struct pt_info *info, char *real)
+{
+	return bit(writers, fd) && (!real || slot_read(&pt.fds[fd], FILE_KEY, NULL, 0, info, real));
 }
 
 void pt_fd_forget_range(unsigned first, unsigned last)
@@ -423,7 +456,7 @@ void pt_fd_forget_range(unsigned first, unsigned last)
 
 void pt_fd_set(int fd, const char *real, size_t len)
 {
-	if (fd < 0 || fd >= (int)PT_FDS || len > PT_DIR_TEXT)
+	if (len > PT_DIR_TEXT || !may_remember(fd))
 		return;
 	struct pt_info info;
 	uint64_t begun = generation();

@@ -31,7 +31,9 @@ bool pt_exec_candidate(const char **state, const char *file, char *buf, size_t s
 /* `asked`: the name by which the kernel starts just this file, NULL: it starts an interpreter, or something else is known of it. */
 void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const char *asked, int error);
 
-/* fdmeta.c: "/proc/self/fd/N" for a descriptor that is not negative */
+/* fdmeta.c: a process is made with these flags of clone(2). */
+void pt_cloning(unsigned long flags);
+/* "/proc/self/fd/N" for a descriptor that is not negative */
 void pt_fd_link(int fd, char link[32]);
 
 #ifdef __APPLE__

@@ -4,6 +4,8 @@
  * memory that is made executable: what runs there makes its calls past the C
  * library, so the whole process goes to the supervisor first.
  */
+#include <linux/sched.h>
+#include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -23,6 +25,13 @@ void pt_fd_link(int fd, char link[32])
 		link[--i] = (char)('0' + fd % 10);
 }
 
+static void note(uint16_t op, const char *real, size_t len)
+{
+	struct pt_at at = { .access = PT_ACC_ATTRIBUTES, .verdict = { .action = PT_ALLOW, .rule = PT_NO_RULE, .port = PT_NO_PORT },
+		.real = (char *)(uintptr_t)real, .real_len = len, .asked = real };
+	pt_report(op, &at, PT_EV_ACCESS, PT_OUT_ALLOW, 0);
+}
+
 /* 0 or errno. A file without a name is nobody's; what has no path (a pipe, a socket) has no rule. */
 static int judge_fd(uint16_t op, int fd)
 {
@@ -31,6 +40,16 @@ static int judge_fd(uint16_t op, int fd)
 	if (!pt_on() || fd < 0)
 		return 0;
 	/* Who may write a file may change its date: that was judged when it was opened. */
+	if (!(pt.flags & PT_IMG_AUDIT)) {
+		struct pt_info info;
+		char real[PT_DIR_TEXT + 1];
+		bool log = pt.flags & PT_IMG_LOG;
+		if (pt_fd_writer(fd, &info, log ? real : NULL)) {
+			if (log)
+				note(op, real, info.real_len);
+			return 0;
+		}
+	}
 	if (!(pt.flags & (PT_IMG_LOG | PT_IMG_AUDIT)) && (PT_SYS2(SYS_fcntl, fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
 		return 0;
 	if (sys_fstatat(fd, "", &st, AT_EMPTY_PATH) < 0 || !st.st_nlink)
@@ -105,6 +124,27 @@ PT_EXPORT int fsetxattr(int fd, const char *name, const void *value, size_t size
 PT_EXPORT int fremovexattr(int fd, const char *name)
 {
 	GUARDED(PT_OP_fremovexattr, fd, PT_SYS2(SYS_fremovexattr, fd, name));
+}
+
+/* ---- descriptors that two processes have in common ---- */
+
+int clone(int (*run)(void *), void *stack, int flags, void *argument, ...);
+PT_EXPORT int clone(int (*run)(void *), void *stack, int flags, void *argument, ...)
+{
+	typedef int real_t(int (*)(void *), void *, int, void *, ...);
+	va_list ap;
+	va_start(ap, argument);
+	void *parent = va_arg(ap, void *), *tls = va_arg(ap, void *), *child = va_arg(ap, void *);
+	va_end(ap);
+	pt_cloning((unsigned long)flags);
+	return PT_REAL(real_t, clone)(run, stack, flags, argument, parent, tls, child);
+}
+PT_ALIASES_clone
+
+void pt_cloning(unsigned long flags)
+{
+	if ((flags & CLONE_FILES) && !(flags & CLONE_VM))
+		pt_fds_shared();
 }
 
 /* ---- code of the program's own making ---- */

@@ -44,6 +44,8 @@ static void opened(int fd, int flags, const struct pt_at *at)
 	pt_fd_forget(fd);
 	if ((flags & O_DIRECTORY) && at && at->judged)
 		pt_fd_set(fd, at->real, at->real_len);
+	else if ((flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH) && at && at->judged)
+		pt_fd_wrote(fd, at);
 }
 
 int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
@@ -105,6 +107,8 @@ static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t 
 			}
 			if (likely(fd >= 0)) {
 				pt_fd_forget(fd);
+				if ((flags & O_ACCMODE) != O_RDONLY)
+					pt_fd_wrote(fd, NULL);
 				return fd;
 			}
 			if ((flags & O_NOFOLLOW && held == PT_FIXED) || (errno != ELOOP && errno != ENOTDIR && errno != ENOSYS))

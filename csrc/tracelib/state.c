@@ -40,6 +40,13 @@ pid_t pt_pid(void)
 	return pid;
 }
 
+bool pt_own_memory(void)
+{
+	if (unlikely(!pt.own))
+		pt_find_own();
+	return pt.own && pt_pid() == sys_getpid();
+}
+
 /* `name` beside the library into buf; false where it does not fit. */
 static bool beside(const char *own, const char *name, char *buf, size_t size)
 {

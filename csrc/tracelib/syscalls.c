@@ -107,6 +107,15 @@ PT_EXPORT long syscall(long number, ...)
 #ifdef SYS_getdents
 	case SYS_getdents: return old_getdents(I(0), P(1), (unsigned)a[2]);
 #endif
+	case SYS_clone:
+		pt_cloning((unsigned long)a[0]);
+		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+#ifdef SYS_clone3
+	case SYS_clone3:
+		if (!pt_bad_pointer(P(0)))
+			pt_cloning((unsigned long)*(uint64_t *)(void *)P(0));
+		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+#endif
 	case SYS_io_uring_setup:               /* programs have another way and take it without a word */
 		errno = ENOSYS;
 		return -1;

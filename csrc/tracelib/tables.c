@@ -15,7 +15,7 @@ _Atomic uint64_t pt_not_links[PT_NOT_LINKS], pt_told[PT_TOLD];
  * Together with the code it stays below two megabytes: what is larger the kernel puts where nothing else is, and each
  * process would pay for page tables of its own.
  */
-static char room[2 * PAGE + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1)];
+static char room[3 * PAGE + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1)];
 _Static_assert(sizeof room < (7u << 18), "a quarter of a megabyte is left for the rest");
 
 static char *page(char *p)
@@ -23,13 +23,19 @@ static char *page(char *p)
 	return (char *)(((uintptr_t)p + PAGE - 1) & ~(uintptr_t)(PAGE - 1));
 }
 
+void pt_find_own(void)
+{
+	char *p = page(room + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1) + PAGE);
+	if (sys_wipe_on_fork(p))
+		pt.own = (struct pt_own *)(void *)p;
+}
+
 void pt_find_tables(void)
 {
-	char *p = page(room);
-	/* only a log writes so many events that asking the kernel for the pid each time would count */
-	if ((pt.flags & PT_IMG_LOG) && sys_wipe_on_fork(p))
-		pt.own = (struct pt_own *)p;
-	pt.slabs = p + PAGE;
+	pt.slabs = page(room);
 	pt.dirs = (struct pt_dir *)(void *)(pt.slabs + SLABS);
 	pt.fds = pt.dirs + PT_DIRS;
+	/* only a log writes so many events that asking the kernel for the pid each time would count */
+	if (pt.flags & PT_IMG_LOG)
+		pt_find_own();
 }

@@ -53,6 +53,7 @@ static inline bool pt_on(void)
 	return likely(ready == 1) || (unlikely(ready == 0) && pt_start());
 }
 pid_t pt_pid(void);                    /* of the process; in a vfork child the parent's */
+bool pt_own_memory(void);              /* false in a vfork child: what it remembers, its parent would believe of itself */
 
 /* ---- real.c ---- */
 void *pt_next(const char *name);       /* the definition behind ours (as RTLD_NEXT would find), NULL: none */
@@ -110,6 +111,9 @@ extern _Atomic uint64_t pt_not_links[PT_NOT_LINKS] __attribute__((visibility("hi
 #define PT_TOLD 512u
 extern _Atomic uint64_t pt_told[PT_TOLD] __attribute__((visibility("hidden")));
 void pt_find_tables(void);
+void pt_find_own(void);                /* sets pt.own, where the kernel can do it */
+
+struct pt_at;
 
 /* ---- dirs.c: what is known of directories ---- */
 enum { PT_MAGIC = 1, PT_MAGIC_FIXED = 2 }; /* the second: and nobody in the session can change how it is reached */
@@ -150,6 +154,12 @@ int pt_fd_dir(int fd, struct pt_info *, char *real, size_t cap);
 bool pt_fd_cached(int fd, struct pt_info *, char *real);
 void pt_fd_set(int fd, const char *real, size_t len);
 void pt_fd_forget(int fd);
+/* Opened for writing, which was judged. With a log its path is kept. */
+void pt_fd_wrote(int fd, const struct pt_at *);
+/* Known to have been opened for writing; `real` not NULL: and its path is known. */
+bool pt_fd_writer(int fd, struct pt_info *, char *real);
+/* Descriptors are shared with a process that has other memory: from now on nothing is remembered of them. */
+void pt_fds_shared(void);
 void pt_fd_forget_range(unsigned first, unsigned last);
 void pt_cwd_forget(void);
 /* The name by which the program knows a physical path, in place; its new length. */
