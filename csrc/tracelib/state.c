@@ -42,9 +42,15 @@ pid_t pt_pid(void)
 
 bool pt_own_memory(void)
 {
-	if (unlikely(!pt.own))
-		pt_find_own();
-	return pt.own && pt_pid() == sys_getpid();
+	pid_t now = sys_getpid();
+	if (now == pt.first) {
+		if (unlikely(!pt.own)) /* before the first child that this could be asked of */
+			pt_find_own();
+		if (pt.own)
+			atomic_store_explicit(&pt.own->pid, now, memory_order_relaxed);
+		return true;
+	}
+	return pt.own && pt_pid() == now;
 }
 
 /* `name` beside the library into buf; false where it does not fit. */
@@ -87,7 +93,7 @@ static void find_name(char **argv)
 static void announce(void)
 {
 	char small[256];
-	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = sys_getpid(), .ppid = sys_getppid(), .port = PT_NO_PORT };
+	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = pt.first, .ppid = sys_getppid(), .port = PT_NO_PORT };
 	struct pt_slab *s = NULL;
 	const char *name = small;
 	ssize_t n;
@@ -140,6 +146,7 @@ bool pt_start(void)
 				pt.events = NULL;
 		}
 		ok = pt.slabs;
+		pt.first = sys_getpid();
 		pt_raise_fence();
 		if (ok && pt.events) {
 			announce();

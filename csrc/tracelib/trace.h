@@ -34,6 +34,7 @@ struct pt_state {
 	const struct pt_image *image;
 	struct pt_events *events;
 	struct pt_own *own;
+	pid_t first;                   /* the process for which the kernel has made this memory */
 	char *slabs;
 	struct pt_dir *dirs, *fds;     /* caches, see dirs.c */
 	uint64_t seed;
@@ -53,7 +54,8 @@ static inline bool pt_on(void)
 	return likely(ready == 1) || (unlikely(ready == 0) && pt_start());
 }
 pid_t pt_pid(void);                    /* of the process; in a vfork child the parent's */
-bool pt_own_memory(void);              /* false in a vfork child: what it remembers, its parent would believe of itself */
+/* false in a vfork child: what it remembers, its parent would believe of itself. Also in a child that cannot be told from one. */
+bool pt_own_memory(void);
 
 /* ---- real.c ---- */
 void *pt_next(const char *name);       /* the definition behind ours (as RTLD_NEXT would find), NULL: none */
