@@ -6,9 +6,10 @@ that were asked for) and ``chains`` (for each port of the closure, in lower case
 last); ``strict`` ``audit``; the rules in order as ``read`` and ``write`` (path, action, target, origin, flags);
 ``declared`` (type and depspec of each dependency in force; null where it is not known), ``variants`` (as ``+a+b``),
 ``tests`` (whether the Portfile has any turned on); ``used`` (port, then path, then accesses); ``listed`` (directories
-whose listing left out files of undeclared ports, and the program that listed them); ``start`` and ``seconds`` (seconds
-since the first phase began); ``programs`` (the tree of processes, equal ones of one parent as one: parent's place in
-the list or null, name, executable, count, seconds from the phase's start to the first and to the last start).
+whose listing left out files of undeclared ports, and the program that listed them); ``probed`` (with --absent: what
+was looked for and is nowhere, with path and program); ``start`` and ``seconds`` (seconds since the first phase began);
+``programs`` (the tree of processes, equal ones of one parent as one: parent's place in the list or null, name,
+executable, count, seconds from the phase's start to the first and to the last start).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from porttrace.absent import Probe
 from porttrace.closure import closure_chains
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
@@ -62,6 +64,7 @@ class PhaseContext:
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     used: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     listed: Mapping[str, str] = field(default_factory=dict)
+    probed: Mapping[str, Probe] = field(default_factory=dict)
     start: float = 0.0
     seconds: float = 0.0
     programs: Sequence[ProgramNode] = ()
@@ -91,6 +94,7 @@ class PhaseContext:
                 for port, paths in sorted(self.used.items())
             },
             "listed": dict(sorted(self.listed.items())),
+            "probed": {name: [probe.path, probe.exe] for name, probe in sorted(self.probed.items())},
             "start": round(self.start, 3),
             "seconds": round(self.seconds, 3),
             "programs": [
@@ -124,6 +128,7 @@ class PhaseContext:
             {name: tuple(chain) for name, chain in data.get("chains", {}).items()},
             data.get("used", {}),
             dict(data.get("listed", {})),
+            {name: Probe(*probe) for name, probe in data.get("probed", {}).items()},
             float(data.get("start", 0)),
             float(data.get("seconds", 0)),
             [ProgramNode(*entry) for entry in data.get("programs", ())],
@@ -225,6 +230,7 @@ def phase_context(
         chains_of(registry, names) if registry else {name.lower(): (name.lower(),) for name in names},
         {port: {path: sorted(a) for path, a in paths.items()} for port, paths in result.used.items()},
         {directory: program.exe for directory, program in result.listed.items()},
+        result.probed,
         first.began,
         float(result.stats.get("seconds", 0)),
         nodes,

@@ -56,6 +56,8 @@ class DepTest:
     linkage: list[Finding] = field(default_factory=list)
     indirect: dict[str, str] = field(default_factory=dict)
     """Ports that were used or asked for and need no line of their own: what brings each in, and how it was met."""
+    absent: list[Finding] = field(default_factory=list)
+    """What was looked for in vain, each with a port that would install it; nothing is changed for it."""
     hints: list[str] = field(default_factory=list)
     """What a person should look at; nothing is changed for it."""
     changes: list[Change] = field(default_factory=list)

@@ -289,6 +289,8 @@ class Policy:
     strict: bool = False
     audit: bool = False
     log: bool = False
+    absent: bool = False
+    """Remember what was looked for and is not there; needs every access, as `log` does."""
     fence: bool = True
     dirs_visible: bool = False
     """Every existing directory may be looked at (``stat``), as in later MacPorts."""
@@ -325,7 +327,7 @@ class Policy:
         build.flags = (
             (self.strict and lib.PT_IMG_STRICT)
             | (self.audit and lib.PT_IMG_AUDIT)
-            | (self.log and lib.PT_IMG_LOG)
+            | ((self.log or self.absent) and lib.PT_IMG_LOG)
             | (self.fence and lib.PT_IMG_FENCE)
             | (self.dirs_visible and lib.PT_IMG_DIRS_VISIBLE)
         )

@@ -22,6 +22,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from porttrace import fence
+from porttrace.absent import Probe, probes
 from porttrace.askserver import Asked, AskServer
 from porttrace.calls import call_names
 from porttrace.errors import PorttraceError
@@ -124,6 +125,8 @@ class TraceResult:
     """Rules that decided something, as (path, origin)."""
     listed: dict[str, Program] = field(default_factory=dict)
     """Directories whose listing left out files of undeclared ports, and who listed them (`porttrace.listings`)."""
+    probed: dict[str, Probe] = field(default_factory=dict)
+    """With `Policy.absent`: what was looked for and found nowhere (`porttrace.absent`)."""
 
 
 class Trace:
@@ -142,13 +145,14 @@ class Trace:
         self.number = number
         self.policy = policy
         self.workpath = workpath
+        self.probed: dict[str, Probe] = {}
         self.identity = identity
         self.directory = session.directory / str(number)
         self._former = former
         self._result: TraceResult | None = None
         self._stopping = threading.RLock()
         self._events = -1
-        self._capacity = _LOG_CAPACITY if policy.log else _CAPACITY
+        self._capacity = _LOG_CAPACITY if policy.log or policy.absent else _CAPACITY
         self._started = time.monotonic()
         self._since = 0 if session.owns_children else now() - 10
         self._lost = (0, 0)
@@ -300,6 +304,7 @@ class Trace:
         with Snapshot(self._events, self._capacity) as snapshot:
             kinds = [Kind.PROCESS, Kind.EXEC, Kind.FINDING, Kind.UNTRACED, Kind.USED]
             events: list[Event] = list(snapshot.events(kinds))
+            accesses = list(snapshot.events([Kind.ACCESS])) if self.policy.absent else []
             lost, unsound = self._lost = snapshot.lost, snapshot.unsound
             rules = self._names.rules(snapshot.rules_used(self.image.rules))
         used: Used = {}
@@ -314,6 +319,7 @@ class Trace:
             for event in events
             if event.kind is Kind.USED and event.outcome is Outcome.HIDE
         }
+        self.probed = probes(accesses, tree, self.workpath, self.policy.prefix)
         found = collect(
             events, tree, self._names, phase=self.policy.phase, built=self.policy.port, audit=self.policy.audit
         )
@@ -357,6 +363,7 @@ class Trace:
             used = merge_used([before.used, used])
             rules |= before.rules_used
             listed = {**listed, **before.listed}
+            self.probed = {**self.probed, **before.probed}
             for key in ("processes", "programs", "events_lost", "events_unsound", "supervised_calls", "seconds"):
                 stats[key] += before.stats[key]
         self.session.server.policies.pop(self.number, None)
@@ -371,6 +378,7 @@ class Trace:
             rules_used=rules,
             remarks=self.remarks,
             listed=listed,
+            probed=self.probed,
         )
 
     def _end_processes(self) -> list[Leftover]:

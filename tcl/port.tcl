@@ -263,7 +263,8 @@ proc port::open_port {portdir name variants settings {exact 0}} {
 			ports_force [expr {[opt force] eq "1"}] ports_source_only [expr {[opt source] eq "1"}] \
 			ports_clean_all [expr {[opt clean_all] eq "1"}] ports_clean_dist [expr {[opt clean_dist] eq "1"}] \
 			ports_clean_archive [expr {[opt clean_archive] eq "1"}] \
-			ports_binary_only [expr {[opt binary] eq "1"}] ports_audit [expr {[opt audit] eq "1"}] ports_sdk [sdk] ports_requested 0 \
+			ports_binary_only [expr {[opt binary] eq "1"}] ports_audit [expr {[opt audit] eq "1"}] \
+			ports_absent [expr {[opt absent] eq "1"}] ports_sdk [sdk] ports_requested 0 \
 			macportsuser [::host::build_user] portvariants {} portvariations {}] {
 		$worker eval [list set ::$key $value]
 	}

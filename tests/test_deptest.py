@@ -342,6 +342,40 @@ def test_what_is_said(corpus: Prefix) -> None:
     assert done.status == 0 and (corpus.tree / "corpus/sayer/Portfile").read_text() == after, done.text
 
 
+def test_what_would_be_found(corpus: Prefix) -> None:
+    """Files that are not there and that other ports install: one known by its image, one by its archive."""
+    corpus.add_port("corpus", "imaged", PROVIDERS["pcone"].replace("pcone", "imaged"))
+    corpus.add_port("corpus", "archived", PROVIDERS["tool"].replace("tool", "archived"))
+    corpus.add_port(
+        "corpus", "looked-for", port("looked-for", destroot="mkdir -p DESTROOT@/bin; touch DESTROOT@/bin/cc")
+    )
+    corpus.port("install", "imaged")
+    corpus.port("deactivate", "imaged")
+    corpus.port("archive", "archived", "looked-for")
+    build = (
+        "PKG_CONFIG_PATH=@/lib/pkgconfig pkg-config --exists imaged || true\n"
+        "archived || true\ncc --version >/dev/null; cat @/include/nobodys.h || true"
+    )
+    corpus.add_port("corpus", "seeker", port("seeker", build=build))
+    file = corpus.path / "seeker.json"
+    result = corpus.run("deptest", "--absent", "--report", file, "seeker")
+    found = [line for line in result.out.splitlines() if "would be found" in line]
+    pc = f"{corpus.path}/lib/pkgconfig/imaged.pc"
+    assert found[0].startswith("  would be found: build looked for bin/archived, which archived installs (")
+    assert found[1] == (
+        f"  would be found: build looked for lib/pkgconfig/imaged.pc, which imaged installs (pkg-config: {pc})"
+    ), found
+    assert len(found) == 2 and result.status == 0 and "looked-for" not in result.out, result.text
+    rows = [row for row in json.loads(file.read_text())["findings"] if row["kind"] == "absent" and row["port"]]
+    assert {row["port"] for row in rows} == {"archived", "imaged"}
+    again = run_command([BIN / "porttrace", "deps", "--absent", file])
+    assert again.out == result.out and again.status == 0
+    assert "would be found" not in corpus.run("deptest", "seeker").out, "off by default"
+    corpus.port("-t", "--report", file, "destroot", "seeker")
+    refused = run_command([BIN / "porttrace", "deps", "--absent", file])
+    assert refused.status == 1 and "write it with port --absent" in refused.err
+
+
 def test_a_change_that_breaks_the_build_is_taken_back(corpus: Prefix) -> None:
     """A build that reads its own Portfile: nothing that a trace could foresee."""
     breaks = port("breaks", "depends_lib port:one", build="grep -q 'port:on[e]' ${portpath}/Portfile")

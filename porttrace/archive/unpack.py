@@ -53,8 +53,9 @@ def _reader(archive: Path) -> Iterator[tarfile.TarFile]:
         raise
 
 
-def read_control(archive: Path) -> dict[str, bytes]:
-    """The archive's own files (``+CONTENTS`` and so on) by name. Raises ArchiveError."""
+def read_control(archive: Path, only: str = "") -> dict[str, bytes]:
+    """The archive's own files (``+CONTENTS`` and so on) by name; with `only` no further than to that one, which stands
+    near the beginning. Raises ArchiveError."""
     found: dict[str, bytes] = {}
     try:
         with _reader(archive) as tar:
@@ -63,6 +64,8 @@ def read_control(archive: Path) -> dict[str, bytes]:
                 if "/" not in name and name.startswith("+") and member.isreg():
                     file = tar.extractfile(member)
                     found[name] = file.read() if file is not None else b""
+                    if name == only:
+                        break
     except OSError as error:
         raise ArchiveError(f"the archive {archive} cannot be read: {error.strerror}") from error
     if "+CONTENTS" not in found:
@@ -76,7 +79,7 @@ def read_contents(archive: Path) -> Contents:
     binary: dict[bytes, bool] = {}
     keys: dict[str, str] = {}
     ignore = False
-    for line in read_control(archive)["+CONTENTS"].split(b"\n"):
+    for line in read_control(archive, "+CONTENTS")["+CONTENTS"].split(b"\n"):
         if ignore:
             ignore = False
         elif line == b"@ignore":

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from porttrace.absent import PortIndex
 from porttrace.cli.parser import Parser
 from porttrace.closure import closure, provider
 from porttrace.context import PhaseContext, read_context
 from porttrace.deptest import DepTest, deptest
 from porttrace.errors import PorttraceError
-from porttrace.findings import VIOLATIONS, FindingKind
+from porttrace.findings import VIOLATIONS, Finding, FindingKind, Program
 from porttrace.formats.place import declared_in
 from porttrace.linkage import Need, needs_of, needs_of_tree
 from porttrace.listings import undecided
@@ -27,6 +28,8 @@ from porttrace.registry.errors import RegistryError
 from porttrace.report import finding_json, read_report, write_report, write_text
 
 __all__ = [
+    "add_absent",
+    "add_absent_options",
     "apply",
     "judge",
     "left_open",
@@ -152,6 +155,32 @@ def left_open(port: str, report: Mapping[str, Any], phases: Sequence[PhaseContex
     return found
 
 
+def would_be_found(
+    port: str, phases: Sequence[PhaseContext], archives: Sequence[Path] = ()
+) -> tuple[list[Finding], int]:
+    """What phases looked for in vain, and which ports that are not active would install it; then how many archives
+    told. Archives are those of the prefix and below `archives`. Raises PorttraceError."""
+    registry, _, own = _at_hand(port, phases)
+    known = [Path(registry).parents[1] / "packages"]
+    for directory in archives:
+        if not directory.is_dir():
+            raise PorttraceError(f"--archives {directory}: there is no such directory")
+    index = PortIndex.of(registry, dict.fromkeys([*(each for each in known if each.is_dir()), *archives]))
+    found: dict[tuple[str, str], Finding] = {}
+    for phase in own:
+        for name, ports in index.answers(phase.probed, [port]).items():
+            probe = phase.probed[name]
+            finding = Finding(
+                FindingKind.ABSENT, probe.path, "stat", ", ".join(ports), phase.policy.phase, 1, [], "", None, port
+            )
+            finding.add(Program(probe.exe, (), (os.path.basename(probe.exe),)))  # noqa: PTH119
+            finding.reason = f"{name}, which {' or '.join(ports)} installs"
+            where = found.setdefault((name, probe.path), finding)
+            if where is not finding:
+                where.phase = f"{where.phase}, {phase.policy.phase}"
+    return list(found.values()), index.archives
+
+
 _LABELS = {
     FindingKind.UNDECLARED: "missing",
     FindingKind.LINKAGE: "missing at run time",
@@ -167,6 +196,10 @@ def text(result: DepTest) -> str:
         lines.append(f"  {_LABELS[finding.kind]}: {finding.port}: {printable(finding.reason)}")
         lines += [f"      {line}" for line in (finding.fix or "").split("\n")]
     lines += [f"  through another: {name} (comes with {other})" for name, other in sorted(result.indirect.items())]
+    lines += [
+        f"  would be found: {f.phase} looked for {printable(f.reason)} ({f.programs[0].chain[-1]}: {printable(f.path)})"
+        for f in result.absent
+    ]
     lines += [f"  hint: {printable(hint)}" for hint in result.hints]
     if result.unsure:
         lines.append(f"  what is superfluous was not judged: {printable(result.unsure)}")
@@ -233,6 +266,7 @@ def verdict_json(result: DepTest) -> dict[str, Any]:
         "variants": result.variants,
         "findings": [finding_json(finding) for finding in result.findings],
         "indirect": result.indirect,
+        "absent": [finding_json(finding) for finding in result.absent],
         "hints": result.hints,
         "unsure": result.unsure or None,
     }
@@ -240,8 +274,29 @@ def verdict_json(result: DepTest) -> dict[str, Any]:
 
 def with_verdict(report: dict[str, Any], result: DepTest) -> dict[str, Any]:
     """The report with the verdict's own findings (what was asked for and hidden is in it already)."""
-    own = [finding_json(f) for f in result.findings if f.kind is not FindingKind.UNDECLARED]
+    own = [finding_json(f) for f in [*result.findings, *result.absent] if f.kind is not FindingKind.UNDECLARED]
     return {**report, "findings": [*report["findings"], *own]}
+
+
+def add_absent_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `would_be_found`."""
+    parser.add_argument(
+        "--absent", action="store_true", help="also tell what was looked for in vain and which port would install it"
+    )
+    parser.add_argument(
+        "--archives", metavar="DIR", type=Path, action="append", default=[], help="look for such ports in these, too"
+    )
+
+
+def add_absent(result: DepTest, phases: Sequence[PhaseContext], archives: Sequence[Path]) -> None:
+    """Put into the verdict what would have been found; says on standard error where nothing could be known."""
+    result.absent, read = would_be_found(result.port, phases, archives)
+    if not read and not result.absent:
+        print(
+            "Note: --absent knows the ports that are installed and not active, and archives; there are none "
+            "(--archives DIR names some)",
+            file=sys.stderr,
+        )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -259,6 +314,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--patch", action="store_true", help="print a unified diff of the Portfile")
     parser.add_argument("--apply", action="store_true", help="write the change into the Portfile")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_absent_options(parser)
     parser.add_argument("--out", metavar="FILE", help="write the report with the verdict in it, for porttrace report")
     options = parser.parse_args(list(argv))
     report = read_report(options.report)
@@ -270,6 +326,10 @@ def main(argv: Sequence[str]) -> int:
     if port not in names:
         raise PorttraceError(f"--port {port}: the report has only {', '.join(names)}")
     result = judge(port, report, phases, read_needs(port, phases))
+    if options.absent:
+        if not any(phase.probed for phase in phases):
+            raise PorttraceError(f"{options.report} does not tell what was looked for: write it with port --absent")
+        add_absent(result, phases, options.archives)
     for name, (program, *files) in sorted(left_open(port, report, phases).items()):
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         result.hints.append(

@@ -105,7 +105,9 @@ def one_line(finding: Mapping[str, Any]) -> str:
         "hidden": f"{path} is outside of what a build may see; asked for{by}{during}",
         "write-outside": f"{path}: a change outside of the workpath was attempted ({finding['access']}){by}{during}",
         "unowned": f"{path} lies in the prefix and belongs to no port; used{by}{during}",
-        "absent": f"{path} would have been hidden if it existed; looked for{by}{during}",
+        "absent": f"{path} was looked for{by}{during} and is not there; port {port} would install it"
+        if port
+        else f"{path} would have been hidden if it existed; looked for{by}{during}",
         "redirected-missing": f"{path} is missing from the place redirected to; asked for{by}{during}",
         "unused-dependency": f"the declared dependency {port} was not used",
         "unused-allowance": f"the allowance for {path} decided nothing",

@@ -126,8 +126,8 @@ class _Judged:
     report: dict[str, Any]
 
 
-def _judge(own: Sequence[str], port: _Named) -> _Judged:
-    report, tested = _build(own, port)
+def _judge(own: Sequence[str], port: _Named, options: argparse.Namespace) -> _Judged:
+    report, tested = _build(own, port, "--absent" if options.absent else "-t")
     phases = read_context(report)
     built = [phase for phase in phases if phase.policy.port]
     name = next((p.policy.port for p in built if p.policy.port.lower() == port.name.lower()), None)
@@ -136,13 +136,15 @@ def _judge(own: Sequence[str], port: _Named) -> _Judged:
     needs = deps.read_needs(name, phases)
     _decide(own, port, report, deps.left_open(name, report, phases))
     result = deps.judge(name, report, phases, needs, tested=tested)
+    if options.absent:
+        deps.add_absent(result, phases, options.archives)
     return _Judged(result, next(p.portfile for p in built if p.policy.port == name), deps.with_verdict(report, result))
 
 
-def _again(own: Sequence[str], port: _Named, portfile: str, before: str) -> _Judged:
+def _again(own: Sequence[str], port: _Named, options: argparse.Namespace, portfile: str, before: str) -> _Judged:
     """Build with the changed Portfile. Where that fails it is put back as it was."""
     try:
-        return _judge(own, port)
+        return _judge(own, port, options)
     except PorttraceError as error:
         deps.write(portfile, before)
         raise PorttraceError(f"with the change: {error}; {portfile} is as it was before") from None
@@ -164,6 +166,7 @@ def main(own: Sequence[str], argv: Sequence[str]) -> int:
     parser.add_argument("--apply", action="store_true", help="write the change into the Portfile")
     parser.add_argument("--verify", action="store_true", help="build again with the change (needs --apply)")
     parser.add_argument("--json", action="store_true", help="one JSON object a port instead of text")
+    deps.add_absent_options(parser)
     parser.add_argument("--report", metavar="FILE", help="write the (last) report, with the verdict in it")
     options = parser.parse_args(list(argv))
     ports = _named(options.names)
@@ -173,7 +176,7 @@ def main(own: Sequence[str], argv: Sequence[str]) -> int:
         raise PorttraceError("--report takes the report of one port: name one")
     status = 0
     for port in ports:
-        judged = _judge(own, port)
+        judged = _judge(own, port, options)
         _show(options, judged, port)
         value = deps.verdict_json(judged.result)
         if options.apply:
@@ -181,7 +184,7 @@ def main(own: Sequence[str], argv: Sequence[str]) -> int:
             if before is not None:
                 print(f"{judged.portfile} was changed", file=sys.stderr)
             if before is not None and options.verify:
-                judged = _again(own, port, judged.portfile, before)
+                judged = _again(own, port, options, judged.portfile, before)
                 if not options.json:
                     print("after the change:")
                 _show(options, judged, port)

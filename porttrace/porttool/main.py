@@ -52,6 +52,7 @@ Options
                   show the SDK (or sysroot) NAME in the place of /, in trace mode
   --report FILE   write what trace mode found in all phases, as JSON (porttrace report, explain and diff read it)
   --audit         like -t, but refuse nothing and record what would have been refused (for porttrace learn)
+  --absent        like -t, and keep in the report what was looked for and is not there (porttrace deps --absent)
   -h, --help      this text
 
 Examples
@@ -73,7 +74,7 @@ def main() -> int:
     os.umask(0o022)
     argv = sys.argv[1:]
     try:
-        long = ["prefix=", "with-trace-sdk=", "report=", "audit", "help"]
+        long = ["prefix=", "with-trace-sdk=", "report=", "audit", "absent", "help"]
         given, words = getopt.getopt(argv, "tknfsbdvqD:h", long)
     except getopt.GetoptError as error:
         return _wrong(str(error))
@@ -94,6 +95,8 @@ def main() -> int:
             prefix = Path(value)
         elif name == "--report":
             options["report"] = value
+        elif name == "--absent":
+            options["absent"] = options["trace"] = "1"
         elif name == "--audit":
             options["audit"] = options["trace"] = "1"
         else:

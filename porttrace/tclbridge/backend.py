@@ -135,6 +135,7 @@ class Backend:
         policy = self._defaults(client, phase, owners, closure)
         policy.port, policy.phase = client.context.get("port", ""), phase
         policy.strict, policy.audit, policy.log = client.flag("strict"), client.flag("audit"), client.flag("log")
+        policy.absent = client.flag("absent")
         policy.fence = client.fence
         policy.read, policy.write = self._edited(client, policy, phase)
         return policy

@@ -39,6 +39,7 @@ CONTEXT_KEYS = {
     "strict": "boolean: files in the prefix that no port owns are refused",
     "audit": "boolean: refuse nothing, record everything",
     "log": "boolean: record every access",
+    "absent": "boolean: remember what was looked for and is not there; for the report only",
     "enforce": "boolean: the policy is in force from trace_start on, not only from trace_enable_fence (default 1)",
 }
 

@@ -107,7 +107,7 @@ proc portutil::allowances {phase} {
 # ---- the trace session of one target ----------------------------------------------------------------------------
 
 proc portutil::trace_begin {target} {
-	global workpath portdbpath env ports_sdk ports_audit portvariants
+	global workpath portdbpath env ports_sdk ports_audit ports_absent portvariants
 	variable tracing
 	trace_library
 	package require porttrace
@@ -131,7 +131,7 @@ proc portutil::trace_begin {target} {
 	}
 	porttrace::context port [option subport] phase $target prefix [option prefix] portpath [option portpath] \
 		distpath [option distpath] registry [expr {[file exists $registry] ? $registry : ""}] \
-		allowances $rows portdbpath $portdbpath ccache_dir $cache sdk $ports_sdk audit $ports_audit \
+		allowances $rows portdbpath $portdbpath ccache_dir $cache sdk $ports_sdk audit $ports_audit absent $ports_absent \
 		declared [portutil::declared] variants $portvariants tests [tbool test.run]
 	porttrace::trace_start $workpath
 	set tracing 1
