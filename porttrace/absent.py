@@ -61,12 +61,14 @@ def probes(events: Iterable[Event], tree: ProcessTree, workpath: Path, prefix: P
             continue
         seen.add((event.path, event.error))
         path = os.fsdecode(event.path)
+        if event.error not in (ENOENT, ENOTDIR):
+            # By the name that was asked for, too: /usr/bin/cc is a link to something else.
+            found |= {name for name in (tail(path), tail(os.fsdecode(event.asked))) if name}
+            continue
         name = tail(path)
         if name is None or path.startswith(work):
             continue
-        if event.error not in (ENOENT, ENOTDIR):
-            found.add(name)
-        elif name not in wanted or (own and path.startswith(own) and not wanted[name].path.startswith(own)):
+        if name not in wanted or (own and path.startswith(own) and not wanted[name].path.startswith(own)):
             image = tree.images.get(event.image)
             wanted[name] = Probe(path, os.fsdecode(image.exe) if image is not None else "?")
     return {name: probe for name, probe in sorted(wanted.items()) if name not in found}

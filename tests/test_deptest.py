@@ -360,17 +360,17 @@ def test_what_would_be_found(corpus: Prefix) -> None:
     file = corpus.path / "seeker.json"
     result = corpus.run("deptest", "--absent", "--report", file, "seeker")
     found = [line for line in result.out.splitlines() if "would be found" in line]
-    pc = f"{corpus.path}/lib/pkgconfig/imaged.pc"
     assert found[0].startswith("  would be found: build looked for bin/archived, which archived installs (")
-    assert found[1] == (
-        f"  would be found: build looked for lib/pkgconfig/imaged.pc, which imaged installs (pkg-config: {pc})"
-    ), found
+    assert found[1].startswith(
+        "  would be found: build looked for lib/pkgconfig/imaged.pc, which imaged installs ("
+    ) and found[1].endswith(f": {corpus.path}/lib/pkgconfig/imaged.pc)")
     assert len(found) == 2 and result.status == 0 and "looked-for" not in result.out, result.text
     rows = [row for row in json.loads(file.read_text())["findings"] if row["kind"] == "absent" and row["port"]]
     assert {row["port"] for row in rows} == {"archived", "imaged"}
     again = run_command([BIN / "porttrace", "deps", "--absent", file])
     assert again.out == result.out and again.status == 0
     assert "would be found" not in corpus.run("deptest", "seeker").out, "off by default"
+    corpus.port("clean", "seeker")
     corpus.port("-t", "--report", file, "destroot", "seeker")
     refused = run_command([BIN / "porttrace", "deps", "--absent", file])
     assert refused.status == 1 and "write it with port --absent" in refused.err
