@@ -95,6 +95,10 @@ class Backend:
             self._session.spared.add(os.getpid())
         return self._session
 
+    def recover(self, client: Client) -> None:
+        """Begin the session now: its directory's place is made free, with what still runs there from a dead core."""
+        self._session_for(self.identity(client))
+
     def account(self, trace: Trace) -> Iterator[tuple[str, str]]:
         """What else the user is told of a trace, as (level, text).
 

@@ -98,11 +98,8 @@ class Core:
             self._backend.caller = caller
 
     def _invoke(self, client: str, command: str, words: tuple[str, ...]) -> tuple[str, TclValue, str]:
-        function = COMMANDS.get(command)
-        if function is None:
-            return "error", f'porttrace: unknown command "{command}"', "PORTTRACE UNKNOWN"
         try:
-            return "ok", tcllist.text(function(self.client(client), list(words))), "NONE"
+            return "ok", tcllist.text(self.run(self.client(client), [command, *words])), "NONE"
         except TclError as error:
             return "error", str(error), tcllist.join(error.code)
         except PorttraceError as error:
@@ -116,6 +113,15 @@ class Core:
             origin = traceback.extract_tb(error.__traceback__)[-1]
             message = f"porttrace: internal error in {command}: {type(error).__name__}: {error}"
             return "error", f"{message} ({origin.filename}:{origin.lineno})", "PORTTRACE INTERNAL"
+
+    @staticmethod
+    def run(client: Client, request: list[str]) -> TclValue:
+        """The value of one request: a command and its words. TclError where there is no such command."""
+        name = request[0] if request else ""
+        function = COMMANDS.get(name)
+        if function is None:
+            raise TclError(f'porttrace: unknown command "{name}"', "PORTTRACE", "UNKNOWN")
+        return function(client, request[1:])
 
     def close(self) -> None:
         """End all traces and remove what they left; the commands may be used again afterwards."""
@@ -166,6 +172,22 @@ def _hello(client: Client, words: list[str]) -> TclValue:
 def _pid(client: Client, words: list[str]) -> TclValue:
     """The process in which the core runs."""
     return os.getpid()
+
+
+@command("batch", 1, None, "request ?request ...?")
+def _batch(client: Client, words: list[str]) -> TclValue:
+    """Run several requests, each a list of a command and its words; the list of their values. The first error ends it.
+
+    A phase needs a handful of them at its beginning, and each way to the core and back costs as much as most of these.
+    """
+    return [client.core.run(client, as_list(word)) for word in words]
+
+
+@command("recover", 0, 0, "")
+def _recover(client: Client, words: list[str]) -> TclValue:
+    """End the processes that a core of this port, now dead, has left, and remove its session's directory."""
+    client.core.backend.recover(client)
+    return ""
 
 
 @command("context", 0, None, "?key value ...?")

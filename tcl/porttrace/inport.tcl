@@ -27,12 +27,14 @@ namespace eval porttrace::inport {
 }
 
 ##
-# Put the guarded commands in front. Nothing to do where they are already, or
-# where no policy is in force yet.
-proc porttrace::inport::install {} {
+# Put the guarded commands in front. Nothing to do where they are already.
+#
+# @param launcher the core's words to put before a command line; none where no
+#        policy is in force yet
+proc porttrace::inport::install {launcher} {
     variable installed
     variable file_map
-    if {[dict size $installed] || ![llength [::porttrace::call launcher]]} {
+    if {[dict size $installed] || ![llength $launcher]} {
         return
     }
     foreach name {open exec glob source cd _cd load} {
@@ -93,7 +95,7 @@ proc porttrace::inport::unguarded {script} {
         return [uplevel 1 $script]
     } finally {
         if {$was} {
-            install
+            install [::porttrace::call launcher]
         }
     }
 }

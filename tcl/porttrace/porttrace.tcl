@@ -26,6 +26,9 @@ namespace eval porttrace {
     # The core that traces: its process id.
     variable trace_core ""
 
+    # The core that gave the last answer.
+    variable answering_core ""
+
     # Whether the fence was asked for and comes with the dependencies.
     variable fence_pending 0
 
@@ -68,12 +71,14 @@ proc porttrace::call {command args} {
     variable client
     variable tracing
     variable trace_core
+    variable answering_core
     if {[llength [info commands ::porttrace::core::invoke]]} {
         set answer [::porttrace::core::invoke $client $command {*}$args]
     } else {
         set answer [transport::request [list $client $command {*}$args]]
     }
     lassign $answer status value code core
+    set answering_core $core
     if {$tracing && $core ne $trace_core && [lrange $code 0 1] ne {PORTTRACE CORE}} {
         # Another core than the one that traces: an answer of "nothing found" would be a lie.
         set status error
@@ -105,19 +110,20 @@ proc porttrace::context {args} {
 proc porttrace::trace_start {workpath} {
     variable tracing
     variable trace_core
+    variable answering_core
     if {$tracing} {
         # of a former phase that ended without a word; its core may be gone
         catch trace_stop
     }
-    call hello [encoding system]
     # MacPorts' target_run has the name of the target in a variable of its own.
     upvar 1 target target
-    gather_context [expr {[info exists target] ? $target : ""}]
-    set environment [call trace_start [file normalize $workpath]]
-    set trace_core [call pid]
+    lassign [call batch [list hello [encoding system]] \
+        [list context {*}[gathered_context [expr {[info exists target] ? $target : ""}]]] \
+        [list trace_start [file normalize $workpath]] launcher] -> -> environment launcher
+    set trace_core $answering_core
     set tracing 1
     apply_environment $environment
-    inport::install
+    inport::install $launcher
     return
 }
 
@@ -155,11 +161,16 @@ proc porttrace::trace_enable_fence {} {
     return
 }
 
-proc porttrace::put_in_force {} {
+##
+# Put the policy in force.
+#
+# @param args requests to be made before, as lists
+proc porttrace::put_in_force {args} {
     variable fence_pending
     set fence_pending 0
-    apply_environment [call trace_enable_fence]
-    inport::install
+    lassign [lrange [call batch {*}$args trace_enable_fence launcher] end-1 end] environment launcher
+    apply_environment $environment
+    inport::install $launcher
 }
 
 ##
@@ -168,9 +179,10 @@ proc porttrace::put_in_force {} {
 # @param names list of port names; case does not matter
 proc porttrace::setdeps {names} {
     variable fence_pending
-    apply_environment [call setdeps $names]
     if {$fence_pending} {
-        put_in_force
+        put_in_force [list setdeps $names]
+    } else {
+        apply_environment [call setdeps $names]
     }
     return
 }
@@ -253,7 +265,7 @@ proc porttrace::or_give_up {script} {
 ##
 # Take what the policy depends on from the variables that a port tool has.
 # What was set with porttrace::context before wins where no variable says otherwise.
-proc porttrace::gather_context {target} {
+proc porttrace::gathered_context {target} {
     set context [list]
     foreach {key variable} {prefix prefix portpath portpath distpath distpath port subport} {
         if {[info exists ::$variable] && [set ::$variable] ne ""} {
@@ -263,9 +275,7 @@ proc porttrace::gather_context {target} {
     if {[in_macports]} {
         lappend context {*}[macports_context $target]
     }
-    if {[llength $context]} {
-        call context {*}$context
-    }
+    return $context
 }
 
 # This interpreter runs the phases of MacPorts' own port(1).

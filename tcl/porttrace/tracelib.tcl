@@ -34,7 +34,7 @@ proc porttrace::tracelib::command {args} {
             }
             closesocket {
                 # Nothing is pending ever: processes write what they did into
-                # memory that is shared. A core that is gone is said here.
+                # memory that is shared. (A core that is gone is said here.)
                 check_words $option $words 0
                 ::porttrace::or_give_up {::porttrace::call trace_active}
                 return

@@ -4,6 +4,10 @@
 # interpreter and thread can reach, because a channel cannot be shared between
 # interpreters that do not know each other. Where the Thread package is missing
 # each interpreter that loads the package has a core of its own.
+#
+# The helper thread never waits for the core: answers come as events. So it is
+# the one that notices a core that died or hangs, also while port itself waits
+# for a long build: it then has the phase's processes ended, and port goes on.
 
 namespace eval porttrace::transport {
     # The pipe, in the interpreter that owns it.
@@ -13,7 +17,32 @@ namespace eval porttrace::transport {
     variable thread ""
 
     # A core that has said nothing for so long is taken for dead.
-    variable patience_ms 4500
+    variable patience_ms 4000
+
+    # So often the helper thread looks whether an idle core still answers.
+    variable look_every_ms 500
+
+    # Requests under way, oldest first: the core answers in their order.
+    variable waiting [list]
+
+    # When the core said something last, or was first asked since.
+    variable heard 0
+
+    # What came of an answer so far, and its length (-1: not known yet).
+    variable received ""
+    variable wanted -1
+
+    # Answers by request, where there is no helper thread.
+    variable answers [dict create]
+
+    # How many requests this interpreter made.
+    variable serial 0
+
+    # Whether the present core has answered anything yet.
+    variable proven 0
+
+    # Whether this interpreter is the helper thread's.
+    variable helper 0
 
     variable directory $::porttrace::directory
 }
@@ -56,7 +85,18 @@ proc porttrace::transport::request {words} {
     if {$thread eq "none"} {
         return [direct $words]
     }
-    return [thread::send $thread [list ::porttrace::transport::direct $words]]
+    set key [tsv::incr porttrace serial]
+    thread::send -async $thread [list ::porttrace::transport::send $key $words]
+    set mutex [tsv::get porttrace mutex]
+    set condition [tsv::get porttrace condition]
+    thread::mutex lock $mutex
+    while {![tsv::exists porttrace_answers $key]} {
+        # No limit here: the helper thread answers for a core that does not.
+        thread::cond wait $condition $mutex
+    }
+    set answer [tsv::pop porttrace_answers $key]
+    thread::mutex unlock $mutex
+    return $answer
 }
 
 ##
@@ -76,12 +116,16 @@ proc porttrace::transport::find_thread {} {
     # The lock makes the first two interpreters agree on one thread.
     return [tsv::lock porttrace {
         if {![tsv::get porttrace thread found] || ![thread::exists $found]} {
+            tsv::set porttrace mutex [thread::mutex create]
+            tsv::set porttrace condition [thread::cond create]
             set found [thread::create]
-            thread::send $found [list namespace eval ::porttrace [list variable directory $directory]]
+            set script [list namespace eval ::porttrace [list variable directory $directory]]
             if {[info exists ::porttrace::python]} {
-                thread::send $found [list namespace eval ::porttrace [list variable python $::porttrace::python]]
+                append script "\n" [list namespace eval ::porttrace [list variable python $::porttrace::python]]
             }
-            thread::send $found [list source -encoding utf-8 [file join $directory transport.tcl]]
+            append script "\n" [list source -encoding utf-8 [file join $directory transport.tcl]]
+            append script "\nset ::porttrace::transport::helper 1"
+            thread::send $found $script
             tsv::set porttrace thread $found
         }
         set found
@@ -89,28 +133,179 @@ proc porttrace::transport::find_thread {} {
 }
 
 ##
-# Talk to the core from the interpreter that owns the pipe.
+# Talk to the core from an interpreter that has no helper thread. Polls, because
+# waiting in the event loop would run foreign events in the middle of a command:
+# most answers come within the first millisecond, during which nothing sleeps.
 proc porttrace::transport::direct {words} {
+    variable serial
+    variable answers
     variable pipe
+    variable tick
+    set key [incr serial]
+    send $key $words
+    set begun [clock microseconds]
+    while {![dict exists $answers $key]} {
+        if {[chan pending output $pipe] > 0} {
+            # A request that is longer than what the pipe holds goes in pieces, which Tcl writes in its event loop
+            # only; such requests (a filemap as bytes) are rare.
+            after 1 [list set [namespace current]::tick 1]
+            vwait [namespace current]::tick
+        }
+        hear
+        if {![dict exists $answers $key] && [clock microseconds] - $begun >= 1000} {
+            overdue
+            after 1
+        }
+    }
+    set answer [dict get $answers $key]
+    dict unset answers $key
+    return $answer
+}
+
+##
+# Hand an answer to who waits for it; nobody waits for the one without a key.
+proc porttrace::transport::deliver {key answer} {
+    variable helper
+    variable answers
+    if {$key eq ""} {
+        return
+    }
+    if {!$helper} {
+        dict set answers $key $answer
+        return
+    }
+    set mutex [tsv::get porttrace mutex]
+    thread::mutex lock $mutex
+    tsv::set porttrace_answers $key $answer
+    thread::cond notify [tsv::get porttrace condition]
+    thread::mutex unlock $mutex
+}
+
+##
+# Send one request; its answer is delivered. Starts the core where there is none.
+proc porttrace::transport::send {key words} {
+    variable pipe
+    variable waiting
+    variable heard
     if {[catch {
         if {$pipe eq ""} {
             start
         }
+        if {![llength $waiting]} {
+            set heard [clock milliseconds]
+        }
+        lappend waiting $key
         set body [encoding convertto utf-8 $words]
         puts -nonewline $pipe "[string length $body]\n$body"
         flush $pipe
-        drain
-        receive
-    } answer options]} {
-        give_up
+    } message options]} {
+        set at [lsearch -exact $waiting $key]
+        set waiting [lreplace $waiting $at $at]
         set code [dict get $options -errorcode]
         if {[lrange $code 0 1] ne {PORTTRACE CORE}} {
-            set answer "porttrace: the core cannot be reached any more ($answer); its trace is lost"
+            set message "porttrace: the core cannot be reached any more ($message); its trace is lost"
             set code {PORTTRACE CORE DIED}
         }
-        return [list error $answer $code ""]
+        deliver $key [list error $message $code ""]
+        lost $message $code
     }
-    return $answer
+}
+
+##
+# Take what the core has said, and deliver the answers that are complete.
+proc porttrace::transport::hear {} {
+    variable pipe
+    variable waiting
+    variable heard
+    variable received
+    variable wanted
+    variable proven
+    while {$pipe ne ""} {
+        if {$wanted < 0} {
+            if {[catch {gets $pipe line} length]} {
+                lost "porttrace: the core cannot be reached any more ($length); its trace is lost" {PORTTRACE CORE DIED}
+                return
+            }
+            if {$length >= 0} {
+                if {![string is digit -strict $line]} {
+                    lost "porttrace: the core said something that is not its protocol: [string range $line 0 60]" \
+                        {PORTTRACE CORE PROTOCOL}
+                    return
+                }
+                set heard [clock milliseconds]
+                # 0: it is still at work
+                if {$line > 0} {
+                    set wanted $line
+                }
+                continue
+            }
+        } else {
+            append received [read $pipe [expr {$wanted - [string length $received]}]]
+            if {[string length $received] == $wanted} {
+                set waiting [lassign $waiting key]
+                set proven 1
+                deliver $key [encoding convertfrom utf-8 $received]
+                set received ""
+                set wanted -1
+                continue
+            }
+        }
+        if {[eof $pipe]} {
+            lost "porttrace: the core has ended unexpectedly; its trace is lost" {PORTTRACE CORE DIED}
+        }
+        return
+    }
+}
+
+##
+# Give up a core that owes an answer for too long.
+proc porttrace::transport::overdue {} {
+    variable waiting
+    variable heard
+    variable patience_ms
+    if {[llength $waiting] && [clock milliseconds] - $heard > $patience_ms} {
+        lost [format "porttrace: the core has not answered for %.1f seconds and was ended; its trace is lost" \
+            [expr {$patience_ms / 1000.0}]] {PORTTRACE CORE HUNG}
+    }
+}
+
+##
+# In the helper thread: see now and then whether the core is still there. A
+# core that owes nothing is asked for a sign of life.
+proc porttrace::transport::look {} {
+    variable pipe
+    variable waiting
+    variable look_every_ms
+    if {$pipe eq ""} {
+        return
+    }
+    overdue
+    if {$pipe ne "" && ![llength $waiting]} {
+        send "" {"" pid}
+    }
+    if {$pipe ne ""} {
+        after [expr {[llength $waiting] ? 250 : $look_every_ms}] [namespace current]::look
+    }
+}
+
+##
+# The core died, hangs or talks nonsense: end it, tell all who wait for it, and
+# have another one end the processes that it leaves.
+proc porttrace::transport::lost {message code} {
+    variable waiting
+    variable helper
+    variable proven
+    set orphans $waiting
+    set waiting [list]
+    give_up
+    foreach key $orphans {
+        deliver $key [list error $message $code ""]
+    }
+    if {$helper && $proven} {
+        # one that never answered would have no better successor
+        set proven 0
+        send "" {"" recover}
+    }
 }
 
 ##
@@ -137,6 +332,10 @@ proc porttrace::transport::prepare_here {} {
 
 proc porttrace::transport::start {} {
     variable pipe
+    variable helper
+    variable received
+    variable wanted
+    variable look_every_ms
     set python [interpreter]
     # A core that is started while a trace is in force is none of the traced.
     set preload [array get ::env LD_PRELOAD]
@@ -149,72 +348,13 @@ proc porttrace::transport::start {} {
     }
     fconfigure $channel -translation binary -buffering full -blocking 0
     set pipe $channel
-}
-
-# A request that is longer than what the pipe holds goes in pieces, which Tcl
-# writes in its event loop only; such requests (a filemap as bytes) are rare.
-proc porttrace::transport::drain {} {
-    variable pipe
-    variable patience_ms
-    variable tick
-    set deadline [expr {[clock milliseconds] + $patience_ms}]
-    while {[chan pending output $pipe] > 0} {
-        if {[clock milliseconds] > $deadline} {
-            silent
-        }
-        after 1 [list set [namespace current]::tick 1]
-        vwait [namespace current]::tick
-    }
-}
-
-##
-# Read one answer. Polls, because waiting in the event loop would run foreign
-# events in the middle of a command, and a plain read could wait for ever: most
-# answers come within the first millisecond, during which nothing sleeps.
-proc porttrace::transport::receive {} {
-    variable pipe
-    variable patience_ms
     set received ""
     set wanted -1
-    set begun [clock microseconds]
-    while {1} {
-        if {$wanted < 0} {
-            if {[gets $pipe line] >= 0} {
-                if {![string is digit -strict $line]} {
-                    return -code error -errorcode {PORTTRACE CORE PROTOCOL} \
-                        "porttrace: the core said something that is not its protocol: [string range $line 0 60]"
-                }
-                set begun [clock microseconds]
-                if {$line > 0} {
-                    set wanted $line
-                }
-                continue
-            }
-        } else {
-            append received [read $pipe [expr {$wanted - [string length $received]}]]
-            if {[string length $received] == $wanted} {
-                return [encoding convertfrom utf-8 $received]
-            }
-        }
-        if {[eof $pipe]} {
-            return -code error -errorcode {PORTTRACE CORE DIED} \
-                "porttrace: the core has ended unexpectedly; its trace is lost"
-        }
-        set waited [expr {([clock microseconds] - $begun) / 1000}]
-        if {$waited > $patience_ms} {
-            silent
-        }
-        if {$waited >= 1} {
-            after 1
-        }
+    if {$helper} {
+        fileevent $pipe readable [namespace current]::hear
+        after cancel [namespace current]::look
+        after $look_every_ms [namespace current]::look
     }
-}
-
-proc porttrace::transport::silent {} {
-    variable patience_ms
-    return -level 2 -code error -errorcode {PORTTRACE CORE HUNG} \
-        [format "porttrace: the core has not answered for %.1f seconds and was ended; its trace is lost" \
-            [expr {$patience_ms / 1000.0}]]
 }
 
 ##
@@ -247,6 +387,7 @@ proc porttrace::transport::stop {args} {
         return
     }
     catch {
+        fileevent $pipe readable {}
         close $pipe write
         set deadline [expr {[clock milliseconds] + $patience_ms}]
         while {[read $pipe] ne "" || ![eof $pipe]} {
