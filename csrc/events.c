@@ -117,21 +117,26 @@ static uint64_t mix_bytes(uint64_t h, const char *bytes, size_t len)
 	return mix(h, v);
 }
 
-int pt_events_create(const char *path, uint64_t capacity)
+int pt_events_begin(int fd, uint64_t capacity)
 {
 	if (capacity < PT_EVENTS_MIN)
 		capacity = PT_EVENTS_MIN;
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
 	uint64_t first[2] = { MAGIC, capacity };
 	uint64_t head = sizeof(struct pt_events), starts = STARTS;
-	int error = 0;
 	if (ftruncate(fd, (off_t)capacity) < 0 ||
 	    pwrite(fd, first, sizeof first, 0) != (ssize_t)sizeof first ||
 	    pwrite(fd, &head, sizeof head, offsetof(struct pt_events, head)) != (ssize_t)sizeof head ||
 	    pwrite(fd, &starts, sizeof starts, offsetof(struct pt_events, starts_head)) != (ssize_t)sizeof starts)
-		error = errno ? -errno : -EIO;
+		return errno ? -errno : -EIO;
+	return 0;
+}
+
+int pt_events_create(const char *path, uint64_t capacity)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	int error = pt_events_begin(fd, capacity);
 	if (close(fd) < 0 && !error)
 		error = -errno;
 	if (error)

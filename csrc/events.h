@@ -47,6 +47,7 @@ struct pt_events;                /* first byte of the mapped file */
  * Session side: makes a fresh sparse file of `capacity` bytes (rounded up to PT_EVENTS_MIN), mode 0600; the caller
  * gives it to the build user. Refuses an existing file. 0 or -errno.
  */
+int pt_events_begin(int fd, uint64_t capacity); /* makes an empty file one of events; 0 or -errno */
 int pt_events_create(const char *path, uint64_t capacity);
 /* Does this mapping start like an event file of at most `mapped_size` bytes? Writers check it once. */
 bool pt_events_check(const struct pt_events *, size_t mapped_size);

@@ -1,7 +1,8 @@
 /*
- * porttrace-supervisor [--alone] DIR/N: serves one policy of a session until its standard
+ * porttrace-supervisor [--alone] [--socket=FD] DIR/N: serves one policy of a session until its standard
  * input ends (port has gone, or has stopped the trace). Says "ready" on its
  * standard output once launchers can connect. --alone: no injected library announces programs, so all are announced here.
+ * --socket: what port listens on already, for the first program that comes.
  */
 #include "supervisor.h"
 
@@ -58,16 +59,44 @@ __attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *for
 	exit(125);
 }
 
-static void *map(const char *path, int prot, size_t *size)
+static void *map(const char *path, size_t *size)
 {
-	int fd = open(path, (prot & PROT_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	struct stat st;
 	if (fd < 0 || fstat(fd, &st))
 		fail("%s: %s", path, strerror(errno));
 	*size = (size_t)st.st_size;
-	void *at = mmap(NULL, *size, prot, prot & PROT_WRITE ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+	void *at = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (at == MAP_FAILED)
 		fail("%s: %s", path, strerror(errno));
+	close(fd);
+	return at;
+}
+
+/*
+ * The file that the traced processes write to, or where the build has spoilt it before we came, one of our own: it loses
+ * the report (whose reader sees that), and must not lose the answers.
+ */
+static struct pt_events *events_of(const char *dir, size_t *size)
+{
+	char path[4096];
+	struct stat st;
+	void *at = MAP_FAILED;
+	snprintf(path, sizeof path, "%s/events", dir);
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && !fstat(fd, &st)) {
+		*size = (size_t)st.st_size;
+		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (at != MAP_FAILED && pt_events_check(at, *size))
+		return at;
+	*size = PT_EVENTS_MIN;
+	fd = memfd_create("events", MFD_CLOEXEC);
+	if (fd < 0 || pt_events_begin(fd, *size) ||
+	    (at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
+		fail("no memory for events: %s", strerror(errno));
 	close(fd);
 	return at;
 }
@@ -271,13 +300,21 @@ int main(int argc, char **argv)
 	size_t size, offset;
 	const char *why = "";
 	char path[4096];
-	if (argc == 3 && !strcmp(argv[1], "--alone")) {
+	int s = -1;
+	if (argc > 2 && !strcmp(argv[1], "--alone")) {
 		sup.alone = true;
 		argv++;
 		argc--;
 	}
+	if (argc > 2 && !strncmp(argv[1], "--socket=", 9)) {
+		s = atoi(argv[1] + 9);
+		if (s < 3 || fcntl(s, F_SETFD, FD_CLOEXEC))
+			fail("%s: no socket of mine", argv[1]);
+		argv++;
+		argc--;
+	}
 	if (argc != 2 || argv[1][0] != '/' || strlen(argv[1]) > 4000)
-		fail("usage: porttrace-supervisor [--alone] DIR/N (started by a session)");
+		fail("usage: porttrace-supervisor [--alone] [--socket=FD] DIR/N (started by a session)");
 	/* In a port that has switched only its effective uid, root is still there to be had. */
 	if (geteuid() && !getuid())
 		(void)!setresuid((uid_t)-1, 0, (uid_t)-1);
@@ -294,18 +331,16 @@ int main(int argc, char **argv)
 	pt_sup_guard();
 	look_at_kernel();
 	snprintf(path, sizeof path, "%s/policy", argv[1]);
-	const void *bytes = map(path, PROT_READ, &size);
+	const void *bytes = map(path, &size);
 	sup.image = pt_image_check(bytes, size, &why, &offset);
 	if (!sup.image)
 		fail("%s: %s at byte %zu", path, why, offset);
 	sup.dir = argv[1];
 	sup.dir_len = strlen(argv[1]);
 	sup.flags = pt_image_flags(sup.image);
-	snprintf(path, sizeof path, "%s/events", argv[1]);
-	sup.events = map(path, PROT_READ | PROT_WRITE, &size);
-	if (!pt_events_check(sup.events, size))
-		fail("%s is no event file", path);
-	int s = listen_in(argv[1]);
+	sup.events = events_of(argv[1], &size);
+	if (s < 0)
+		s = listen_in(argv[1]);
 	pthread_attr_t attr;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);

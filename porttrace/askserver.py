@@ -100,6 +100,15 @@ class AskServer:
         self._thread = threading.Thread(target=self._serve, name="porttrace-ask", daemon=True)
         self._thread.start()
 
+    def watch(self, listener: socket.socket, call: Callable[[], None]) -> None:
+        """Have the server's thread make `call` whenever somebody connects to `listener`, until `forget`."""
+        self._selector.register(listener, selectors.EVENT_READ, call)
+
+    def forget(self, listener: socket.socket) -> None:
+        """End a `watch`. Nothing to do where the server is closed, or knows nothing of it."""
+        with contextlib.suppress(KeyError, ValueError, RuntimeError, OSError):
+            self._selector.unregister(listener)
+
     def close(self) -> None:
         """Stop answering and drop all clients."""
         if not self._closed:
@@ -115,6 +124,8 @@ class AskServer:
                         return
                     if key.fileobj is self._listener:
                         self._accept()
+                    elif key.data is not None:
+                        key.data()
                     elif isinstance(key.fileobj, socket.socket):
                         self._read(key.fileobj)
         finally:

@@ -13,11 +13,11 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from porttrace.filemap import Action, Filemap, Rule, display
+from porttrace.installed import installed
 from porttrace.policy import MapName, Ownership, Policy
 from porttrace.sdk import sdk_rules
 
@@ -82,7 +82,7 @@ def _platform() -> str:
 
 @cache
 def _data(name: str) -> dict[str, Any]:
-    return tomllib.loads((files("porttrace") / "data" / name).read_text(encoding="utf-8"))
+    return tomllib.loads(installed(f"data/{name}").read_text(encoding="utf-8"))
 
 
 def load() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -101,6 +100,8 @@ class Snapshot:
         if hasattr(os, "memfd_create"):
             copy = os.memfd_create("porttrace-events", os.MFD_CLOEXEC)
         else:
+            import tempfile  # loads a lot, for systems without memfd_create only
+
             copy, name = tempfile.mkstemp()
             Path(name).unlink()
         try:

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from glob import escape, iglob
-from importlib.resources import files
 from typing import Protocol
+
+from porttrace.installed import installed
 
 __all__ = ["NoiseClass", "classes", "classify", "classify_finding", "files_in_searched"]
 
@@ -92,7 +93,7 @@ class NoiseClass:
 @cache
 def classes() -> tuple[NoiseClass, ...]:
     """All classes, in the order of the data."""
-    data = tomllib.loads((files("porttrace") / "data" / "noise.toml").read_text(encoding="utf-8"))
+    data = tomllib.loads(installed("data/noise.toml").read_text(encoding="utf-8"))
     return tuple(
         NoiseClass(
             c["name"], c["why"], _Globs(c.get("paths", ())), _Globs(c.get("absent", ())), tuple(c.get("programs", ()))

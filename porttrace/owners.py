@@ -13,7 +13,6 @@ import hashlib
 import mmap
 import os
 import pwd
-import secrets
 import stat
 import struct
 from collections.abc import Callable, Iterable
@@ -145,7 +144,7 @@ def store(place: Path, identity: bytes, owners: Ownership, trusted: set[int]) ->
     names = "\0".join(owners.ports).encode("utf-8", "surrogateescape")
     links = b"\0".join(part for pair in owners.directories for part in pair)
     header = _HEADER.pack(_MAGIC, identity, owners.seed, count, longest, len(slots), len(names), len(links))
-    fresh = place.with_name(f"{place.name}.{secrets.token_hex(8)}")
+    fresh = place.with_name(f"{place.name}.{os.urandom(8).hex()}")
     try:
         if place.name != _NAME:
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import secrets
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -71,6 +70,10 @@ class _RealDirectories:
         return (*self.links.items(), *((name, name) for name in plain[:_WATCHED]))
 
 
+def _random_seed() -> int:
+    return int.from_bytes(os.urandom(8), "little")
+
+
 class Ownership:
     """Which port each file in the prefix belongs to: a table of seeded 64-bit hashes, no names of files.
 
@@ -100,7 +103,7 @@ class Ownership:
             raise PolicyError("the registry holds a path with a NUL byte")
         self.ports: tuple[str, ...] = tuple(index)
         self._keep: Any = None
-        self.seed = secrets.randbits(64) if seed is None else seed
+        self.seed = _random_seed() if seed is None else seed
         table = lib.pt_owners_new(blob, len(blob), ffi.from_buffer("uint32_t[]", ports), len(paths), self.seed)
         if not table:
             raise MemoryError("no memory for the table of owners")
@@ -344,7 +347,7 @@ class Policy:
         build.places = len(self.places)
         put("place_texts", _texts(list(chain.from_iterable(self.places.items()))))
         build.owners = self.owners.table if self.owners else ffi.NULL
-        build.seed = secrets.randbits(64)
+        build.seed = _random_seed()
 
         size = ffi.new("size_t *")
         why = ffi.new("const char **")

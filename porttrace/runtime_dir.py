@@ -14,7 +14,6 @@ import pwd
 import re
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -126,7 +125,8 @@ class RuntimeDir:
             what = "is a symbolic link" if stat.S_ISLNK(info.st_mode) else f"was made by {_user(info.st_uid)}"
             raise PorttraceError(f"{self.path} {what} and is not this session's: it is not used; remove it")
         # Locked before it gets its name, so that no other start can take it for a dead session's.
-        prepared = Path(tempfile.mkdtemp(prefix=f".new-{self._maker}-", dir=self.base))
+        prepared = self.base / f".new-{self._maker}-{os.urandom(8).hex()}"
+        prepared.mkdir(mode=0o700)
         try:
             prepared.chmod(0o755)
             self._lock = os.open(prepared / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -16,10 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from porttrace import fence
 from porttrace.absent import Probe, probes
@@ -30,13 +29,16 @@ from porttrace.eventlog import Event, Kind, Outcome, Snapshot, create
 from porttrace.filemap import Action, Rule
 from porttrace.findings import Finding, Program, collect, merge
 from porttrace.identity import Identity, privileged
+from porttrace.installed import installed
 from porttrace.places import known
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members, now
 from porttrace.runtime_dir import RuntimeDir
-from porttrace.sipcopy import SipCache, cache_directory
 from porttrace.supervisor import Supervisor
 from porttrace.tiers import TIERS, available_tiers
+
+if TYPE_CHECKING:
+    from porttrace.sipcopy import SipCache
 
 __all__ = ["Session", "Trace", "TraceResult", "Used", "merge_used"]
 
@@ -48,7 +50,7 @@ _LIBRARY = "libtracelib.dylib" if sys.platform == "darwin" else "libtracelib.so"
 
 
 def _package_file(name: str) -> Path:
-    path = Path(str(resources.files("porttrace") / name))
+    path = installed(name)
     if not path.is_file():
         raise PorttraceError(f"this installation is incomplete: {path} is missing; install porttrace again")
     return path
@@ -172,17 +174,26 @@ class Trace:
             self._supervise()
 
     def _supervise(self) -> None:
-        supervisor = Supervisor(self.directory, alone="tracelib" not in self.session.tiers)
+        session = self.session
+        alone = "tracelib" not in session.tiers
+        supervisor = Supervisor(self.directory, session.directory / "supervisor", alone=alone)
+
+        def failed(error: PorttraceError) -> None:
+            session.notices.append(f"static programs run untraced: {error}")
+
         try:
-            supervisor.start()
+            if alone or session.tiers_named:
+                supervisor.start()
+                assert supervisor.pid is not None
+                session.spared.add(supervisor.pid)
+            else:
+                supervisor.start_on_demand(session.server, session.spared.add, failed)
         except PorttraceError as error:
-            if self.session.tiers_named:
+            if session.tiers_named:
                 raise
-            self.session.notices.append(f"static programs run untraced: {error}")
+            failed(error)
             return
         self._supervisor = supervisor
-        if supervisor.pid is not None:
-            self.session.spared.add(supervisor.pid)
 
     def _compile(self) -> bytes:
         read, write = self.policy.read.copy(), self.policy.write.copy()
@@ -447,11 +458,14 @@ class Session:
                 raise PorttraceError(f"this machine does not have the tier {tier}: it has {', '.join(present)}")
         self.tiers: tuple[str, ...] = tuple(wanted)
         with privileged():  # also to read this installation, which the effective user may not be able to
-            library, launcher = _package_file(_LIBRARY), _package_file("porttrace-launch")
+            files = {_LIBRARY: _LIBRARY, "launch": "porttrace-launch"}
+            if "supervisor" in self.tiers:
+                files["supervisor"] = "porttrace-supervisor"
+            sources = {name: _package_file(source) for name, source in files.items()}
             become_subreaper()
             self._runtime = RuntimeDir(on_stale=self._end_stale, pid=pid)
             try:
-                self._fill(library, launcher)
+                self._fill(sources)
             except BaseException:
                 self._runtime.close()
                 raise
@@ -466,17 +480,19 @@ class Session:
         atexit.register(self.close)
         self._catch_signals()
 
-    def _fill(self, library: Path, launcher: Path) -> None:
+    def _fill(self, sources: dict[str, Path]) -> None:
         try:
-            shutil.copyfile(library, self.directory / _LIBRARY)
-            (self.directory / _LIBRARY).chmod(0o755)
-            shutil.copyfile(launcher, self.directory / "launch")
-            (self.directory / "launch").chmod(0o755)
+            for name, source in sources.items():
+                # a copy: the build user, or a thread that works as such, may not get at the installation
+                shutil.copyfile(source, self.directory / name)
+                (self.directory / name).chmod(0o755)
             sock = self.directory / "socket"
             self.server = AskServer(sock, {os.geteuid(), os.getuid(), self.identity.uid})
             sock.chmod(0o666)  # who connects is looked at instead
             if sys.platform == "darwin":
-                self.copies = SipCache(cache_directory(self._runtime.base))
+                from porttrace.sipcopy import SipCache, cache_directory
+
+                self.copies: SipCache = SipCache(cache_directory(self._runtime.base))
                 (self.directory / "sip").symlink_to(self.copies.directory)
                 self.server.copier = self.copies.copy
         except OSError as error:

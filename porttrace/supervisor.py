@@ -10,17 +10,25 @@ import contextlib
 import os
 import re
 import select
-import subprocess
+import socket
 import sys
-from importlib import resources
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
+from porttrace.askserver import AskServer
 from porttrace.errors import PorttraceError
+from porttrace.installed import installed
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Supervisor", "SupervisorStats", "supervisor_available"]
 
 _START_SECONDS = 10.0
+_SOCKET = "supervise"  # PT_SUPERVISE_SOCKET of csrc/supervisor_calls.h
 
 
 class SupervisorStats(tuple[int, int]):
@@ -58,9 +66,12 @@ class Supervisor:
 
     def __init__(self, directory: Path, program: Path | None = None, *, alone: bool = False) -> None:
         self.directory = directory
-        self._program = program or Path(str(resources.files("porttrace") / "porttrace-supervisor"))
+        self._program = program or installed("porttrace-supervisor")
         self._alone = alone
         self._process: subprocess.Popen[bytes] | None = None
+        self._listener: socket.socket | None = None
+        self._server: AskServer | None = None
+        self._turn = threading.Lock()
         self.stats = SupervisorStats((0, 0))
 
     @property
@@ -76,16 +87,26 @@ class Supervisor:
         """Start serving; returns when launchers can connect. Raises PorttraceError where that fails."""
         if self._process is not None:
             raise PorttraceError("the supervisor runs already")
+        import subprocess
+
+        listener = self._listener
+        inherited = () if listener is None else (listener.fileno(),)
         try:
             # In a process group of its own: Ctrl-C at the terminal is for the build, which still needs answers then.
             self._process = subprocess.Popen(
-                [self._program, *(["--alone"] if self._alone else []), self.directory],
+                [
+                    self._program,
+                    *(["--alone"] if self._alone else []),
+                    *(f"--socket={number}" for number in inherited),
+                    self.directory,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env={},
                 cwd="/",
                 process_group=0,
+                pass_fds=inherited,
             )
         except OSError as error:
             raise PorttraceError(f"cannot start {self._program}: {error.strerror}") from None
@@ -99,11 +120,59 @@ class Supervisor:
             told = errors.decode("utf-8", "replace").strip() or "it said nothing"
             raise PorttraceError(f"the supervisor did not start: {told}")
 
+    def start_on_demand(
+        self, server: AskServer, started: Callable[[int], None], failed: Callable[[PorttraceError], None]
+    ) -> None:
+        """Listen, and start only when a first program connects, which in most phases none does.
+
+        `server`'s thread waits for it, and calls `started` with the process id before that program is answered, or
+        `failed`: then it, and all that come after, find nobody. Raises PorttraceError where nobody can listen here.
+        """
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        directory = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # By the descriptor: the directory's path may be longer than a socket's name.
+            listener.bind(f"/proc/self/fd/{directory}/{_SOCKET}")
+            os.chmod(_SOCKET, 0o666, dir_fd=directory)
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            raise PorttraceError(f"cannot listen in {self.directory}: {error.strerror}") from None
+        finally:
+            os.close(directory)
+        self._listener, self._server = listener, server
+
+        def first() -> None:
+            with self._turn:
+                if self._listener is None:
+                    return
+                try:
+                    self.start()
+                    assert self._process is not None
+                    started(self._process.pid)
+                except PorttraceError as error:
+                    failed(error)
+                finally:
+                    self._deafen()
+
+        server.watch(listener, first)
+
+    def _deafen(self) -> None:
+        """Hear no more on demand: a supervisor that has started has the socket now."""
+        listener, self._listener = self._listener, None
+        if listener is not None and self._server is not None:
+            self._server.forget(listener)
+            listener.close()
+
     def stop(self) -> SupervisorStats:
         """End it. Processes that still ask get ENOSYS from now on: stop them first. Can be called again."""
-        process, self._process = self._process, None
+        with self._turn:
+            self._deafen()
+            process, self._process = self._process, None
         if process is None:
             return self.stats
+        import subprocess
+
         try:
             out, _ = process.communicate(timeout=5)
         except subprocess.TimeoutExpired:

@@ -212,6 +212,36 @@ def test_a_cut_event_file_costs_the_report_only(ground: Ground) -> None:
     assert supervisor.running
 
 
+def test_an_event_file_that_is_cut_later_costs_the_report_only(ground: Ground) -> None:
+    assert ground.sh("cat file").stdout == "work text\n"
+    test_a_cut_event_file_costs_the_report_only(ground)
+
+
+def test_it_starts_with_the_first_program_that_needs_it(ground: Ground) -> None:
+    supervisor = ground.trace._supervisor
+    assert supervisor is not None
+    subprocess.run(["true"], env={**os.environ, **ground.trace.env}, check=True)
+    assert not supervisor.running, "a dynamic program needs none"
+    assert ground.sh("cat ../hidden/file; cat file").stdout == "work text\n"
+    assert supervisor.running
+    first = supervisor.pid
+    assert first in ground.session.spared
+    assert ground.sh("cat file").stdout == "work text\n"
+    assert supervisor.pid == first, "one for all"
+    ground.trace.stop()
+    assert not supervisor.running
+
+
+def test_one_that_does_not_start_is_told_and_nothing_runs_unheld(ground: Ground) -> None:
+    supervisor = ground.trace._supervisor
+    assert supervisor is not None
+    supervisor._program = Path("/bin/false")
+    done = ground.sh("cat ../hidden/file; cat file")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert [line for line in ground.session.notices if line.startswith("static programs run untraced: ")]
+
+
 def test_all_of_a_tree(ground: Ground) -> None:
     """Under the supervisor alone a dynamic program is held like a static one."""
     with_it = [word for word in ground.trace.launch_argv[:-1] if not word.startswith("--supervise")]
@@ -273,7 +303,7 @@ def test_it_ends_with_port_whatever_happens(tmp_path: Path) -> None:
         "from porttrace.policy import Policy\nfrom porttrace.session import Session\n"
         "with Session() as s:\n"
         "    t = s.start(Policy(Filemap(), Filemap(), None, None, frozenset()), Path(sys.argv[1]))\n"
-        "    print(t._supervisor.pid, flush=True)\n    time.sleep(60)\n"
+        "    t._supervisor.start()\n    print(t._supervisor.pid, flush=True)\n    time.sleep(60)\n"
     )
     port = subprocess.Popen([sys.executable, "-P", "-c", script, tmp_path], stdout=subprocess.PIPE, text=True)
     assert port.stdout is not None

@@ -87,11 +87,11 @@ def test_a_missing_tier_is_a_warning_once(core: Core, work: Path, monkeypatch: p
     assert said == [("info", f"phase build: {BARE}")] * 2
 
 
-def test_a_supervisor_that_does_not_start_is_told(core: Core, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: session.Supervisor) -> None:
+def test_a_supervisor_that_cannot_listen_is_told(core: Core, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: session.Supervisor, *args: object) -> None:
         raise session.PorttraceError("it is broken")
 
-    monkeypatch.setattr(session.Supervisor, "start", refuse)
+    monkeypatch.setattr(session.Supervisor, "start_on_demand", refuse)
     said = phase(core, work, "build") + phase(core, work, "destroot")
     assert said.count(("warn", "trace mode: static programs run untraced: it is broken")) == 1
     assert ("info", "phase build: tiers used: tracelib, fence; not used: supervisor") in said

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from porttrace.registry import schema
 from porttrace.registry.errors import RegistryError
 from porttrace.registry.versions import vercmp
+
+if TYPE_CHECKING:
+    import tempfile
 
 
 @contextmanager
@@ -74,6 +77,8 @@ class ReadOnly:
                 pending = log.exists() and log.stat().st_size > 0
                 if pending:
                     # What is still in the log counts: "immutable" would not see it. Read both from a copy of ours.
+                    import tempfile  # rarely needed
+
                     self.keep = tempfile.TemporaryDirectory(prefix="porttrace-registry-")
                     copy = Path(self.keep.name) / path.name
                     shutil.copyfile(path, copy)

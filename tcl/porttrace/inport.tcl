@@ -12,8 +12,13 @@ namespace eval porttrace::inport {
     # Commands that are in front now: name -> 1.
     variable installed [dict create]
 
-    # The map of the `file` ensemble as it was.
-    variable file_map ""
+    # Whether the map of the `file` ensemble leads to the guards. Once it does,
+    # it stays: with each change of it Tcl compiles every procedure of the
+    # interpreter anew, which for port is a tenth of a whole install.
+    variable file_covered 0
+
+    # Whether the guards of `file` judge, or hand on.
+    variable awake 0
 
     # Messages as the C library writes them.
     variable posix {
@@ -33,7 +38,8 @@ namespace eval porttrace::inport {
 #        policy is in force yet
 proc porttrace::inport::install {launcher} {
     variable installed
-    variable file_map
+    variable file_covered
+    variable awake
     if {[dict size $installed] || ![llength $launcher]} {
         return
     }
@@ -42,15 +48,18 @@ proc porttrace::inport::install {launcher} {
             cover $name [namespace current]::guarded_[string trimleft $name _]
         }
     }
-    set file_map [namespace ensemble configure ::file -map]
-    set map $file_map
-    foreach subcommand [dict keys $map] {
-        set guard [file_guard $subcommand]
-        if {$guard ne ""} {
-            dict set map $subcommand [list [namespace current]::$guard $subcommand]
+    if {!$file_covered} {
+        set map [namespace ensemble configure ::file -map]
+        foreach subcommand [dict keys $map] {
+            set guard [file_guard $subcommand]
+            if {$guard ne ""} {
+                dict set map $subcommand [list [namespace current]::file_command $guard $subcommand]
+            }
         }
+        namespace ensemble configure ::file -map $map
+        set file_covered 1
     }
-    namespace ensemble configure ::file -map $map
+    set awake 1
     install_port_commands
 }
 
@@ -58,11 +67,8 @@ proc porttrace::inport::install {launcher} {
 # Take them away again: this process has back what it gave up.
 proc porttrace::inport::uninstall {} {
     variable installed
-    variable file_map
-    if {$file_map ne ""} {
-        namespace ensemble configure ::file -map $file_map
-        set file_map ""
-    }
+    variable awake
+    set awake 0
     foreach name [dict keys $installed] {
         # Where somebody has put another command in its place meanwhile, that one goes too.
         catch {rename ::$name {}}
@@ -322,6 +328,14 @@ proc porttrace::inport::file_guard {subcommand} {
         tempdir { return "" }
     }
     return ""
+}
+
+proc porttrace::inport::file_command {guard subcommand args} {
+    variable awake
+    if {$awake} {
+        tailcall $guard $subcommand {*}$args
+    }
+    tailcall ::tcl::file::$subcommand {*}$args
 }
 
 proc porttrace::inport::file_question {subcommand args} {
