@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from macports_host import Macports, scratch_macports  # noqa: E402 - from tests/
+from macports_host import Macports, scratch_macports
 
 
 def timed(argv: list[str], env: dict[str, str]) -> tuple[float, float]:
