@@ -67,7 +67,9 @@ static bool raw_calls(const struct view *v, const Elf64_Ehdr *e)
 	uint64_t from, size;
 	for (unsigned i = 0; i < e->e_phnum; i++) {
 		const Elf64_Phdr *p = segment(v, e, i, &from, &size);
-		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && has_calls(v->bytes + from, size))
+		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && ((p->p_flags & PF_W) || has_calls(v->bytes + from, size)))
+			return true; /* also code that may change itself */
+		if (p->p_type == PT_GNU_STACK && (p->p_flags & PF_X))
 			return true;
 	}
 	return false;

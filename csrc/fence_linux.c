@@ -129,23 +129,47 @@ int pt_fence_raise(const char *list, size_t size, bool std_fds)
 	return err;
 }
 
-int pt_fence_raise_file(const char *path, bool std_fds)
+/* The list's bytes; its address, or -errno. */
+static long map_list(const char *path, long *size)
 {
 	long fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
-		return (int)fd;
-	long size = pt_raw3(SYS_lseek, fd, 0, SEEK_END);
-	if (size <= 0) {
-		pt_raw1(SYS_close, fd);
-		return size < 0 ? (int)size : -EINVAL;
-	}
-	long map = pt_raw6(SYS_mmap, 0, size, PROT_READ, MAP_PRIVATE, fd, 0);
+		return fd;
+	*size = pt_raw3(SYS_lseek, fd, 0, SEEK_END);
+	long map = *size < 0 ? *size : *size == 0 ? -EINVAL : pt_raw6(SYS_mmap, 0, *size, PROT_READ, MAP_PRIVATE, fd, 0);
 	pt_raw1(SYS_close, fd);
+	return map;
+}
+
+int pt_fence_raise_file(const char *path, bool std_fds)
+{
+	long size = 0, map = map_list(path, &size);
 	if (map < 0 && map > -4096)
 		return (int)map;
 	int err = pt_fence_raise((const char *)map, (size_t)size, std_fds);
 	pt_raw2(SYS_munmap, map, size);
 	return err;
+}
+
+bool pt_fence_covers_file(const char *list, const char *path)
+{
+	long size = 0, map = map_list(list, &size);
+	if (map < 0 && map > -4096)
+		return false;
+	const char *bytes = (const char *)map;
+	bool covers = false;
+	for (long at = sizeof PT_FENCE_HEADER - 1, end; at < size && !covers; at = end + 1) {
+		for (end = at; end < size && bytes[end]; end++)
+			;
+		if (end == size || end < at + 2)
+			break;
+		long n = 0, len = end - at - 1;
+		while (n < len && path[n] == bytes[at + 1 + n])
+			n++;
+		covers = n == len && (!path[n] || (bytes[at] == 'd' && (path[n] == '/' || len == 1)));
+	}
+	pt_raw2(SYS_munmap, map, size);
+	return covers;
 }
 
 bool pt_fence_stands(const char *probe)

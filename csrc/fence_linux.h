@@ -35,6 +35,9 @@ uint64_t pt_fence_file_rights(int abi);
  */
 int pt_fence_raise(const char *list, size_t size, bool std_fds);
 
+/* Does the list in this file let `path` (real, absolute) be written? false also where it cannot be read. */
+bool pt_fence_covers_file(const char *list, const char *path);
+
 /* The same from a file. */
 int pt_fence_raise_file(const char *path, bool std_fds);
 

@@ -200,23 +200,32 @@ static void preload(const char *session, bool ours)
 }
 
 #ifdef __linux__
-/* A quarter of a system's programs hold the two bytes of a system call by chance: only what was built here is suspected. */
-static bool is_systems_own(const char *path)
+/*
+ * Whose program is it? A quarter of a system's programs hold the two bytes of a system call by chance: they are taken
+ * at their word. Code that the build can have made is always supervised (tracelib/supervise.c says why).
+ */
+static enum { SYSTEMS_OWN, BUILDS_OWN, SOMEBODYS } owner_of(const char *path, const char *fence)
 {
-	char link[64], real[8] = "";
-	struct stat st;
+	char link[64], real[4096] = "";
+	struct stat st = { 0 };
 	long fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
 	if (fd < 0)
-		return false;
+		return SOMEBODYS;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", (int)fd);
-	bool own = pt_raw4(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_uid == 0 && !(st.st_mode & 022) &&
-		   pt_raw4(SYS_readlinkat, AT_FDCWD, link, real, 5) == 5 && !memcmp(real, "/usr/", 5);
+	long n = pt_raw4(SYS_readlinkat, AT_FDCWD, link, real, sizeof real - 1);
+	pt_raw4(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH);
 	pt_raw1(SYS_close, fd);
-	return own;
+	real[n > 0 ? n : 0] = 0;
+	bool fixed = st.st_uid == 0 && !(st.st_mode & 022);
+	if (fixed && !strncmp(real, "/usr/", 5))
+		return SYSTEMS_OWN;
+	if (fence ? pt_fence_covers_file(fence, real) : !fixed)
+		return BUILDS_OWN;
+	return SOMEBODYS;
 }
 
-/* How the command will run, scripts followed to their interpreter. */
-static enum pt_entry entry_of(const char *command)
+/* How the command will run, scripts followed to their interpreter. `fence`: the list of places that the build can write, or NULL. */
+static enum pt_entry entry_of(const char *command, const char *fence)
 {
 	char path[4096], interpreter[4096];
 	if (strchr(command, '/')) {
@@ -239,15 +248,24 @@ static enum pt_entry entry_of(const char *command)
 			break;
 		memcpy(path, interpreter, sizeof path);
 	}
-	if (entry == PT_ENTRY_RAW && is_systems_own(path))
-		entry = PT_ENTRY_TRACELIB;
-	return entry;
+	if (entry != PT_ENTRY_RAW && entry != PT_ENTRY_TRACELIB)
+		return entry;
+	switch (owner_of(path, fence)) {
+	case SYSTEMS_OWN: return PT_ENTRY_TRACELIB;
+	case BUILDS_OWN: return PT_ENTRY_RAW;
+	default: return entry;
+	}
+}
+
+static const char *fence_of(const struct options *o)
+{
+	return !o->raise_fence ? NULL : o->fence ? o->fence : beside(o->session, "fence");
 }
 
 static void hold(const struct options *o)
 {
 	int err;
-	const char *fence = !o->raise_fence ? NULL : o->fence ? o->fence : beside(o->session, "fence");
+	const char *fence = fence_of(o);
 	if (fence && (err = pt_fence_raise_file(fence, true))) {
 		if (err == -EOPNOTSUPP || err == -ENOSYS)
 			fail("this kernel has no Landlock, so the fence cannot be raised; see porttrace doctor");
@@ -325,7 +343,8 @@ int main(int argc, char **argv)
 	if (o.chdir && chdir(o.chdir))
 		fail("cannot change to %s: %s", o.chdir, strerror(errno));
 #ifdef __linux__
-	enum pt_entry entry = o.session && (o.automatic || !o.no_preload) ? entry_of(o.file ? o.file : o.command[0]) : PT_ENTRY_TRACELIB;
+	enum pt_entry entry = o.session && (o.automatic || !o.no_preload) ? entry_of(o.file ? o.file : o.command[0], fence_of(&o))
+										  : PT_ENTRY_TRACELIB;
 	if (o.automatic && (entry == PT_ENTRY_STATIC || entry == PT_ENTRY_FOREIGN || entry == PT_ENTRY_RAW))
 		o.supervise = true;
 	if (o.session) /* a loader of another kind would complain of our library, or stop */

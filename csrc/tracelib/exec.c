@@ -44,7 +44,7 @@ static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, struct 
 		x->foreign = true;
 	}
 #endif
-	if (!program->untraced && !pt_makes_own_calls(file, at->real, at->real_len))
+	if (!program->untraced && !pt_wants_supervisor(file, at->real, at->real_len))
 		return;
 	x->supervise = pt_has_supervisor();
 	x->foreign = x->foreign || program->foreign;
@@ -133,6 +133,8 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 			pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
 		bool itself = !program.script && dirfd == AT_FDCWD && !flags;
 		look_after(op, &at, x, &program);
+		if (!x->supervise && pt_loader_led_astray(envp))
+			x->supervise = pt_has_supervisor();
 		if (!program.untraced)
 			error = judge_interpreters(op, &program, x);
 		if (!error) {

@@ -52,8 +52,10 @@ void pt_raise_fence(void);
 const char *pt_session_dir(void);      /* DIR/N, NULL: not known */
 const char *pt_launcher(void);
 bool pt_has_supervisor(void);
-bool pt_makes_own_calls(const char *path, const char *real, size_t len);
-void pt_watch_library(const char *name);
-void pt_supervise_all(void);           /* this process, all threads, once; where there is no supervisor it goes on */
+bool pt_wants_supervisor(const char *path, const char *real, size_t len);
+bool pt_loader_led_astray(char *const *envp); /* by its environment: to what is not the system's own */
+bool pt_watch_library(const char *name);
+/* This process, all threads; where the session has no supervisor it goes on. false: it is not supervised, and cannot be. */
+bool pt_supervise_all(void);
 int pt_supervise_self(void);           /* 0 or errno: the program must then not be started */
 #endif

@@ -151,8 +151,10 @@ void pt_cloning(unsigned long flags)
 
 PT_EXPORT int mprotect(void *at, size_t size, int protection)
 {
-	if ((protection & PROT_EXEC) && pt_on())
-		pt_supervise_all();
+	if ((protection & PROT_EXEC) && pt_on() && !pt_supervise_all()) {
+		errno = EACCES;
+		return -1;
+	}
 	long r = PT_SYS3(SYS_mprotect, at, size, protection);
 	if (r < 0) {
 		errno = (int)-r;
@@ -163,8 +165,10 @@ PT_EXPORT int mprotect(void *at, size_t size, int protection)
 
 PT_EXPORT void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
 {
-	if (unlikely(protection & PROT_EXEC) && pt_on())
-		pt_supervise_all();
+	if (unlikely(protection & PROT_EXEC) && pt_on() && !pt_supervise_all()) {
+		errno = EACCES;
+		return MAP_FAILED;
+	}
 	long r = PT_SYS6(SYS_mmap, at, size, protection, flags, fd, offset);
 	if (r < 0 && r > -4096) {
 		errno = (int)-r;
@@ -173,6 +177,20 @@ PT_EXPORT void *mmap(void *at, size_t size, int protection, int flags, int fd, o
 	return (void *)r;
 }
 PT_ALIASES_mmap
+
+PT_EXPORT int pkey_mprotect(void *at, size_t size, int protection, int key)
+{
+	if ((protection & PROT_EXEC) && pt_on() && !pt_supervise_all()) {
+		errno = EACCES;
+		return -1;
+	}
+	long r = PT_SYS4(SYS_pkey_mprotect, at, size, protection, key);
+	if (r < 0) {
+		errno = (int)-r;
+		return -1;
+	}
+	return 0;
+}
 
 /* Afterwards a root would be another one than the policy speaks of. */
 PT_EXPORT int chroot(const char *path)

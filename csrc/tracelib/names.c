@@ -313,8 +313,8 @@ PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 	typedef void *real_t(const char *, int);
 	if (name && name[0] != '@' && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_ACC_READ))
 		name = library(PT_OP_dlopen, name);
-	if (name)
-		pt_watch_library(name);
+	if (name && !pt_watch_library(name))
+		name = "/nonexistent/hidden";
 	return PT_REAL(real_t, dlopen)(name, flags);
 }
 
@@ -324,8 +324,11 @@ PT_EXPORT void *PT_WRAP(dlmopen)(Lmid_t space, const char *name, int flags)
 	typedef void *real_t(Lmid_t, const char *, int);
 	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_ACC_READ))
 		name = library(PT_OP_dlmopen, name);
-	if (name)
-		pt_watch_library(name);
+	/* Another name space has another C library, in front of which nobody stands. */
+	if (name && pt_on() && space != LM_ID_BASE && !pt_supervise_all())
+		name = "/nonexistent/hidden";
+	if (name && !pt_watch_library(name))
+		name = "/nonexistent/hidden";
 	return PT_REAL(real_t, dlmopen)(space, name, flags);
 }
 

@@ -116,7 +116,7 @@ static void note_shell(uint16_t op)
 PT_EXPORT int PT_WRAP(system)(const char *command)
 {
 	typedef int real_t(const char *);
-	if (!command || !pt_on() || pt_environment_holds(environ)) {
+	if (!command || !pt_on() || (pt_environment_holds(environ) && !pt_loader_led_astray(environ))) {
 		if (command)
 			note_shell(PT_OP_system);
 		return PT_REAL(real_t, system)(command);
@@ -161,6 +161,10 @@ PT_EXPORT FILE *PT_WRAP(popen)(const char *command, const char *mode)
 	typedef FILE *real_t(const char *, const char *);
 	real_t *real = PT_REAL(real_t, popen);
 	note_shell(PT_OP_popen);
+	if (pt_on() && pt_loader_led_astray(environ) && !pt_supervise_all()) {
+		errno = EACCES;
+		return NULL;
+	}
 	if (!pt_on() || pt_environment_holds(environ))
 		return real(command, mode);
 	struct pt_slab *s = pt_slab_take(0);

@@ -67,12 +67,85 @@ bool pt_has_supervisor(void)
 	return names() && beside("supervise", path, sizeof path) && sys_lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-bool pt_makes_own_calls(const char *path, const char *real, size_t len)
+static bool starts(const char *path, size_t len, const char *with)
+{
+	size_t n = strlen(with);
+	return len > n && !memcmp(path, with, n);
+}
+
+/* The system's own, or a port's: it was there before this build, which cannot write there. */
+static bool vouched(const char *real, size_t len)
+{
+	static const char *const system[] = { "/usr/", "/lib/", "/lib64/", "/lib32/", "/libx32/", "/bin/", "/sbin/" };
+	if (!len || real[0] != '/')
+		return false;
+	bool fixed = pt_decide(pt.image, PT_WRITE, real, len).action == PT_DENY;
+	for (size_t i = 0; i < sizeof system / sizeof *system; i++)
+		if (starts(real, len, system[i])) /* where all of the system may be written there is nothing to hold */
+			return fixed || pt_decide(pt.image, PT_WRITE, system[i], strlen(system[i]) - 1).action != PT_DENY;
+	if (!fixed)
+		return false;
+	struct pt_verdict v = pt_decide(pt.image, PT_READ, real, len);
+	return v.port != PT_NO_PORT || (v.flags & PT_V_ASKED);
+}
+
+/*
+ * Code that the build has made can do more than call the C library: make system calls of its own, find the C
+ * library's own instructions, change our memory. No look at its file shows that, so it is always supervised. What lies
+ * elsewhere is looked at: there a program may be somebody's tool, and most leave system calls to the C library.
+ */
+bool pt_wants_supervisor(const char *path, const char *real, size_t len)
 {
 	char interpreter[16];
-	/* What the build cannot have made is taken at its word: it leaves system calls to the C library. */
-	return pt_decide(pt.image, PT_WRITE, real, len).action != PT_DENY &&
-	       pt_elf_entry(path, true, interpreter, sizeof interpreter) == PT_ENTRY_RAW;
+	if (vouched(real, len))
+		return false;
+	if (real[0] != '/' || starts(real, len, "/memfd:") || pt_decide(pt.image, PT_WRITE, real, len).action != PT_DENY)
+		return true;
+	return pt_elf_entry(path, true, interpreter, sizeof interpreter) == PT_ENTRY_RAW;
+}
+
+/*
+ * Does the loader get to see something else than the system's own? It acts before any code of ours: what it opens for
+ * such a program is judged by the supervisor.
+ */
+static bool leads_astray(const char *list)
+{
+	static const char *const system[] = { "/usr/lib", "/lib", "/usr/local/lib" };
+	for (size_t n; *list; list += n + (list[n] != 0)) {
+		n = strcspn(list, ": ;");
+		if ((n == pt.path_len && !memcmp(list, pt.path, n)) || !memchr(list, '/', n))
+			continue; /* ours, or a bare name: found where the loader looks, which is another variable's affair */
+		bool own = false;
+		for (size_t i = 0; i < sizeof system / sizeof *system && !own; i++)
+			own = starts(list, n + 1, system[i]);
+		if (!own || memmem(list, n, "/..", 3))
+			return true;
+	}
+	return false;
+}
+
+static bool empty_entry(const char *list)
+{
+	return !*list || *list == ':' || *list == ';' || strstr(list, "::") || list[strlen(list) - 1] == ':';
+}
+
+bool pt_loader_led_astray(char *const *envp)
+{
+	for (; envp && *envp; envp++) {
+		const char *e = *envp;
+		if (e[0] == 'L' && e[1] == 'D' && e[2] == '_') {
+			if (!strncmp(e, "LD_PRELOAD=", 11) || !strncmp(e, "LD_AUDIT=", 9)) {
+				if (leads_astray(strchr(e, '=') + 1))
+					return true;
+			} else if (!strncmp(e, "LD_LIBRARY_PATH=", 16) && e[16]) {
+				if (leads_astray(e + 16) || empty_entry(e + 16) || strncmp(e + 16, "/", 1))
+					return true;
+			}
+		} else if (e[0] == 'G' && !strncmp(e, "GCONV_PATH=", 11) && e[11] && (e[11] != '/' || leads_astray(e + 11))) {
+			return true;
+		}
+	}
+	return false;
 }
 
 int pt_supervise_self(void)
@@ -81,27 +154,46 @@ int pt_supervise_self(void)
 	return names() ? -pt_supervise(session, false, &what) : EACCES;
 }
 
-void pt_supervise_all(void)
+/* Whoever comes while another thread is at it does the same again: the kernel then says that it is done. */
+bool pt_supervise_all(void)
 {
 	static _Atomic bool done;
 	const char *what;
-	if (atomic_exchange_explicit(&done, true, memory_order_relaxed) || !pt_has_supervisor())
-		return;
-	(void)pt_supervise(session, true, &what);
+	if (atomic_load_explicit(&done, memory_order_acquire) || !pt_has_supervisor())
+		return true;
+	if (pt_supervise(session, true, &what))
+		return pt_supervised(); /* no: it has filters of its own that keep ours away; it must do without what it wanted */
+	atomic_store_explicit(&done, true, memory_order_release);
+	return true;
 }
 
-/* A library that the build can have made, and that makes system calls of its own, takes its host to the supervisor. */
-void pt_watch_library(const char *name)
+/* By which scripts can call any address: then the system's own interpreter runs the build's own code. */
+static bool opens_everything(const char *name)
+{
+	static const char *const doors[] = { "/_ctypes", "/_cffi_backend", "/fiddle.so", "/Platypus.so", "liburing.so", "libc.so" };
+	for (size_t i = 0; i < sizeof doors / sizeof *doors; i++)
+		if (strstr(name, doors[i]))
+			return true;
+	return false;
+}
+
+/* A library that the build can have made, or that opens the way to its code, takes its host to the supervisor. false: it must not be loaded. */
+bool pt_watch_library(const char *name)
 {
 	char link[32], real[1024];
-	if (!pt_on() || !strchr(name, '/'))
-		return;
+	if (!pt_on())
+		return true;
+	if (opens_everything(name))
+		return pt_supervise_all();
+	if (!strchr(name, '/'))
+		return true;
 	int fd = sys_open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return;
+		return true;
 	pt_fd_link(fd, link);
 	ssize_t n = sys_readlink(link, real, sizeof real);
-	if (n <= 0 || n == sizeof real || (pt_decide(pt.image, PT_WRITE, real, (size_t)n).action != PT_DENY && pt_elf_raw_calls(fd)))
-		pt_supervise_all();
+	bool suspect = n <= 0 || n == sizeof real || (!vouched(real, (size_t)n) &&
+		(pt_decide(pt.image, PT_WRITE, real, (size_t)n).action != PT_DENY || pt_elf_raw_calls(fd)));
 	sys_close(fd);
+	return !suspect || pt_supervise_all();
 }

@@ -196,16 +196,23 @@ bool pt_has_supervisor(void)
 	return false;
 }
 
-bool pt_makes_own_calls(const char *path, const char *real, size_t len)
+bool pt_wants_supervisor(const char *path, const char *real, size_t len)
 {
 	(void)path, (void)real, (void)len;
 	return false;
 }
 
 /* A library that makes its own calls is as far out of reach as a program that does: nobody could answer for it. */
-void pt_watch_library(const char *name)
+bool pt_watch_library(const char *name)
 {
 	(void)name;
+	return true;
+}
+
+bool pt_loader_led_astray(char *const *envp)
+{
+	(void)envp;
+	return false;
 }
 
 int pt_supervise_self(void)

@@ -123,10 +123,15 @@ PT_EXPORT long syscall(long number, ...)
 	case SYS_fchown: return fchown(I(0), (uid_t)a[1], (gid_t)a[2]);
 	case SYS_fsetxattr: return fsetxattr(I(0), P(1), P(2), (size_t)a[3], I(4));
 	case SYS_fremovexattr: return fremovexattr(I(0), P(1));
+	case SYS_mprotect: return mprotect(P(0), (size_t)a[1], I(2));
+	case SYS_mmap: return (long)mmap(P(0), (size_t)a[1], I(2), I(3), I(4), a[5]);
+	case SYS_pkey_mprotect: return pkey_mprotect(P(0), (size_t)a[1], I(2), I(3));
 	default:
 		/* rare ones that take a path: from here on the supervisor answers for this process */
-		if (pt_supervised_call((int)number))
-			pt_supervise_all();
+		if (pt_supervised_call((int)number) && !pt_supervise_all()) {
+			errno = EPERM;
+			return -1;
+		}
 		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	}
 }

@@ -33,11 +33,12 @@ int show_fd(int fd)
 
 int main(int argc, char **argv)
 {
-	const struct attempt *kinds[] = { read_attempts, exist_attempts, write_attempts };
-	const char *names[] = { "read", "exist", "write" };
+	const struct attempt *kinds[] = { read_attempts, loader_attempts, kernel_read_attempts, exist_attempts, kernel_exist_attempts,
+					  write_attempts, kernel_write_attempts };
+	const char *names[] = { "read", "read", "read", "exist", "exist", "write", "write" };
 	if (getenv("BASE"))
 		snprintf(base, sizeof base, "%s", getenv("BASE"));
-	for (int k = 0; k < 3; k++)
+	for (unsigned k = 0; k < sizeof kinds / sizeof *kinds; k++)
 		for (const struct attempt *a = kinds[k]; a->name; a++) {
 			if (argc < 3) {
 				printf("%s %s\n", names[k], a->name);

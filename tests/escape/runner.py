@@ -31,14 +31,16 @@ HERE = Path(__file__).resolve().parent
 SECRET = "secret"
 _BASE_FLAGS = ["-D_GNU_SOURCE", "-O1", "-w", "-lpthread"]
 
+SOURCES = ("main.c", "read.c", "exist.c", "write.c", "loader.c", "kernel.c")
+
 #: How the attempts are compiled; "sys" flavours run only those attempts that make the system call themselves.
 FLAVOURS: dict[str, list[str]] = {
     "dynamic": ["gcc"],
     "inline": ["gcc", "-DRAW"],
     "static": ["gcc", "-static"],
     "static-inline": ["gcc", "-static", "-DRAW"],
-    "32bit": ["gcc", "-m32"],
-    "32bit-int80": ["gcc", "-m32", "-DRAW"],
+    "32bit": ["gcc", "-m32", "-idirafter", "/usr/include/x86_64-linux-gnu"],
+    "32bit-int80": ["gcc", "-m32", "-DRAW", "-idirafter", "/usr/include/x86_64-linux-gnu"],
     "musl": ["musl-gcc", "-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"],
     "musl-static": ["musl-gcc", "-static", "-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"],
 }
@@ -70,7 +72,7 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {}
 def build(directory: Path, flavours: Iterable[str] = FLAVOURS) -> dict[str, Path]:
     """Compile the attempts; a flavour whose compiler is not here is left out (and missing in the result)."""
     built = {}
-    sources = [str(HERE / name) for name in ("main.c", "read.c", "exist.c", "write.c")]
+    sources = [str(HERE / name) for name in SOURCES]
     for flavour in flavours:
         command = FLAVOURS[flavour]
         if shutil.which(command[0]) is None:
@@ -81,6 +83,38 @@ def build(directory: Path, flavours: Iterable[str] = FLAVOURS) -> dict[str, Path
             out.chmod(0o755)
             built[flavour] = out
     return built
+
+
+def build_objects(ground: Ground) -> None:
+    """What the attempts named "so-" put into programs: made once, copied to the work directory for each of them."""
+    secret, lib, work = (str(ground.base / name) for name in ("hidden/secret", "hidden/libsecret.so", "work/objects"))
+    out = ground.programs / "objects"
+    out.mkdir(exist_ok=True)
+    library = ["-shared", "-fPIC"]
+    parts: dict[str, list[str]] = {
+        "libsecret.so": [*library, "-DSECRET_LIBRARY", "-Wl,-soname,libsecret.so"],
+        "evil.so": [*library, f'-DEVIL="{secret}"', "-Wl,-soname,evil.so"],
+        "quiet.so": [*library, f'-DQUIET="{secret}"'],
+        "ifunc.so": [*library, f'-DIFUNC="{secret}"', "-Wl,-soname,ifunc.so"],
+        "needs-hidden": ["-DNEEDS", str(out / "libsecret.so"), f"-Wl,-rpath,{ground.base / 'hidden'}"],
+        "needs-libs": ["-DNEEDS", str(out / "libsecret.so"), f"-Wl,-rpath,{work}/libs"],
+        "needs-none": ["-DNEEDS", str(out / "libsecret.so")],
+        "needs-path": ["-DNEEDS", str(out / "slash.so")],
+        "needs-evil": ["-DNEEDS", str(out / "evil.so"), "-Wl,-rpath,$ORIGIN"],
+        "needs-none-evil": ["-DNEEDS", str(out / "evil.so")],
+        "needs-ifunc": ["-DNEEDS", str(out / "ifunc.so"), "-Wl,-rpath,$ORIGIN"],
+        "exec-stack": [f'-DSTACK="{secret}"', "-z", "execstack"],
+        "writable-text": [f'-DTEXT="{secret}"', "-Wl,--no-warn-rwx-segments"],
+        "own-loader": ["-DNEEDS", str(out / "evil.so"), f"-Wl,--dynamic-linker={work}/ld-linux-x86-64.so.2"],
+        "ld-linux-x86-64.so.2": [f'-DLOADER="{secret}"', "-static-pie", "-nostdlib", "-fPIE"],
+    }
+    for name, flags in parts.items():
+        if name == "needs-path":  # a needed name with a slash is a path
+            slash = [*library, "-DSECRET_LIBRARY", f"-Wl,-soname,{lib}"]
+            subprocess.run(["gcc", HERE / "objects.c", "-o", out / "slash.so", *slash], check=True)
+        # the object stands before what it needs: the source first
+        subprocess.run(["gcc", "-O1", "-w", HERE / "objects.c", "-o", out / name, *flags], check=True)
+    ground.fresh_hidden()
 
 
 def attempts(program: Path) -> list[Attempt]:
@@ -112,6 +146,8 @@ class Ground:
         (hidden / "secret").write_text("secret contents\n")
         (hidden / "program").write_text("#!/bin/echo secret\n")
         (hidden / "link").symlink_to("secret-target")
+        if (self.programs / "objects/libsecret.so").exists():
+            shutil.copy(self.programs / "objects/libsecret.so", hidden)
         self._own(hidden / "secret", 0o644)
         self._own(hidden / "program", 0o755)
         self._own(hidden, 0o755)
@@ -179,6 +215,10 @@ class Runner:
         work = self.ground.base / "work" / "attempt"
         shutil.copy(program, work)
         self.ground._own(work, 0o755)
+        if attempt.name.startswith("so-"):
+            objects = shutil.copytree(self.ground.programs / "objects", work.parent / "objects")
+            for path in (objects, *objects.iterdir()):
+                self.ground._own(path, 0o755)
         words = [*self.argv, str(work), attempt.kind, attempt.name, *([target] if target else [])]
         try:
             done = subprocess.run(
@@ -257,9 +297,10 @@ def run_all(
         ground = Ground(identity)
         try:
             programs = build(ground.programs, flavours)
+            build_objects(ground)
             missing = [flavour for flavour in flavours if flavour not in programs]
             todo = [
-                a for a in attempts(next(iter(programs.values()))) if a.kind in kinds.split() and only in (None, a.name)
+                a for a in attempts(next(iter(programs.values()))) if a.kind in kinds.split() and (only is None or a.name in only.split(","))
             ]
             for name in sets:
                 tiers = None if name == "none" else TIER_SETS[name]
@@ -338,7 +379,7 @@ def main() -> int:
     parser.add_argument("--tiers", default="none,default,paranoid,tracelib,fence")
     parser.add_argument("--flavour", default=",".join(FLAVOURS))
     parser.add_argument("--user", default="macports,root")
-    parser.add_argument("--attempt", default=None)
+    parser.add_argument("--attempt", default=None, help="one attempt, or several separated by commas")
     parser.add_argument("--kinds", default="read exist write")
     options = parser.parse_args()
     users = options.user.split(",") if os.geteuid() == 0 else ["macports"]
