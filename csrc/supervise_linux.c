@@ -25,31 +25,48 @@ struct call {
 };
 
 static const struct call calls[] = {
-#if defined(__x86_64__)
-#define PT_SC(name, nr64, nr32, shape, access, dir, path, flags) { nr64, nr32, shape },
+#define PT_SC(name, nr64, nr32, shape, access, dir, path, flags) { PT_SC_NATIVE(name, nr64), PT_SC_COMPAT(nr32), shape },
 	PT_SUPERVISED_CALLS
 #undef PT_SC
-#else
-#error "supervised calls have numbers for x86_64 only so far"
-#endif
 };
+static const unsigned requests[] = PT_ATTRIBUTE_REQUESTS;
+#define REQUESTS (sizeof requests / sizeof requests[0])
 
 #define CALLS (sizeof calls / sizeof calls[0])
 #define X32_BIT 0x40000000
+#if defined(__x86_64__)
+#define NATIVE_ARCH AUDIT_ARCH_X86_64
+#define COMPAT_ARCH AUDIT_ARCH_I386
+#else
+#define NATIVE_ARCH AUDIT_ARCH_AARCH64
+#define COMPAT_ARCH 0u /* none: a 32-bit program's calls end in ENOSYS */
+#endif
 
 /* One architecture's part: who is not in the list goes on unhindered. */
 static unsigned section(struct sock_filter *f, int compat)
 {
 	unsigned n = 0, count = 0;
-	for (unsigned i = 0; i < CALLS; i++)
-		count += (compat ? calls[i].compat : calls[i].native) >= 0;
+	int ioctl = -1;
+	for (unsigned i = 0; i < CALLS; i++) {
+		int nr = compat ? calls[i].compat : calls[i].native;
+		if (calls[i].shape == PT_SH_IOCTL)
+			ioctl = nr;
+		else
+			count += nr >= 0;
+	}
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)ioctl, 0, REQUESTS + 3);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
+	for (unsigned i = 0; i < REQUESTS; i++)
+		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, requests[i], (unsigned char)(REQUESTS - i), 0);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
 	if (!compat) /* x32 numbers are no calls that anybody needs */
 		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, (unsigned char)(count + 2), 0);
 	unsigned first = n;
 	for (unsigned i = 0; i < CALLS; i++) {
 		int nr = compat ? calls[i].compat : calls[i].native;
-		if (nr < 0)
+		if (nr < 0 || nr == ioctl)
 			continue;
 		unsigned left = count - (n - first) - 1; /* comparisons that follow this one */
 		unsigned target = calls[i].shape == PT_SH_NOSYS ? left + 2 : left + 1;
@@ -65,9 +82,9 @@ static unsigned program(struct sock_filter *f)
 {
 	unsigned n = 0;
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
-	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 1);
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, NATIVE_ARCH, 0, 1);
 	unsigned over = n++; /* over the compat part and its two guards: its length is known below */
-	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_I386, 1, 0);
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, COMPAT_ARCH, 1, 0);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
 	n += section(f + n, 1);
 	f[over] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JA, n - over - 1, 0, 0);
@@ -77,7 +94,7 @@ static unsigned program(struct sock_filter *f)
 /* The filter is built in pages of its own: small stacks must do. */
 static int install(bool threads)
 {
-	const size_t room = (2 * (CALLS + 8) + 8) * sizeof(struct sock_filter);
+	const size_t room = (2 * (CALLS + REQUESTS + 12) + 8) * sizeof(struct sock_filter);
 	_Static_assert(CALLS < 250, "a BPF jump reaches 255 instructions");
 	long at = pt_raw6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at < 0 && at > -4096)

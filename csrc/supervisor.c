@@ -294,6 +294,11 @@ static bool start(struct pt_sup *sup, int connection, pthread_attr_t *attr)
 	return true;
 }
 
+static void nothing(int number)
+{
+	(void)number;
+}
+
 int main(int argc, char **argv)
 {
 	static struct pt_sup sup;
@@ -327,6 +332,9 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN); /* Ctrl-C ends the build; the session ends us when it is done with it */
 	signal(SIGHUP, SIG_IGN);
+	struct sigaction tick = { .sa_handler = nothing }; /* not SA_RESTART: it is to end a wait */
+	sigaction(PT_TICK, &tick, NULL);
+	umask(0); /* files are made for programs with their own */
 	pt_sup_calls();
 	pt_sup_guard();
 	look_at_kernel();

@@ -52,7 +52,11 @@ struct pt_task {
 	struct pt_resolved at;
 	struct pt_verdict verdict;     /* the one that decided */
 	uint8_t access;                /* what the call is judged as; open flags may change the row's */
-	bool answered;                 /* the reply went out already (a descriptor was handed over) */
+	bool last_link;                /* the last component is meant as it stands, link or not */
+	bool answered;                 /* the reply went out already, or will: a descriptor is handed over */
+	struct { pid_t pid; uint64_t before, asked; } starts[8]; /* programs that were let start, see supervisor_exec.c */
+	unsigned next_start;
+	bool starting;
 	struct { pid_t pid; uint32_t image; } images[64];
 	unsigned next_image;
 #define PT_NO_LINKS 4096u
@@ -78,6 +82,10 @@ bool pt_target_write(pid_t, uint64_t address, const void *from, size_t size);
 #define PT_TARGET_EXE (-200)
 ssize_t pt_target_path(pid_t, int fd, char *out, size_t cap);
 void pt_target_ids(pid_t thread, pid_t *process, pid_t *parent);
+unsigned pt_target_umask(pid_t);
+/* The program that a process runs: a value that an exec changes, and the path by which it was executed (0 or -errno). */
+int pt_target_program(pid_t, uint64_t *identity, char *path, size_t cap);
+bool pt_target_descends(pid_t pid, pid_t from);
 int pt_target_fd(pid_t, int fd);       /* a duplicate that shares its offset, or -errno */
 extern const struct pt_fs pt_target_fs; /* user: struct pt_task * */
 
@@ -89,7 +97,14 @@ int pt_task_judge(struct pt_task *, unsigned judge_flags);     /* 0 or errno; re
 void pt_task_report(struct pt_task *, uint8_t kind, uint8_t outcome, int error);
 void pt_task_announce(struct pt_task *, const char *exe, size_t len);
 
+/* The name by which the program knows a place that a redirect leads to, in place; its length. */
+size_t pt_task_own_name(struct pt_task *, char *path, size_t len);
+
+/* --- supervisor_exec.c --- */
+void pt_task_check_start(struct pt_task *);
+
 /* --- supervisor_answer.c --- */
+#define PT_TICK SIGUSR2                /* ends waits of ours now and then */
 void pt_task_answer(struct pt_task *);
 void pt_sup_calls(void);               /* once, before the first thread */
 const struct pt_sup_call *pt_sup_call(int nr, bool compat);

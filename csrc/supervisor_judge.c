@@ -10,16 +10,28 @@
 
 #include "supervisor.h"
 
+size_t pt_task_own_name(struct pt_task *t, char *path, size_t len)
+{
+	size_t n = pt_unredirect(t->sup->image, path, len, t->scratch, PT_PATH_CAP);
+	if (!n)
+		return len;
+	memcpy(path, t->scratch, n);
+	path[n] = 0;
+	return n;
+}
+
 int pt_task_resolve_text(struct pt_task *t, int fd, const char *text, size_t len, unsigned flags)
 {
 	size_t base = 0;
 	if (!len || text[0] != '/') {
 		ssize_t got = pt_target_path(t->pid, fd, t->full, PT_PATH_CAP);
 		if (got == -EBADF || (got >= 0 && t->full[0] != '/'))
-			return -1; /* no descriptor, or no directory: EBADF, ENOTDIR from the kernel */
+			return got < 0 ? EBADF : ENOTDIR; /* said here: it may be another descriptor when the kernel looks */
 		if (got < 0)
 			return got == -ENAMETOOLONG ? ENAMETOOLONG : EACCES; /* what cannot be known is not let through */
 		base = (size_t)got;
+		if (t->sup->flags & PT_IMG_REDIRECTS)
+			base = pt_task_own_name(t, t->full, base);
 	}
 	if (base + len + 2 > PT_PATH_CAP)
 		return ENAMETOOLONG;
@@ -39,13 +51,18 @@ int pt_task_resolve_text(struct pt_task *t, int fd, const char *text, size_t len
 
 int pt_task_resolve(struct pt_task *t, int fd, uint64_t address, unsigned flags)
 {
-	ssize_t len = 0;
+	ssize_t len;
 	t->asked[0] = 0;
-	if (address) {
-		len = pt_target_text(t->pid, address, t->asked, 4097);
-		if (len < 0)
-			return -1; /* EFAULT, ENAMETOOLONG: the kernel finds the same */
-	}
+	t->last_link = flags & PT_RES_NOFOLLOW_LAST;
+	if (!address)
+		return EFAULT;
+	len = pt_target_text(t->pid, address, t->asked, 4097);
+	if (len == -EPERM)
+		return EACCES; /* it does not let itself be looked at: what cannot be known is not let through */
+	if (len < 0)
+		return len == -EFAULT ? EFAULT : ENAMETOOLONG;
+	if (!len)
+		return ENOENT;
 	return pt_task_resolve_text(t, fd, t->asked, (size_t)len, flags);
 }
 

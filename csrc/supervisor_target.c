@@ -15,6 +15,7 @@
 #define PIDFD_THREAD O_EXCL /* Linux 6.9 */
 #endif
 
+/* errno says why not: EPERM where the process does not let us look, which is not the program's bad pointer. */
 bool pt_target_read(pid_t pid, uint64_t address, void *out, size_t size)
 {
 	struct iovec here = { out, size }, there = { (void *)(uintptr_t)address, size };
@@ -35,7 +36,7 @@ ssize_t pt_target_text(pid_t pid, uint64_t address, char *out, size_t cap)
 		if (want > cap - have)
 			want = cap - have;
 		if (!pt_target_read(pid, address + have, out + have, want))
-			return -EFAULT;
+			return errno == EPERM || errno == ESRCH ? -EPERM : -EFAULT;
 		char *end = memchr(out + have, 0, want);
 		if (end)
 			return end - out;
@@ -83,6 +84,66 @@ void pt_target_ids(pid_t pid, pid_t *process, pid_t *parent)
 	line = strstr(text, "\nPPid:");
 	if (line)
 		*parent = (pid_t)atoi(line + 6);
+}
+
+/* A line of /proc/PID/status as a number. */
+static bool status_number(pid_t pid, const char *label, int base, long *out)
+{
+	char name[64], text[2048];
+	snprintf(name, sizeof name, "/proc/%d/status", (int)pid);
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	if (got <= 0)
+		return false;
+	text[got] = 0;
+	const char *line = strstr(text, label);
+	if (line)
+		*out = strtol(line + strlen(label), NULL, base);
+	return line;
+}
+
+unsigned pt_target_umask(pid_t pid)
+{
+	long mask;
+	return status_number(pid, "\nUmask:", 8, &mask) ? (unsigned)mask & 0777 : 077;
+}
+
+bool pt_target_descends(pid_t pid, pid_t from)
+{
+	long above = pid;
+	for (int depth = 0; depth < 64 && above > 1; depth++) {
+		if (above == from)
+			return true;
+		if (!status_number((pid_t)above, "\nPPid:", 10, &above))
+			return false;
+	}
+	return false;
+}
+
+int pt_target_program(pid_t pid, uint64_t *identity, char *path, size_t cap)
+{
+	char name[64];
+	uint64_t aux[128] = { 0 };
+	snprintf(name, sizeof name, "/proc/%d/auxv", (int)pid);
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, aux, sizeof aux);
+	if (fd >= 0)
+		close(fd);
+	if (got <= 0)
+		return -EACCES;
+	*identity = 14695981039346656037u;
+	uint64_t execfn = 0;
+	const uint32_t *narrow = (const uint32_t *)(const void *)aux; /* a 32-bit program's entries are half as wide */
+	bool wide = got >= 16 && aux[0] < 0x10000 && (aux[0] >> 32) == 0 && narrow[1] == 0;
+	for (size_t i = 0; i + 1 < (size_t)got / (wide ? 8 : 4); i += 2) {
+		uint64_t key = wide ? aux[i] : narrow[i], value = wide ? aux[i + 1] : narrow[i + 1];
+		*identity = (*identity ^ value) * 1099511628211u;
+		if (key == 31) /* AT_EXECFN */
+			execfn = value;
+	}
+	return execfn ? (int)pt_target_text(pid, execfn, path, cap) : -ENOENT;
 }
 
 int pt_target_fd(pid_t pid, int fd)

@@ -10,12 +10,15 @@ at what changed.  ``none`` is the same attempt without porttrace: what does not 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,6 +132,7 @@ class Ground:
         self.owner = owner
         self.base = Path(tempfile.mkdtemp(prefix="porttrace-escape-", dir="/var/tmp"))
         self.base.chmod(0o755)
+        self._server: socket.socket | None = None
         self.programs = self.base / "programs"
         self.programs.mkdir()
         self.fresh_hidden()
@@ -151,6 +155,27 @@ class Ground:
         self._own(hidden / "secret", 0o644)
         self._own(hidden / "program", 0o755)
         self._own(hidden, 0o755)
+        self._serve(hidden / "socket")
+
+    def _serve(self, path: Path) -> None:
+        """Who connects is told the secret, by a process outside the session."""
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+        path.chmod(0o777)
+        server.listen()
+
+        def answer() -> None:
+            while True:
+                try:
+                    with server.accept()[0] as client:
+                        client.send(b"secret contents\n")
+                except OSError:
+                    return
+
+        if self._server is not None:
+            self._server.close()
+        self._server = server
+        threading.Thread(target=answer, daemon=True).start()
 
     def fresh_outside(self) -> None:
         outside = self.base / "outside"
@@ -178,7 +203,8 @@ class Ground:
                 info = path.lstat()
                 content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
                 names = os.listxattr(path, follow_symlinks=False)
-                seen[str(path)] = (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_nlink, content, *names)
+                flags = _flags(path)
+                seen[str(path)] = (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_nlink, content, flags, *names)
                 if path.name == "file":
                     seen[str(path)] += (info.st_mtime_ns, info.st_ino)
         return seen
@@ -196,6 +222,19 @@ class Ground:
         self.fresh_work()
         subprocess.run(["chattr", "-R", "-i", self.base], capture_output=True, check=False)
         shutil.rmtree(self.base, ignore_errors=True)
+
+
+def _flags(path: Path) -> int:
+    """What chattr changes."""
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        return 0
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, 0x80086601, bytes(8))[:4], sys.byteorder)  # FS_IOC_GETFLAGS
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
 
 
 @dataclass(frozen=True)
@@ -219,7 +258,10 @@ class Runner:
             objects = shutil.copytree(self.ground.programs / "objects", work.parent / "objects")
             for path in (objects, *objects.iterdir()):
                 self.ground._own(path, 0o755)
-        words = [*self.argv, str(work), attempt.kind, attempt.name, *([target] if target else [])]
+        words = [str(work), attempt.kind, attempt.name, *([target] if target else [])]
+        if attempt.name.endswith("-sibling"):
+            words = ["/bin/sh", "-c", '/bin/sleep 3 & SIBLING=$! "$0" "$@"; kill $!', *words]
+        words = [*self.argv, *words]
         try:
             done = subprocess.run(
                 words,

@@ -1,0 +1,80 @@
+/*
+ * What the parts of the answer share. A part returns 0 or an errno for the program, or one of the values below.
+ */
+#ifndef PORTTRACE_SUPERVISOR_ANSWER_H
+#define PORTTRACE_SUPERVISOR_ANSWER_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "supervisor.h"
+
+#define GO_ON (-1)      /* let the kernel do the call */
+#define AGAIN (-1000)   /* what was judged has been exchanged: judge once more */
+#define TRIES 16
+
+#ifndef RESOLVE_NO_SYMLINKS
+#define RESOLVE_NO_SYMLINKS 0x04
+#endif
+
+static inline uint64_t arg(const struct pt_task *t, int n)
+{
+	uint64_t value = t->req->data.args[n];
+	return t->compat ? (uint32_t)value : value;
+}
+
+static inline int dirfd_of(const struct pt_task *t)
+{
+	return t->call->dir < 0 ? AT_FDCWD : (int)arg(t, t->call->dir);
+}
+
+static inline unsigned at_flags(const struct pt_task *t)
+{
+	return t->call->flags >= 0 ? (unsigned)arg(t, t->call->flags) : 0;
+}
+
+/* Whether a path argument is the empty text (or none): the call then means the descriptor itself. */
+static inline bool is_empty(struct pt_task *t, uint64_t address)
+{
+	char first = 0;
+	return !address || (pt_target_read(t->pid, address, &first, 1) && !first);
+}
+
+static inline bool starts(const char *path, const char *with)
+{
+	size_t n = strlen(with);
+	return !strncmp(path, with, n) && (path[n] == '/' || !path[n]);
+}
+
+/* The process may be gone, and its number another's: asked before anything is written into it. */
+static inline bool still_asks(const struct pt_task *t)
+{
+	return ioctl(t->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &t->req->id) == 0;
+}
+
+static inline bool is_redirected(const struct pt_task *t)
+{
+	return t->at.physical_len != t->at.real_len || memcmp(t->at.physical, t->at.real, t->at.real_len) != 0;
+}
+
+/* supervisor_hold.c: a descriptor (O_PATH) of just what was judged, in t->at; -errno, or AGAIN. */
+int pt_hold_judged(const struct pt_task *);
+/* The path that leads to what a descriptor of ours holds. */
+void pt_own_fd_link(int fd, char out[32]);
+
+int pt_answer_open(struct pt_task *, uint64_t flags, unsigned mode);
+int pt_answer_openat2(struct pt_task *);
+int pt_answer_list(struct pt_task *);
+int pt_answer_exec(struct pt_task *);
+/* What was judged, in `fd` (closed by the caller): the call is done here, so that nothing can be exchanged behind our back. */
+int pt_do_look(struct pt_task *, int fd);
+int pt_do_change(struct pt_task *, int fd, bool by_descriptor);
+/* Meddling with another process's memory or registers. */
+int pt_answer_meddle(struct pt_task *, pid_t other);
+
+#endif

@@ -1,0 +1,149 @@
+/* Programs: what one executes, and what it does to others. */
+#include <stdio.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "supervisor_answer.h"
+
+static uint64_t hash(const struct pt_task *t, const char *text)
+{
+	return pt_hash_path(pt_image_seed(t->sup->image), text, strlen(text));
+}
+
+/*
+ * The kernel reads the path of a program again, after our answer: another thread may have exchanged it. What was
+ * started shows in the new process's auxiliary vector; one that is not what was judged ends before its first file.
+ */
+static void note_start(struct pt_task *t)
+{
+	pid_t process, parent;
+	uint64_t identity;
+	char path[4100];
+	pt_target_ids(t->pid, &process, &parent);
+	if (pt_target_program(t->pid, &identity, path, sizeof path) < 0)
+		identity = 0;
+	unsigned slot = t->next_start++ % (sizeof t->starts / sizeof *t->starts);
+	t->starts[slot].pid = process;
+	t->starts[slot].before = identity;
+	t->starts[slot].asked = hash(t, t->asked);
+	t->starting = true;
+}
+
+void pt_task_check_start(struct pt_task *t)
+{
+	if (!t->starting)
+		return;
+	bool more = false;
+	for (unsigned i = 0; i < sizeof t->starts / sizeof *t->starts; i++) {
+		if (!t->starts[i].pid)
+			continue;
+		if (t->starts[i].pid != t->pid) {
+			more = true;
+			continue;
+		}
+		uint64_t identity = 0;
+		char path[4100];
+		int len = pt_target_program(t->pid, &identity, path, sizeof path);
+		t->starts[i].pid = 0;
+		if (len < 0 || identity == t->starts[i].before)
+			continue; /* it did not come to it */
+		if (hash(t, path) == t->starts[i].asked)
+			continue;
+		/* Another name than the one that was judged. It may be as good: then it is let live. */
+		strcpy(t->asked, path);
+		t->access = PT_ACC_EXEC;
+		bool known = !pt_task_resolve_text(t, AT_FDCWD, path, (size_t)len, 0) && (!t->at.error || t->at.hidden);
+		/* Below a descriptor the kernel makes up a name, which leads nowhere once that is closed. */
+		const char *below = starts(path, "/dev/fd") ? strchr(path + 8 + (path[7] != 0), '/') : NULL;
+		if (known ? pt_task_judge(t, 0) != 0 : !starts(path, "/dev/fd") || hash(t, below ? below + 1 : "") != t->starts[i].asked)
+			kill(t->pid, SIGKILL);
+	}
+	t->starting = more;
+}
+
+/*
+ * A process of the tree may meddle with itself and with what it has started, which is held as it is. One that is
+ * not supervised would make any system call for it.
+ */
+int pt_answer_meddle(struct pt_task *t, pid_t other)
+{
+	pid_t process, parent;
+	pt_target_ids(t->pid, &process, &parent);
+	if (other == process || other == t->pid || other <= 0 || pt_target_descends(other, process))
+		return GO_ON;
+	return EPERM;
+}
+
+/* The program's loader, where it names one within what was read of it. false: it has none, or is of another kind. */
+static bool loader_of(const unsigned char *head, ssize_t got, const char **name, size_t *len)
+{
+	if (got < 64 || memcmp(head, "\177ELF", 4) || head[4] != 2)
+		return false;
+	uint64_t offset, from, bytes;
+	uint16_t size, count;
+	memcpy(&offset, head + 32, 8);
+	memcpy(&size, head + 54, 2);
+	memcpy(&count, head + 56, 2);
+	for (unsigned i = 0; i < count && size >= 56 && offset < (uint64_t)got && (uint64_t)(i + 1) * size <= (uint64_t)got - offset; i++) {
+		const unsigned char *entry = head + offset + (uint64_t)i * size;
+		uint32_t type;
+		memcpy(&type, entry, 4);
+		if (type != 3) /* PT_INTERP */
+			continue;
+		memcpy(&from, entry + 8, 8);
+		memcpy(&bytes, entry + 32, 8);
+		*len = from < (uint64_t)got && bytes && bytes <= (uint64_t)got - from ? strnlen((const char *)head + from, bytes) : 0;
+		*name = (const char *)head + from;
+		return true;
+	}
+	return false;
+}
+
+int pt_answer_exec(struct pt_task *t)
+{
+	unsigned flags = at_flags(t);
+	uint64_t address = arg(t, t->call->path);
+	if ((flags & AT_EMPTY_PATH) && is_empty(t, address)) {
+		/* a descriptor (memfd, or a file that was opened under the same policy) */
+		ssize_t len = pt_target_path(t->pid, dirfd_of(t), t->full, PT_PATH_CAP);
+		t->asked[0] = 0;
+		note_start(t);
+		if (len > 0)
+			pt_task_announce(t, t->full, (size_t)len);
+		return GO_ON;
+	}
+	int error = pt_task_resolve(t, dirfd_of(t), address, flags & AT_SYMLINK_NOFOLLOW ? PT_RES_NOFOLLOW_LAST : 0);
+	if (error)
+		return error;
+	note_start(t);
+	error = pt_task_judge(t, 0);
+	if (!error && is_redirected(t) && !(t->verdict.flags & PT_V_FALLBACK))
+		return EACCES; /* the kernel would start what lies at the program's own name */
+	for (int depth = 0; !error && depth < 5; depth++) {
+		unsigned char head[4096];
+		int fd = open(t->at.physical, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		ssize_t got = fd < 0 ? -1 : read(fd, head, sizeof head - 1);
+		if (fd >= 0)
+			close(fd);
+		if (got < 2 || head[0] != '#' || head[1] != '!') {
+			const char *name = NULL;
+			size_t len = 0;
+			/* With a loader it takes the library in, which announces itself. */
+			bool traced = loader_of(head, got, &name, &len);
+			if (access(t->at.physical, X_OK) == 0 && (t->sup->alone || !traced))
+				pt_task_announce(t, t->at.real, t->at.real_len);
+			if (len && !pt_task_resolve_text(t, AT_FDCWD, name, len, 0))
+				error = pt_task_judge(t, 0); /* opened by the kernel, and asked for here */
+			break;
+		}
+		head[got] = 0; /* the interpreter of a script is opened by the kernel and asked for here */
+		char *line = (char *)head + 2, *end;
+		line += strspn(line, " \t");
+		end = line + strcspn(line, " \t\n");
+		if (pt_task_resolve_text(t, AT_FDCWD, line, (size_t)(end - line), 0))
+			break;
+		error = pt_task_judge(t, 0);
+	}
+	return error ? error : GO_ON;
+}
+
