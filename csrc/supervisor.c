@@ -157,7 +157,7 @@ static void *serve(void *argument)
 	t.full = text();
 	t.scratch = text();
 	t.dents = malloc(PT_DENTS_CAP);
-	char *real = text(), *physical = text();
+	char *real = text(), *physical = t.physical = text();
 	if (!t.req || !t.resp || !t.dents)
 		goto out;
 	(void)ioctl(tree->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6 */

@@ -48,7 +48,7 @@ struct pt_task {
 	const struct pt_sup_call *call;
 	bool compat;
 	pid_t pid;
-	char *asked, *full, *scratch, *dents;
+	char *asked, *full, *scratch, *dents, *physical;
 	struct pt_resolved at;
 	struct pt_verdict verdict;     /* the one that decided */
 	uint8_t access;                /* what the call is judged as; open flags may change the row's */
@@ -57,6 +57,7 @@ struct pt_task {
 	struct { pid_t pid; uint64_t before, asked; } starts[8]; /* programs that were let start, see supervisor_exec.c */
 	unsigned next_start;
 	bool starting;
+	pid_t carriers[64];            /* of the injected library */
 	struct { pid_t pid; uint32_t image; } images[64];
 	unsigned next_image;
 #define PT_NO_LINKS 4096u
@@ -85,6 +86,8 @@ void pt_target_ids(pid_t thread, pid_t *process, pid_t *parent);
 unsigned pt_target_umask(pid_t);
 /* The program that a process runs: a value that an exec changes, and the path by which it was executed (0 or -errno). */
 int pt_target_program(pid_t, uint64_t *identity, char *path, size_t cap);
+/* Is the file DIR/NAME mapped there? */
+bool pt_target_maps(pid_t, const char *dir, const char *name);
 bool pt_target_descends(pid_t pid, pid_t from);
 int pt_target_fd(pid_t, int fd);       /* a duplicate that shares its offset, or -errno */
 extern const struct pt_fs pt_target_fs; /* user: struct pt_task * */

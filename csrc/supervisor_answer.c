@@ -104,7 +104,7 @@ static int change_open(struct pt_task *t, int fd)
 	t->at.real_len = len > 0 ? (size_t)len : 0;
 	t->at.real[t->at.real_len] = 0;
 	int result = 0;
-	bool named = !fstat(copy, &st) && st.st_nlink && t->at.real[0] == '/' && !starts(t->at.real, "/memfd:");
+	bool named = !fstat(copy, &st) && st.st_nlink && t->at.real[0] == '/' && strncmp(t->at.real, "/memfd:", 7);
 	if (len == PT_PATH_CAP - 1) {
 		result = EACCES;
 	} else if (named) { /* what has no name any more is nobody's */

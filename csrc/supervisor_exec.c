@@ -22,6 +22,7 @@ static void note_start(struct pt_task *t)
 	pt_target_ids(t->pid, &process, &parent);
 	if (pt_target_program(t->pid, &identity, path, sizeof path) < 0)
 		identity = 0;
+	memset(t->carriers, 0, sizeof t->carriers); /* threads of it have other numbers */
 	unsigned slot = t->next_start++ % (sizeof t->starts / sizeof *t->starts);
 	t->starts[slot].pid = process;
 	t->starts[slot].before = identity;
@@ -108,6 +109,14 @@ int pt_answer_exec(struct pt_task *t)
 		ssize_t len = pt_target_path(t->pid, dirfd_of(t), t->full, PT_PATH_CAP);
 		t->asked[0] = 0;
 		note_start(t);
+		if (len > 0 && t->full[0] == '/') {
+			memcpy(t->at.real, t->full, (size_t)len + 1);
+			t->at.real_len = t->at.physical_len = (size_t)len;
+			t->at.physical = t->at.real;
+			t->at.read = pt_decide(t->sup->image, PT_READ, t->at.real, t->at.real_len);
+			if (t->at.read.action == PT_DENY && strncmp(t->full, "/memfd:", 7) && pt_task_judge(t, 0))
+				return ENOENT;
+		}
 		if (len > 0)
 			pt_task_announce(t, t->full, (size_t)len);
 		return GO_ON;

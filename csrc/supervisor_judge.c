@@ -10,8 +10,21 @@
 
 #include "supervisor.h"
 
+/* Asked only where a redirect leads elsewhere. A program that has it keeps it until it executes another. */
+static bool carries_library(struct pt_task *t)
+{
+	if (t->sup->alone)
+		return false;
+	unsigned slot = (unsigned)t->pid % (sizeof t->carriers / sizeof *t->carriers);
+	if (t->carriers[slot] != t->pid && pt_target_maps(t->pid, t->sup->dir, "/tracelib.so"))
+		t->carriers[slot] = t->pid;
+	return t->carriers[slot] == t->pid;
+}
+
 size_t pt_task_own_name(struct pt_task *t, char *path, size_t len)
 {
+	if (carries_library(t))
+		return len; /* which does that itself */
 	size_t n = pt_unredirect(t->sup->image, path, len, t->scratch, PT_PATH_CAP);
 	if (!n)
 		return len;
@@ -43,6 +56,15 @@ int pt_task_resolve_text(struct pt_task *t, int fd, const char *text, size_t len
 	t->full[base] = 0;
 	struct pt_fs fs = pt_target_fs;
 	fs.user = t;
+	if ((t->sup->flags & PT_IMG_REDIRECTS) && carries_library(t)) {
+		/* It has been redirected already, by the library; what still comes by its own name means just that. */
+		pt_resolve(NULL, &fs, t->full, base, flags, t->scratch, &t->at);
+		t->at.real[t->at.real_len] = 0;
+		t->at.read = pt_decide(t->sup->image, PT_READ, t->at.real, t->at.real_len);
+		if (t->at.read.action == PT_ALLOW || (t->at.read.action == PT_REDIRECT && (t->at.read.flags & PT_V_FALLBACK)))
+			return 0;
+		t->at.physical = t->physical;
+	}
 	/* `real` and `physical` were set to the task's buffers; the resolver may point the second at the first. */
 	pt_resolve(t->sup->image, &fs, t->full, base, flags, t->scratch, &t->at);
 	t->at.real[t->at.real_len] = 0;

@@ -8,6 +8,9 @@
 
 #include "supervisor_answer.h"
 
+#define KNOWN_FLAGS ((uint64_t)(O_ACCMODE | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | 0100000 /* O_LARGEFILE */ | \
+	O_DIRECTORY | O_NOATIME | O_PATH))
+
 /* Hands `fd` over as the call's result. 0, or an errno for the program. */
 static int hand_over(struct pt_task *t, int fd, uint64_t flags)
 {
@@ -99,7 +102,8 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 {
 	bool own = starts(t->at.physical, "/proc") || is_redirected(t);
 	struct open_how how = {
-		.flags = (flags & ~(uint64_t)(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC | O_NOCTTY | (flags & O_PATH ? 0 : O_NONBLOCK),
+		/* open ignores what it does not know, openat2 refuses it */
+		.flags = (flags & KNOWN_FLAGS) | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY),
 		.resolve = own ? 0 : RESOLVE_NO_SYMLINKS,
 	};
 	if (t->last_link)
@@ -155,6 +159,19 @@ static bool is_others_memory(struct pt_task *t)
 	       sscanf(t->at.real, "/proc/%d/", &other) == 1 && pt_answer_meddle(t, other) != GO_ON;
 }
 
+/* What a program loads into itself is this system's, where a redirect has a fallback: as in the injected library (pt_runs_own). */
+static bool is_own_library(const struct pt_task *t)
+{
+	unsigned char head[18];
+	if (!(t->verdict.flags & PT_V_FALLBACK))
+		return false;
+	int fd = open(t->at.real, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+	ssize_t n = fd < 0 ? -1 : read(fd, head, sizeof head);
+	if (fd >= 0)
+		close(fd);
+	return n == sizeof head && !memcmp(head, "\177ELF", 4) && head[16] == 3 /* ET_DYN */ && !head[17];
+}
+
 static int answer_open_once(struct pt_task *t, uint64_t flags, unsigned create_mode)
 {
 	unsigned mode = flags & O_ACCMODE, judge = 0, resolve = 0;
@@ -193,9 +210,16 @@ static int answer_open_once(struct pt_task *t, uint64_t flags, unsigned create_m
 		return error;
 	if (is_others_memory(t))
 		return EACCES;
+	/* Such a descriptor cannot be handed over. It reads nothing: what is done with it is judged by where it leads. */
+	if ((flags & O_PATH) && !is_redirected(t))
+		return GO_ON;
 	bool writes = t->access > PT_ACC_READLINK;
 	if (writes && !is_redirected(t) && mode != O_RDONLY)
 		return GO_ON; /* the fence stands behind it */
+	if (!writes && is_redirected(t) && is_own_library(t)) {
+		memcpy(t->at.physical, t->at.real, t->at.real_len + 1);
+		t->at.physical_len = t->at.real_len;
+	}
 	t->last_link = (flags & O_NOFOLLOW) != 0 || (resolve & PT_RES_NOFOLLOW_LAST);
 	return open_for(t, flags, create_mode);
 }

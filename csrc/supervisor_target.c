@@ -122,6 +122,22 @@ bool pt_target_descends(pid_t pid, pid_t from)
 	return false;
 }
 
+bool pt_target_maps(pid_t pid, const char *dir, const char *name)
+{
+	char path[64], line[4352];
+	bool found = false;
+	size_t d = strlen(dir), n = strlen(name);
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+	FILE *f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof line, f)) {
+		const char *at = strchr(line, '/');
+		found = at && !strncmp(at, dir, d) && !strncmp(at + d, name, n);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
 int pt_target_program(pid_t pid, uint64_t *identity, char *path, size_t cap)
 {
 	char name[64];

@@ -204,7 +204,16 @@ class Ground:
                 content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
                 names = os.listxattr(path, follow_symlinks=False)
                 flags = _flags(path)
-                seen[str(path)] = (info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_nlink, content, flags, *names)
+                seen[str(path)] = (
+                    info.st_mode,
+                    info.st_uid,
+                    info.st_gid,
+                    info.st_size,
+                    info.st_nlink,
+                    content,
+                    flags,
+                    *names,
+                )
                 if path.name == "file":
                     seen[str(path)] += (info.st_mtime_ns, info.st_ino)
         return seen
@@ -342,7 +351,9 @@ def run_all(
             build_objects(ground)
             missing = [flavour for flavour in flavours if flavour not in programs]
             todo = [
-                a for a in attempts(next(iter(programs.values()))) if a.kind in kinds.split() and (only is None or a.name in only.split(","))
+                a
+                for a in attempts(next(iter(programs.values())))
+                if a.kind in kinds.split() and (only is None or a.name in only.split(","))
             ]
             for name in sets:
                 tiers = None if name == "none" else TIER_SETS[name]
