@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -23,17 +24,20 @@ class Browser:
 
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM is not None
-        there, self._out = os.pipe()
-        self._in, back = os.pipe()
+        self._low: list[int] = []
+        # The pipe has to be descriptors 3 and 4 of the browser: ours must not be these when they are moved there.
+        there, self._out, self._in, back = (
+            fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (*self._pipe(), *self._pipe())
+        )
         words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
         words += [f"--user-data-dir={profile}", "--disable-background-networking", "--remote-debugging-pipe"]
-        # The pipe has to be descriptors 3 and 4; a plain sh knows descriptors of one digit only.
+        # A plain sh knows descriptors of one digit only.
         shell = ["bash", "-c", f'exec "$@" 3<&{there} 4>&{back} {there}<&- {back}>&-', "bash", *words]
         self._process = subprocess.Popen(
             shell, pass_fds=(there, back), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
-        os.close(there)
-        os.close(back)
+        for end in (there, back, *self._low):
+            os.close(end)
         self._data, self._number, self._session = b"", 0, ""
         self.complaints: list[str] = []
         """Messages of the console, errors of scripts, and requests for anything but the page itself."""
@@ -41,6 +45,11 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Runtime", "Log", "Page", "Network"):
             self.call(f"{domain}.enable")
+
+    def _pipe(self) -> tuple[int, int]:
+        ends = os.pipe()
+        self._low += ends
+        return ends
 
     def __enter__(self) -> Browser:
         return self
