@@ -32,7 +32,7 @@
 
 #define MAGIC 0x34767365636172ull      /* "racesv4" */
 #define EXEC_SLOTS 64u                 /* another process may take the slot: then the reader tells who started whom */
-#define STARTS_END (1u << 20)
+#define STARTS_END PT_STARTS_END
 #define FINDING_SLOTS 65536u
 #define LINK_WORDS 256u
 #define FIRST_RULES 1024u              /* these lie in the first page: few policies have more */
@@ -538,6 +538,12 @@ bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cu
 		next_in(ev, &ev->head, sizeof(struct pt_events), mapped_size & ~15ull, &cur.arena, &cur, out);
 	*cursor = cursor_write(&cur);
 	return more;
+}
+
+bool pt_events_ends(int fd, uint64_t ends[2])
+{
+	return pread(fd, &ends[0], sizeof ends[0], offsetof(struct pt_events, starts_head)) == (ssize_t)sizeof ends[0] &&
+		pread(fd, &ends[1], sizeof ends[1], offsetof(struct pt_events, head)) == (ssize_t)sizeof ends[1];
 }
 
 uint64_t pt_events_lost(const struct pt_events *ev)

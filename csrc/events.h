@@ -88,6 +88,9 @@ bool pt_events_maybe_link(const struct pt_events *, uint64_t hash); /* false: su
  * `cursor` of a caller is opaque apart from 0.
  */
 bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *cursor, struct pt_event *out);
+#define PT_STARTS_END (1u << 20)
+/* How far the two parts of an open event file are written: below PT_STARTS_END, and behind. False where it cannot be read. */
+bool pt_events_ends(int fd, uint64_t ends[2]);
 uint64_t pt_events_lost(const struct pt_events *);
 uint64_t pt_events_unsound(const struct pt_events *, uint64_t cursor); /* records that the reader had to drop up to here */
 

@@ -167,14 +167,14 @@ def chains_of(registry: Path | str, names: Iterable[str]) -> dict[str, tuple[str
         return {name.lower(): (name.lower(),) for name in wanted}
 
 
-def _nodes(tree: ProcessTree, began: float) -> tuple[list[ProgramNode], int]:
+def _nodes(trace: Trace, began: float) -> tuple[list[ProgramNode], int]:
     """The tree with equal siblings as one, parents before children; and how many nodes found no room."""
     grouped: dict[tuple[int | None, str, bytes], list[Any]] = {}
     numbers: dict[int, int] = {}
     left_out = 0
-    for image in _parents_first(tree):
+    for image in _parents_first(trace.tree):
         parent = numbers.get(image.parent.index) if image.parent is not None else None
-        at = image.started / 1e9 - began
+        at = trace.when(image.started) - began
         key = (parent, image.name, image.exe)
         known = grouped.get(key)
         if known is None:
@@ -217,7 +217,7 @@ def phase_context(
     first = trace
     while first.former is not None:
         first = first.former
-    nodes, left_out = _nodes(trace.tree, first.began)
+    nodes, left_out = _nodes(trace, first.began)
     return PhaseContext(
         trace.policy,
         os.fspath(trace.workpath),

@@ -34,6 +34,7 @@ from porttrace.places import known
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members, now
 from porttrace.runtime_dir import RuntimeDir
+from porttrace.stamps import Stamps
 from porttrace.supervisor import Supervisor
 from porttrace.tiers import TIERS, available_tiers
 
@@ -172,6 +173,7 @@ class Trace:
         self._supervisor: Supervisor | None = None
         if "supervisor" in session.tiers:
             self._supervise()
+        self._stamps = Stamps(self._events) if session.stamped else None
 
     def _supervise(self) -> None:
         session = self.session
@@ -266,6 +268,10 @@ class Trace:
     def began(self) -> float:
         """When the trace started: seconds, monotonic."""
         return self._started
+
+    def when(self, stamp: int) -> float:
+        """When an event with this stamp happened, as `began`; the beginning where the session is not `stamped`."""
+        return self._stamps.when(stamp) if self._stamps is not None else self._started
 
     @property
     def library(self) -> Path:
@@ -364,6 +370,8 @@ class Trace:
         with privileged():
             ended = self._end_processes()
             supervised = self._supervisor.stop() if self._supervisor is not None else None
+        if self._stamps is not None:
+            self._stamps.stop()
         found, stats, lost, used, rules, listed = self._read()
         stats["seconds"] = round(time.monotonic() - self._started, 3)
         stats["supervised_calls"] = supervised.calls if supervised is not None else 0
@@ -375,8 +383,9 @@ class Trace:
             rules |= before.rules_used
             listed = {**listed, **before.listed}
             self.probed = {**self.probed, **before.probed}
-            for key in ("processes", "programs", "events_lost", "events_unsound", "supervised_calls", "seconds"):
+            for key in ("processes", "programs", "events_lost", "events_unsound", "supervised_calls"):
                 stats[key] += before.stats[key]
+            stats["seconds"] = before.stats["seconds"]  # it began earlier, and ends now, too
         self.session.server.policies.pop(self.number, None)
         return TraceResult(
             found,
@@ -425,7 +434,8 @@ class Session:
     `identity`: who the build runs as (default: the effective user). `tiers`: names of the tiers to use (default: all
     that this machine has). `pid`: the process after which the directory is named (default: this one).
     `owns_children`: whatever this process started belongs to the build and is ended with it.
-    `spared`: process ids that are never ended.
+    `spared`: process ids that are never ended. `stamped` (set before a trace starts): it is to be known when
+    programs started.
 
     Raises PorttraceError where the session directory cannot be ours, or a tier that was named is missing.
     """
@@ -444,6 +454,7 @@ class Session:
         self.identity = identity or Identity.current()
         self.owns_children = owns_children
         self.spared: set[int] = set()
+        self.stamped = False
         self.traces: list[Trace] = []
         self.closed = False
         self._closing = False

@@ -123,6 +123,13 @@ class Browser:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
+    def eventually(self, expression: str) -> Any:
+        """The value of an expression as soon as it is true; the last one after 5 seconds."""
+        deadline = time.monotonic() + 5
+        while not (value := self.js(expression)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return value
+
     def key(self, name: str, text: str = "") -> None:
         """Press a key as a user does."""
         codes = {"Tab": 9, "Enter": 13, " ": 32}

@@ -132,6 +132,16 @@ def test_from_a_report(place: Path, work: Path) -> None:
     assert explained(Path("/"), stray, work / "r.json")["owner"] == "stray"
 
 
+def test_the_report_tells_when_programs_ran(work: Path) -> None:
+    """No traced process looks at a clock: times come from looking at how far the events are written."""
+    tool(work, "run", "-q", "--report", "r.json", "--", "sh", "-c", "true; /bin/true; sleep 1; /bin/ls; sleep 0.5")
+    (phase,) = json.loads((work / "r.json").read_text())["context"]["phases"]
+    at = {name: (first, last) for _, name, _, _, first, last in phase["programs"]}
+    assert at["true"][0] < 0.9 < at["ls"][0] - at["true"][0] < 1.6, at
+    assert at["sh"][0] < 0.9 and at["sleep"][1] - at["sleep"][0] > 0.9, at
+    assert 1.4 < phase["seconds"] < 10
+
+
 def test_an_audit_says_that_it_hid_nothing(work: Path) -> None:
     (work / "r.json").unlink(missing_ok=True)
     tool(work, "run", "-q", "--audit", "--report", "r.json", "--", "ls", "/opt")

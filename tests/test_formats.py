@@ -1,4 +1,4 @@
-"""A report in its forms: text, SARIF (against an independent model of the standard), annotations, the HTML page."""
+"""A report in its forms: text, SARIF (against types made from the standard's schema), annotations, the HTML page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from conftest import ROOT, load_script
 from pydantic import ValidationError
-from sarif_pydantic import Sarif
+from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema as Sarif
 
 from porttrace.codes import CODES, code_of
 from porttrace.findings import FindingKind
@@ -130,6 +130,11 @@ def test_sarif_is_what_the_standard_says(report: dict[str, Any], tmp_path: Path)
     broken["runs"][0]["results"][0]["level"] = "grave"
     with pytest.raises(ValidationError):  # the model does look
         Sarif.model_validate(broken)
+    for odd in ({"startLine": 0}, {"startLine": 1, "line": 2}):
+        broken = copy.deepcopy(log)
+        broken["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"] = odd
+        with pytest.raises(ValidationError):
+            Sarif.model_validate(broken)
 
 
 def test_annotations_cannot_be_broken_out_of(report: dict[str, Any], tmp_path: Path) -> None:
@@ -235,6 +240,27 @@ def test_the_page_in_a_browser(report: dict[str, Any], browser: Browser, tmp_pat
     focus_on("#rows summary")
     browser.key("Enter", "\r")
     assert browser.js("document.querySelector('#rows details').open")
+    # What to write is there to be copied.
+    focus_on("#lines button")
+    browser.key("Enter", "\r")
+    assert browser.js("document.querySelector('#lines code').textContent") == "depends_lib-append port:stray"
+    focus_on("#graph g")
+    assert browser.js("document.querySelectorAll('#graph .lit').length") > 0, "a focused port shows its lines"
+    # A phase opens to its programs, each where it ran.
+    focus_on(".lane-of summary")
+    browser.key("Enter", "\r")
+    inner = "[...document.querySelectorAll('.lane.inner')].map(e => e.textContent.trim())"
+    assert browser.eventually(f"{inner}.length")
+    assert browser.js(inner) == ["sh \u00d71", "cc1 \u00d740"]
+    left = "[...document.querySelectorAll('.lane.inner .bar')].map(e => [e.style.left, e.style.width])"
+    assert browser.js(left) == [["0%", "0%"], ["20%", "60%"]]
+    focus_on("#processes summary")
+    if not browser.js("document.querySelector('#processes details').open"):
+        browser.key("Enter", "\r")
+    assert browser.eventually("document.querySelector('#processes ul summary') !== null")
+    focus_on("#processes ul summary")
+    browser.key("Enter", "\r")
+    assert browser.eventually("document.querySelector('#processes ul ul')?.textContent").startswith("cc1 \u00d740")
     assert browser.complaints == []
 
 

@@ -369,6 +369,7 @@ def main(argv: Sequence[str]) -> int:
     baseline = read_report(options.baseline) if options.baseline is not None else None
     log = _open_log(options.log)
     with _Runner() as runner, Session(identity, tiers, owns_children=True) as session:
+        session.stamped = options.report is not None
         trace = session.start(policy, Path.cwd())
         if registry is not None and options.ask == "socket":
             trace.answer_with(_live_owner(registry, lambda path: trace.image.decide(path).port))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from porttrace.codes import CODES, code_of
+from porttrace.findings import FindingKind
 from porttrace.formats.place import declared_in, noise_of, one_line
+from porttrace.learn import learn
 
 __all__ = ["as_html", "page_data"]
 
@@ -68,6 +70,19 @@ def _graph(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _todo(findings: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """What to write into which port's Portfile: (port, lines). Of a missing dependency one type that serves all."""
+    lines: dict[str, dict[str, None]] = {}
+    for built, ports in learn(findings).ports.items():
+        for name, kind in sorted(ports.items()):
+            lines.setdefault(built, {})[f"depends_{kind}-append port:{name}"] = None
+    for finding in findings:
+        if finding["kind"] in (FindingKind.LINKAGE, FindingKind.WRONG_TYPE, FindingKind.UNUSED):
+            known = lines.setdefault(finding.get("built") or "", {})
+            known |= dict.fromkeys((finding.get("fix") or "").splitlines())
+    return [[built, "\n".join(each)] for built, each in lines.items() if each]
+
+
 def page_data(report: Mapping[str, Any]) -> dict[str, Any]:
     """What the page's script reads."""
     context = report.get("context") or {}
@@ -97,6 +112,7 @@ def page_data(report: Mapping[str, Any]) -> dict[str, Any]:
             }
             for f in report["findings"]
         ],
+        "todo": _todo(report["findings"]),
         "codes": {code.code: [code.title, code.meaning, code.fix] for code in CODES.values()},
         "graph": _graph(report),
         "phases": [

@@ -85,16 +85,26 @@ def _build(own: Sequence[str], port: _Named, how: str = "-t") -> tuple[dict[str,
         if _port(own, how, "--report", file, "destroot", *words):
             raise PorttraceError(f"{port.name} does not build under trace mode: see the messages above")
         report = read_report(file)
+        report["command"] = ["port", "deptest", *words]
         if not any(p["tests"] for p in report["context"]["phases"] if (p["port"] or "").lower() == port.name.lower()):
             return report, False
         passed = not _port(own, how, "--report", file, "test", *words)
         if not passed:
             print(f"Warning: the tests of {port.name} fail under trace mode", file=sys.stderr)
         tests = read_report(file)
-    report["findings"] += tests["findings"]
-    report["context"]["phases"] += [p for p in tests["context"]["phases"] if p["phase"] == "test"]
-    report["stats"]["events_lost"] = report["stats"].get("events_lost", 0) + tests["stats"].get("events_lost", 0)
+    _join(report, tests)
     return report, passed
+
+
+def _join(report: dict[str, Any], tests: dict[str, Any]) -> None:
+    """Add the phase test of a second run, as if it had followed the first."""
+    phases = report["context"]["phases"]
+    end = max((phase["start"] + phase["seconds"] for phase in phases), default=0)
+    report["findings"] += tests["findings"]
+    phases += [{**p, "start": p["start"] + end} for p in tests["context"]["phases"] if p["phase"] == "test"]
+    for key, value in tests["stats"].items():
+        if key != "exit_status" and isinstance(value, int | float):
+            report["stats"][key] = round(report["stats"].get(key, 0) + value, 3)
 
 
 def _decide(own: Sequence[str], port: _Named, report: dict[str, Any], left_open: dict[str, list[str]]) -> None:

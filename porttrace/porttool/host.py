@@ -89,6 +89,7 @@ class Host:
         if self._core is None:
             self._core = embed.install(self.interp)
             self._core.phase_log = self.phase_log
+            self._core.backend.stamped = self.phase_log is not None
         return self._core
 
     def _adopt(self, child: str) -> str:

@@ -49,6 +49,8 @@ class Backend:
         self, *, caller: tuple[int, int] | None, host_pid: int | None, alive: Callable[[], None] | None
     ) -> None:
         self.caller, self._host_pid, self._alive = caller, host_pid, alive
+        self.stamped = False
+        """Whether a report will tell when programs started."""
         self._session: Session | None = None
         self._told: set[str] = set()
         self._owners: dict[str, tuple[bytes, Ownership]] = {}
@@ -93,6 +95,7 @@ class Backend:
             self._session = Session(identity, pid=self._host_pid)
             # the core itself is no leftover of a build, whoever it runs as
             self._session.spared.add(os.getpid())
+            self._session.stamped = self.stamped
         return self._session
 
     def recover(self, client: Client) -> None:
