@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from porttrace.findings import FindingKind, fix_line, tcl_word
-from porttrace.formats.place import noise_of
+from porttrace.report import noise_of
 
 __all__ = ["Lesson", "PhaseLesson", "learn"]
 

@@ -16,8 +16,9 @@ from porttrace.codes import code_of
 from porttrace.context import PhaseContext, make_context
 from porttrace.errors import PorttraceError
 from porttrace.findings import Finding, FindingKind, Program
+from porttrace.noise import classify_finding
 
-__all__ = ["finding_json", "findings_of", "make_report", "read_report", "write_report", "write_text"]
+__all__ = ["finding_json", "findings_of", "make_report", "noise_of", "read_report", "write_report", "write_text"]
 
 
 def make_report(
@@ -66,6 +67,12 @@ def findings_of(report: Mapping[str, Any]) -> list[Finding]:
         for row in report["findings"]
         if row["kind"] in known
     ]
+
+
+def noise_of(finding: Mapping[str, Any]) -> str:
+    """Name of the class of known harmless probes that a finding belongs to; "" for none."""
+    found = findings_of({"findings": [finding]})
+    return (classify_finding(found[0]) if found else None) or ""
 
 
 def read_report(path: Path | str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from porttrace.codes import code_of
-from porttrace.formats.place import noise_of, one_line, place_of
+from porttrace.formats.place import one_line, place_of
 from porttrace.messages import printable
+from porttrace.report import noise_of
 
 __all__ = ["as_github"]
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from porttrace.codes import CODES, code_of
 from porttrace.findings import FindingKind
-from porttrace.formats.place import declared_in, noise_of, one_line
+from porttrace.formats.place import declared_in, one_line
 from porttrace.learn import learn
+from porttrace.report import noise_of
 
 __all__ = ["as_html", "page_data"]
 

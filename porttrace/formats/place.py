@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from porttrace.listings import LEFT_OUT
-from porttrace.noise import classify_finding
-from porttrace.report import findings_of
 
-__all__ = ["Place", "declared_in", "noise_of", "one_line", "place_of"]
+__all__ = ["Place", "declared_in", "one_line", "place_of"]
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,6 @@ def place_of(finding: Mapping[str, Any], report: Mapping[str, Any], root: Path) 
     if relative.startswith("../"):
         return Place(portfile, line, False)
     return Place(relative, line, True)
-
-
-def noise_of(finding: Mapping[str, Any]) -> str:
-    """Name of the class of known harmless probes that a finding belongs to; "" for none."""
-    found = findings_of({"findings": [finding]})
-    return (classify_finding(found[0]) if found else None) or ""
 
 
 def one_line(finding: Mapping[str, Any]) -> str:

@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from porttrace.baseline import fingerprint
 from porttrace.codes import CODES, code_of
-from porttrace.formats.place import Place, noise_of, one_line, place_of
+from porttrace.formats.place import Place, one_line, place_of
 from porttrace.messages import printable
+from porttrace.report import noise_of
 
 __all__ = ["as_sarif"]
 
