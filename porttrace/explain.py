@@ -61,6 +61,8 @@ class PhaseView:
     """The dependencies that make the owner's files visible, the declared one first; empty where there is no chain."""
     sees: tuple[str, ...]
     asked: list[dict[str, Any]] = field(default_factory=list)
+    used: dict[str, list[str]] = field(default_factory=dict)
+    """Phases that used it, being allowed to, and how."""
     changes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class PhaseView:
             "chain": list(self.chain),
             "sees": list(self.sees),
             "asked": self.asked,
+            "used": self.used,
             "changes": self.changes,
         }
 
@@ -176,14 +179,49 @@ def _built_in(rule: Rule) -> str | None:
     return f"{match[1]} of porttrace{f', line {line}' if line else ''}" + (f": {why}" if why else "")
 
 
-def _rule_origin(decision: Decision) -> tuple[str, str]:
-    if decision.rule is None:
+def _line_of(text: str, pattern: str) -> str:
+    """ ", line N" of the first row that begins with the pattern; nothing where there is none."""
+    found = next((n for n, row in enumerate(text.splitlines(), 1) if re.match(pattern, row)), None)
+    return f", line {found}" if found else ""
+
+
+_PLACES = {
+    "workpath": "the port's work directory, open in every phase",
+    "TMPDIR": "the directory for temporary files, open in every phase",
+    "portpath": "the port's directory in the ports tree: to be read, not to be changed",
+    "ports tree": "_resources of the ports tree, readable in every phase",
+    "compiler cache": "the compiler cache, open in every phase",
+}
+
+
+def _configured(rule: Rule, phase: PhaseContext) -> str | None:
+    """Where a place of the phase was said: macports.conf with its line, or porttrace's own data."""
+    match = re.fullmatch(r"(\w+) in phase (\w+)", rule.origin)
+    if match is not None:
+        text = (files("porttrace") / "data" / "phases.toml").read_text(encoding="utf-8")
+        return f"phases.toml of porttrace{_line_of(text, re.escape(f'[{match[2]}]'))}: {rule.origin}"
+    if rule.origin in _PLACES:
+        return f"{rule.origin}: {_PLACES[rule.origin]}"
+    if rule.origin not in ("prefix", "portdbpath", "distpath") or phase.policy.prefix is None:
+        return None
+    file = phase.policy.prefix / "etc/macports/macports.conf"
+    try:
+        line = _line_of(file.read_text(encoding="utf-8", errors="replace"), rf"\s*{rule.origin}\s")
+    except OSError:
+        line = ""
+    return f"{rule.origin}{line} of {file}" if line else f"{rule.origin}, by default"
+
+
+def _rule_origin(decision: Decision, phase: PhaseContext) -> tuple[str, str]:
+    rule = decision.rule
+    if rule is None:
         return "", ""
-    return str(decision.rule), _built_in(decision.rule) or decision.rule.origin
+    return str(rule), _built_in(rule) or _configured(rule, phase) or rule.origin
 
 
-def _read_verdict(decision: Decision, phase: PhaseContext, chain: tuple[str, ...], is_dir: bool) -> Verdict:
-    rule, origin = _rule_origin(decision)
+def _read_verdict(decision: Decision, phase: PhaseContext, chain: tuple[str, ...], kind: str) -> Verdict:
+    is_dir, nothing = kind == "directory", kind == "nothing"
+    rule, origin = _rule_origin(decision, phase)
     if decision.rule is None:
         why = "no rule lists it: what is not listed is hidden"
     elif decision.rule.action is not Action.ASK:
@@ -194,6 +232,8 @@ def _read_verdict(decision: Decision, phase: PhaseContext, chain: tuple[str, ...
         why = f"{decision.port} is not declared, and no declared port needs it: there is no chain of dependencies to it"
     elif is_dir:
         why = "directories of the prefix are never refused; what lies in them is asked about one by one"
+    elif nothing:
+        why = "nothing is there, so nothing is found"
     elif phase.policy.strict:
         why = "no port installed it, and --strict hides such files"
     else:
@@ -209,8 +249,8 @@ def _read_verdict(decision: Decision, phase: PhaseContext, chain: tuple[str, ...
     return Verdict(word, rule, origin, why, target)
 
 
-def _write_verdict(decision: Decision) -> Verdict:
-    rule, origin = _rule_origin(decision)
+def _write_verdict(decision: Decision, phase: PhaseContext) -> Verdict:
+    rule, origin = _rule_origin(decision, phase)
     why = "" if decision.rule is not None else "no rule lists it: what is not listed cannot be changed"
     if decision.action is Action.REDIRECT:
         return Verdict("redirected", rule, origin, why, display(decision.physical or b""))
@@ -227,7 +267,8 @@ def _changes(
     def portfile(kind: FindingKind, access: str, who: str = "") -> str:
         return f"to allow it, add to the Portfile:  {fix_line(kind, path, access, who, name)}"
 
-    explicit = read.rule.endswith("=-") and not read.origin.startswith("baseos-")
+    # Written by a person who can take it away: an option, a line of the Portfile, a command.
+    explicit = read.rule.endswith("=-") and re.match(r"--|trace\.|\w+\.trace_|filemap ", read.origin) is not None
     if read.word == "hidden":
         if explicit and read.origin:
             out.append((f"to see it, take the rule {read.rule} away ({read.origin})", False))
@@ -281,6 +322,11 @@ def _asked(findings: Sequence[Mapping[str, Any]], names: set[str], phase: PhaseC
     return out
 
 
+def _used(phase: PhaseContext, names: set[str]) -> dict[str, list[str]]:
+    accesses = {a for paths in phase.used.values() for path, each in paths.items() if path in names for a in each}
+    return {phase.policy.phase: sorted(accesses)} if accesses else {}
+
+
 def explain(
     path: str, phases: Sequence[PhaseContext], findings: Sequence[Mapping[str, Any]] = (), *, cwd: Path | None = None
 ) -> Explanation:
@@ -307,7 +353,8 @@ def explain(
     )
     table = Ownership([(name, owner) for name in {real, owned[1] if owned else real}]) if owner else None
     for phase in phases:
-        view = _view(phase, asked, real, owner, table, found.kind == "directory")
+        view = _view(phase, asked, real, owner, table, found.kind)
+        view.used = _used(phase, {os.fsdecode(name) for name in names})
         view.asked = _asked(findings, {os.fsdecode(name) for name in names} | {found.asked, found.real}, phase)
         changes = _changes(view.read, view.write, phase, os.fsdecode(real), owner, view.chain)
         asked_writes = {Access(one["access"]).writes for one in view.asked} or {False, True}
@@ -330,6 +377,7 @@ def explain(
                 same.changes += [change for change in view.changes if change not in same.changes]
             same.phases += view.phases
             same.asked += view.asked
+            same.used |= view.used
     return found
 
 
@@ -340,7 +388,7 @@ def _from_findings(findings: Sequence[Mapping[str, Any]], names: Sequence[bytes]
 
 
 def _view(
-    phase: PhaseContext, asked: bytes, real: bytes, owner: str | None, table: Ownership | None, is_dir: bool
+    phase: PhaseContext, asked: bytes, real: bytes, owner: str | None, table: Ownership | None, kind: str
 ) -> PhaseView:
     policy = phase.policy
     policy.owners = table
@@ -358,8 +406,8 @@ def _view(
         return image.decide(judged, name)
 
     chain = phase.chains.get(owner.lower(), ()) if owner else ()
-    read = _read_verdict(decide("read"), phase, chain, is_dir)
+    read = _read_verdict(decide("read"), phase, chain, kind)
     if resolved.hidden and read.word not in ("hidden", "visible as a directory"):
         read = Verdict("hidden", read.rule, read.origin, "a link on the way is hidden itself, and so leads nowhere")
     sees = tuple(sorted(phase.chains))
-    return PhaseView(policy.port, [policy.phase], read, _write_verdict(decide("write")), chain, sees)
+    return PhaseView(policy.port, [policy.phase], read, _write_verdict(decide("write"), phase), chain, sees)

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from porttrace.explain import walk
+from porttrace.context import PhaseContext
+from porttrace.defaults import Allowance, phase_policy
+from porttrace.explain import explain, walk
 from porttrace.registry import Registry
 from porttrace.registry.models import NewPort
 
@@ -111,6 +114,37 @@ def test_rules_of_the_command_line_win_and_are_named(work: Path) -> None:
     assert "baseos-" in view["read"]["origin"] and ", line " in view["read"]["origin"]
 
 
+def test_rules_of_a_phase_are_named_with_their_place(place: Path, work: Path) -> None:
+    conf = place / "etc/macports/macports.conf"
+    conf.parent.mkdir(parents=True)
+    conf.write_text(f"# mine\nprefix {place}\n")
+    allowance = Allowance("hide", os.fsencode(work / "no"), "trace.hide, line 7 of /tree/foo/Portfile")
+    policies = [
+        phase_policy(phase=name, prefix=place, workpath=work, distpath=place / "dist", allowances=[allowance])
+        for name in ("fetch", "build")
+    ]
+    phases = [PhaseContext(policy) for policy in policies]
+
+    def origins(path: Path) -> list[tuple[str, str]]:
+        return [(view.read.origin, view.write.origin) for view in explain(str(path), phases).views]
+
+    assert origins(place / "include/loose.h") == [(f"prefix, line 2 of {conf}",) * 2]
+    assert origins(place / "var/macports/x") == [("portdbpath, by default",) * 2]
+    fetch, build = origins(place / "dist/x")
+    assert fetch[0].startswith("phases.toml of porttrace, line ") and fetch[0].endswith(": distpath in phase fetch")
+    line = int(fetch[0].split("line ")[1].split(":")[0])
+    text = (Path(str(files("porttrace") / "data" / "phases.toml"))).read_text()
+    assert text.splitlines()[line - 1] == "[fetch]"
+    assert build[1] == "distpath, by default"
+    assert origins(work / "x") == [("workpath: the port's work directory, open in every phase",) * 2]
+    assert origins(work / "no")[0][0] == "trace.hide, line 7 of /tree/foo/Portfile"
+    (view,) = explain(str(work / "no"), phases).views
+    taken_away = f"to see it, take the rule {work}/no=- away (trace.hide, line 7 of /tree/foo/Portfile)"
+    assert taken_away in view.changes
+    (view,) = explain(str(place / "include/nothing.h"), phases).views
+    assert view.read.why == "nothing is there, so nothing is found"
+
+
 def test_from_a_report(place: Path, work: Path) -> None:
     stray = place / "include/stray.h"
     options = ["--prefix", place, "--deps", "foo", "--report", "r.json"]
@@ -127,6 +161,8 @@ def test_from_a_report(place: Path, work: Path) -> None:
     assert view["asked"][0]["code"] == "PT001"
     text = tool(Path("/"), "explain", stray, work / "r.json").stdout
     assert "asked for by cat (sh > cat): read, twice (PT001)" in text
+    (view,) = explained(Path("/"), place / "include/bar.h", work / "r.json")["views"]
+    assert "read" in view["used"][""] and view["read"]["verdict"] == "visible"
     # The registry may be gone by then: the report knows the owner.
     (place / "var/macports/registry/registry.db").unlink()
     assert explained(Path("/"), stray, work / "r.json")["owner"] == "stray"

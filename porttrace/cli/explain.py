@@ -111,6 +111,9 @@ def text(found: Explanation) -> str:
         lines += ["", _heading(view), *_verdict("reading", view.read), *_verdict("changing", view.write)]
         if found.owner and not view.chain and view.sees:
             lines.append(f"  ports whose files are seen: {', '.join(view.sees)}")
+        for phase, accesses in view.used.items():
+            during = f" in phase {phase}" if phase else ""
+            lines.append(f"  used{during}: {', '.join(accesses)}")
         for asked in view.asked:
             via = f" ({' > '.join(asked['chain'])})" if len(asked["chain"]) > 1 else ""
             phase = f" in phase {asked['phase']}" if asked["phase"] else ""
