@@ -170,6 +170,16 @@ def _in_order(allowances: Sequence[Rule], own: Sequence[Rule], base: Sequence[Ru
     return Filemap(ordered + _specific_first([*guards, *base]))
 
 
+def _links_on_the_way(place: AnyPath | None, below: Path) -> list[Path]:
+    """The symbolic links by which a path leads out of a directory that is closed: people keep distfiles elsewhere."""
+    if place is None:
+        return []
+    path = Path(os.fsdecode(place))
+    return [
+        each for each in (*path.parents, path) if each.is_relative_to(below) and each != below and each.is_symlink()
+    ]
+
+
 def _developer_dir() -> list[Rule]:
     """The chosen Xcode, where it is not at its usual place. None is chosen: no rule (never an empty path)."""
     try:
@@ -238,6 +248,8 @@ def phase_policy(
 
     readable = [rule for rule in writable if not rule.origin.startswith("prefix in ")]
     readable += _rules(distpath, allow, "distpath") + _rules(portpath, allow, "portpath")
+    for link in _links_on_the_way(distpath, database):
+        readable += _rules(link, allow, "link to distpath")
     if portpath:
         readable += _rules(Path(os.fsdecode(portpath)).parent.parent / "_resources", allow, "ports tree")
     for extra in extra_read:

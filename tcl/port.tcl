@@ -65,16 +65,20 @@ proc port::main {given action args} {
 		}
 		set ports [list [dict create name "" version "" variants {} options {} portdir [pwd]]]
 	}
+	set failed 0
 	foreach port $ports {
 		if {[catch {run_phase $action $port} status details]} {
 			report $status $details
-			return 1
+			set status 1
 		}
 		if {$status} {
-			return 1
+			set failed 1
+			if {[opt proceed] ne "1" || [::host::interrupted]} {
+				break
+			}
 		}
 	}
-	return 0
+	return $failed
 }
 
 # port clean --all foo: what is to be cleaned.

@@ -14,7 +14,7 @@ from porttrace.formats.place import declared_in, one_line
 from porttrace.learn import learn
 from porttrace.report import noise_of
 
-__all__ = ["as_html", "page_data"]
+__all__ = ["as_html", "page_data", "script_data"]
 
 _MOST_PORTS = 150
 
@@ -130,11 +130,15 @@ def page_data(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def script_data(value: object) -> str:
+    """JSON for a script element: ASCII only, and nothing in it that could end the element or begin another."""
+    return json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
 def as_html(report: Mapping[str, Any]) -> str:
     """The page. What came from the build (paths, names) is data for the script, never markup."""
     page = (files("porttrace") / "data" / "report.html").read_text(encoding="utf-8")
-    # ASCII only, and nothing in it that could end the script element or begin another.
-    data = json.dumps(page_data(report)).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    data = script_data(page_data(report))
     name = os.path.basename(str((report.get("command") or ["report"])[-1]))  # noqa: PTH119 - of a command line
     title = "".join(char for char in name if char.isalnum() or char in "-_. @+") or "report"
     return page.replace("@TITLE@", title).replace("@DATA@", data)

@@ -24,7 +24,7 @@ __all__ = ["Host"]
 
 _AFTERWARDS = (
     *("porttrace.deptest", "porttrace.explain", "porttrace.formats", "porttrace.learn", "porttrace.linkage"),
-    *("porttrace.portfile_edit", "porttrace.porttool.deptest"),
+    *("porttrace.portfile_edit", "porttrace.porttool.deptest", "porttrace.porttool.sweep", "porttrace.sweep"),
 )
 """Modules of commands that look at a finished report."""
 

@@ -37,6 +37,7 @@ Actions
   shell           a shell in the work directory, as a phase works there: by default the phase
                   that failed (--phase PHASE: another); without a terminal it reads commands
   deptest         build under trace, run the tests, judge the dependencies (port deptest --help)
+  sweep           the same for many ports or all, each in a prefix of its own (port sweep --help)
 
 Options
   -t              trace mode: a phase sees its declared dependencies only
@@ -45,6 +46,7 @@ Options
   -f              force
   -s              build from source even where an archive is at hand
   -b              use archives only, build nothing
+  -p              go on with the next port where one fails
   -v, -d, -q      more output, debugging output, errors only
   -D PORTDIR      the port in this directory
   --prefix DIR    the prefix (its configuration is DIR/etc/macports/macports.conf)
@@ -65,7 +67,7 @@ Examples
   port -t shell foo                look around where the build of foo failed, inside the same fence
   port installed                   list what is installed
 """
-_FLAGS = {"-t": "trace", "-k": "keep", "-n": "nodeps", "-f": "force", "-s": "source", "-b": "binary"}
+_FLAGS = {"-t": "trace", "-k": "keep", "-n": "nodeps", "-f": "force", "-s": "source", "-b": "binary", "-p": "proceed"}
 _LEVELS = {"-q": 0, "-v": 2, "-d": 3}
 
 
@@ -75,7 +77,7 @@ def main() -> int:
     argv = sys.argv[1:]
     try:
         long = ["prefix=", "with-trace-sdk=", "report=", "audit", "absent", "help"]
-        given, words = getopt.getopt(argv, "tknfsbdvqD:h", long)
+        given, words = getopt.getopt(argv, "tknfspbdvqD:h", long)
     except getopt.GetoptError as error:
         return _wrong(str(error))
     ui = Ui()
@@ -110,6 +112,10 @@ def main() -> int:
             own = [f"--prefix={prefix}"] if prefix is not None else []
             own += [name for name, _ in given if name in ("-q", "-v", "-d")]
             return deptest.main(own, words[1:])
+        if words[0] == "sweep":
+            from porttrace.porttool import sweep
+
+            return sweep.main(ui, prefix, words[1:])
         return _run(ui, prefix, options, words)
     except PorttraceError as error:
         ui.say("error", str(error))
