@@ -290,3 +290,11 @@ def test_in_a_bare_environment(prefix: Prefix) -> None:
     bare = Prefix(prefix.path, (BIN / "port",), {"PATH": "/usr/bin:/bin"})
     bare.port("-t", "install", "libbar")
     assert prefix.installed() == {"libbar"}
+
+
+def test_distfiles_may_be_kept_elsewhere(prefix: Prefix, open_tmp: Path) -> None:
+    """A link that leads out of the prefix's own database is visible, and so is what it leads to."""
+    (open_tmp / "elsewhere").mkdir()
+    (prefix.path / "var/macports/distfiles").symlink_to(open_tmp / "elsewhere")
+    assert "hidden" not in prefix.port("-t", "extract", "stray").text
+    assert list((open_tmp / "elsewhere").rglob("stray-1.0*"))
