@@ -75,21 +75,30 @@ static bool raw_calls(const struct view *v, const Elf64_Ehdr *e)
 	return false;
 }
 
-/* glibc's loaders are called ld-linux-x86-64.so.2 and the like; another libc's would choke on our library. */
-static bool is_our_loader(const unsigned char *path, size_t n)
+static bool holds(const unsigned char *path, size_t n, const char *name, size_t len)
 {
-	static const char name[] = "/ld-linux";
-	for (size_t i = 0; i + sizeof name - 1 <= n; i++) {
+	for (size_t i = 0; i + len <= n; i++) {
 		size_t j = 0;
-		while (j < sizeof name - 1 && path[i + j] == (unsigned char)name[j])
+		while (j < len && path[i + j] == (unsigned char)name[j])
 			j++;
-		if (j == sizeof name - 1)
+		if (j == len)
 			return true;
 	}
 	return false;
 }
 
-static enum pt_entry elf(const struct view *v, bool scan)
+/*
+ * glibc's loaders are called ld-linux-x86-64.so.2 and the like, musl's ld-musl-x86_64.so.1: there is a library for each.
+ * Another one would choke on ours.
+ */
+static bool is_known_loader(const unsigned char *path, size_t n, bool *musl)
+{
+	static const char glibc_name[] = "/ld-linux", musl_name[] = "/ld-musl-";
+	*musl = holds(path, n, musl_name, sizeof musl_name - 1);
+	return *musl || holds(path, n, glibc_name, sizeof glibc_name - 1);
+}
+
+static enum pt_entry elf(const struct view *v, bool scan, bool *musl)
 {
 	const Elf64_Ehdr *e = native_elf(v);
 	bool loader = false;
@@ -100,7 +109,7 @@ static enum pt_entry elf(const struct view *v, bool scan)
 		const Elf64_Phdr *p = segment(v, e, i, &from, &size);
 		if (p->p_type != PT_INTERP)
 			continue;
-		if (!is_our_loader(v->bytes + from, size))
+		if (!is_known_loader(v->bytes + from, size, musl))
 			return PT_ENTRY_FOREIGN;
 		loader = true;
 	}
@@ -122,26 +131,28 @@ static enum pt_entry script(const struct view *v, char *out, size_t cap)
 	return PT_ENTRY_SCRIPT;
 }
 
-enum pt_entry pt_elf_entry_fd(int fd, bool scan, char *interpreter, size_t cap)
+enum pt_entry pt_elf_entry_fd(int fd, bool scan, bool *musl, char *interpreter, size_t cap)
 {
 	struct view v;
+	*musl = false;
 	enum pt_entry entry = PT_ENTRY_NONE;
 	if (!map_file(fd, &v))
 		return entry;
 	if (v.size > 4 && v.bytes[0] == 0x7f && v.bytes[1] == 'E' && v.bytes[2] == 'L' && v.bytes[3] == 'F')
-		entry = elf(&v, scan);
+		entry = elf(&v, scan, musl);
 	else if (v.size > 2 && v.bytes[0] == '#' && v.bytes[1] == '!')
 		entry = script(&v, interpreter, cap);
 	pt_raw2(SYS_munmap, v.bytes, v.size);
 	return entry;
 }
 
-enum pt_entry pt_elf_entry(const char *path, bool scan, char *interpreter, size_t cap)
+enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, size_t cap)
 {
+	*musl = false;
 	long fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
 	if (fd < 0)
 		return PT_ENTRY_NONE;
-	enum pt_entry entry = pt_elf_entry_fd((int)fd, scan, interpreter, cap);
+	enum pt_entry entry = pt_elf_entry_fd((int)fd, scan, musl, interpreter, cap);
 	pt_raw1(SYS_close, fd);
 	return entry;
 }

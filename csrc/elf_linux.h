@@ -20,10 +20,11 @@ enum pt_entry {
 /*
  * `scan`: also look for system call instructions in the code. Wanted for programs that a build can have made itself:
  * ordinary programs leave system calls to libc. A chance hit costs time, never correctness.
+ * `musl` says whether its C library is musl, whose programs take a library of their own.
  * `interpreter` gets a script's interpreter (NUL-terminated; PT_ENTRY_NONE where it does not fit).
  */
-enum pt_entry pt_elf_entry(const char *path, bool scan, char *interpreter, size_t cap);
-enum pt_entry pt_elf_entry_fd(int fd, bool scan, char *interpreter, size_t cap);
+enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, size_t cap);
+enum pt_entry pt_elf_entry_fd(int fd, bool scan, bool *musl, char *interpreter, size_t cap);
 
 /* The same for a shared object that is about to be loaded: does it make system calls of its own? */
 bool pt_elf_raw_calls(int fd);

@@ -22,7 +22,7 @@ from porttrace.errors import PorttraceError
 
 __all__ = ["Agent", "Explained", "Process", "explain", "known_agents", "processes", "sessions"]
 
-_SESSION = re.compile(rb"(/[^\0:=\s]*/macports)/(\d+)/(\d+)/(?:tracelib\.(?:so|dylib)|events|policy)")
+_SESSION = re.compile(rb"(/[^\0:=\s]*/macports)/(\d+)/(\d+)/(?:tracelib(?:-musl)?\.(?:so|dylib)|events|policy)")
 _SESSION_BASES = ("/tmp/macports", "/var/tmp/macports")
 
 

@@ -48,6 +48,8 @@ _CAPACITY = 256 << 20  # bytes of address space in each process; the file is spa
 _LOG_CAPACITY = 16 << 30
 _PRELOAD = "DYLD_INSERT_LIBRARIES" if sys.platform == "darwin" else "LD_PRELOAD"
 _LIBRARY = "libtracelib.dylib" if sys.platform == "darwin" else "libtracelib.so"
+_MUSL_LIBRARY = "libtracelib-musl.so"
+"""For programs whose C library is musl; only where porttrace was built with a compiler for it."""
 
 
 def _package_file(name: str) -> Path:
@@ -219,6 +221,8 @@ class Trace:
             directory.mkdir()
             directory.chmod(0o755)
             os.link(self.session.directory / _LIBRARY, self.library)
+            if (self.session.directory / _MUSL_LIBRARY).exists():
+                os.link(self.session.directory / _MUSL_LIBRARY, directory / "tracelib-musl.so")
             image = directory / "policy"
             image.write_bytes(data)
             image.chmod(0o444)
@@ -472,6 +476,8 @@ class Session:
             files = {_LIBRARY: _LIBRARY, "launch": "porttrace-launch"}
             if "supervisor" in self.tiers:
                 files["supervisor"] = "porttrace-supervisor"
+            if installed(_MUSL_LIBRARY).is_file():
+                files[_MUSL_LIBRARY] = _MUSL_LIBRARY
             sources = {name: _package_file(source) for name, source in files.items()}
             become_subreaper()
             self._runtime = RuntimeDir(on_stale=self._end_stale, pid=pid)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tracelib_session import SOURCE, Session, compile_c
+from tracelib_session import MUSL_LIBRARY, SOURCE, Session, compile_c
 
 GUEST = SOURCE / "tests" / "guest"
+MUSL = (shutil.which("musl-gcc") or "") if MUSL_LIBRARY.exists() else ""
+NO_MUSL = pytest.mark.skipif(not MUSL, reason="NOT CHECKED: programs of musl (Debian: musl-tools)")
 CASES = re.findall(r"CASE\((\w\w+)\)", (GUEST / "guest.c").read_text().split("cases[] = {")[1])
 
 
@@ -23,6 +26,14 @@ def top() -> Iterator[Path]:
     compile_c(GUEST / "guest.c", place / "guest", "-pthread", "-lrt", "-Wno-format-truncation", "-Wno-nonnull")
     compile_c(GUEST / "guest.c", place / "guest-asan", "-pthread", "-fsanitize=address,undefined", "-Wno-nonnull",
               "-Wno-format-truncation")  # fmt: skip
+    compile_c(GUEST / "alloc.c", place / "alloc", "-fno-builtin", "-Wno-format-truncation")
+    if MUSL:
+        for name in ("guest", "alloc"):
+            compile_c(
+                GUEST / f"{name}.c", place / f"{name}-musl", *("-fno-builtin", "-idirafter", "/usr/include"),
+                *("-pthread", "-Wno-format-truncation", "-Wno-nonnull"),
+                *(f"-idirafter/usr/include/{os.uname().machine}-linux-gnu",), compiler=MUSL,
+            )  # fmt: skip
     compile_c(GUEST / "early.c", place / "early.so", "-shared", "-fPIC", "-fno-builtin")
     yield place
     shutil.rmtree(place)
@@ -57,6 +68,134 @@ def test_sanitizer_built_host(case: str, top: Path, tree: Path, session: Session
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
 
 
+@NO_MUSL
+@pytest.mark.parametrize("case", CASES)
+def test_host_of_musl(case: str, top: Path, tree: Path, session: Session) -> None:
+    done = session.run("/usr/bin/env", top / "guest-musl", case, tree)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    assert not session.events("untraced")
+
+
+@NO_MUSL
+def test_musl_host_by_its_own_loader(top: Path, tree: Path, session: Session) -> None:
+    """As on a system whose only C library is musl: its loader is given the library for it."""
+    env = {**os.environ, "LD_PRELOAD": str(session.dir / "tracelib-musl.so")}
+    done = subprocess.run([top / "guest-musl", "links", tree], env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
+@NO_MUSL
+def test_each_c_library_starts_programs_of_the_other(top: Path, tree: Path, session: Session) -> None:
+    starter = top / "starter.c"
+    starter.write_text(
+        "#include <spawn.h>\n#include <sys/wait.h>\n#include <unistd.h>\nextern char **environ;\n"
+        "int main(int n, char **v) { pid_t p; if (n < 2) return 2; if (v[0][0] == 's') {"
+        " int s; if (posix_spawn(&p, v[1], 0, 0, v + 1, environ)) return 9; waitpid(p, &s, 0); return s >> 8; }"
+        " execv(v[1], v + 1); return 9; }\n"
+    )
+    glibc = compile_c(starter, top / "starter")
+    musl = compile_c(starter, top / "starter-musl", compiler=MUSL)
+    done = session.run(glibc, musl, glibc, musl, glibc, musl, "/bin/cat", tree / "hidden" / "file")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"/bin/cat: {tree}/hidden/file: No such file or directory\n"
+    assert [Path(e.path).name for e in session.events("process")] == [
+        *("starter", "starter-musl", "starter", "starter-musl", "starter", "starter-musl", "cat")
+    ]
+    assert not session.events("untraced")
+    done = session.run("/bin/sh", "-c", f"{musl} /usr/bin/env", env={**os.environ, "LD_PRELOAD": ""})
+    assert f"LD_PRELOAD={session.library}\n" in done.stdout
+
+
+def test_host_under_valgrind(top: Path, tree: Path, session: Session) -> None:
+    """All cases in one: valgrind starts slowly. It also looks at what the library does with memory."""
+    if shutil.which("valgrind") is None:
+        pytest.skip("NOT CHECKED: hosts under valgrind, which is not on this machine")
+    env = {**os.environ, "GUEST_SLOW": "1"}
+    done = session.run("valgrind", "-q", "--error-exitcode=9", top / "guest", "all", tree, env=env)
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+
+
+@pytest.mark.parametrize("host", ["alloc", pytest.param("alloc-musl", marks=NO_MUSL)])
+def test_nothing_is_taken_from_the_programs_allocator(host: str, top: Path, tree: Path, session: Session) -> None:
+    done = session.run("/usr/bin/env", top / host, tree)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+
+
+def private(argv: list[object], env: dict[str, str]) -> int:
+    """
+    Memory in KiB that is a process's own, by its smaps_rollup. As in a build it does not run alone: pages of files that
+    another process has mapped, too, belong to nobody.
+    """
+    running = []
+    for _ in range(2):
+        process = subprocess.Popen(
+            [str(a) for a in argv], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdin and process.stdout and process.stdout.readline() == "ready\n"
+        running.append(process)
+    text = ""
+    for process in reversed(running):
+        text = text or process.communicate("go\n")[0]
+        process.communicate()
+        assert process.returncode == 0
+    sizes = dict(re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE))
+    return int(sizes["Private_Clean"]) + int(sizes["Private_Dirty"])
+
+
+def test_memory_of_its_own_is_small(top: Path, tree: Path, session: Session) -> None:
+    source = top / "memory.c"
+    source.write_text(MEMORY)
+    hosts = [compile_c(source, top / "memory")]
+    if MUSL:
+        hosts.append(compile_c(source, top / "memory-musl", compiler=MUSL))
+    for host in hosts:
+        argv: list[object] = ["/usr/bin/env", host, tree]
+        plain = min(private(argv, dict(os.environ)) for _ in range(3))
+        traced = min(private(argv, session.env) for _ in range(3))
+        print(f"{host.name}: {traced - plain} KiB")
+        assert 0 < traced - plain <= 256, f"{host.name}: {traced - plain} KiB more than without the library"
+
+
+MEMORY = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+/* A program that has looked at 3,000 names in 300 directories, started another, and listed one. */
+int main(int n, char **v)
+{
+	char path[4096];
+	struct stat st;
+	if (n != 2)
+		return 2;
+	for (int d = 0; d < 300; d++)
+		for (int f = 0; f < 10; f++) {
+			snprintf(path, sizeof path, "%s/seen/d%d/f%d", v[1], d, f);
+			(void)stat(path, &st);
+			(void)access(path, R_OK);
+		}
+	for (int i = 0; i < 64; i++) {
+		int fd = open("/usr/bin", O_RDONLY | O_DIRECTORY);
+		(void)fstatat(fd, "env", &st, 0);
+	}
+	pid_t pid = fork();
+	if (pid == 0) {
+		execl("/bin/true", "true", (char *)NULL);
+		_exit(1);
+	}
+	waitpid(pid, NULL, 0);
+	puts("ready");
+	fflush(stdout);
+	getchar();
+	FILE *f = fopen("/proc/self/smaps_rollup", "r");
+	while (f && fgets(path, sizeof path, f))
+		fputs(path, stdout);
+	return 0;
+}
+"""
+
+
 def test_constructor_and_allocator_that_come_first(top: Path, tree: Path, session: Session) -> None:
     env = {**session.env, "LD_PRELOAD": f"{session.library}:{top / 'early.so'}", "EARLY_HIDDEN": f"{tree}/hidden/file"}
     done = session.run("env", f"LD_PRELOAD={env['LD_PRELOAD']}", f"EARLY_HIDDEN={env['EARLY_HIDDEN']}", "/bin/ls", tree)
@@ -74,6 +213,14 @@ def test_exec_chain_names_each_program(session: Session) -> None:
     session.run("sh", "-c", "env true; :")
     executed = [e.path for e in session.events("process")]
     assert [Path(p).name for p in executed] == ["dash", "env", "true"]
+
+
+def test_listing_of_a_directory_with_a_long_path(tree: Path) -> None:
+    deep = tree / "/".join(["d" * 100] * 6)
+    (deep / "hidden").mkdir(parents=True)
+    (deep / "seen").mkdir()
+    with Session(f"rw:{deep}/hidden=-", "rw:/=+") as session:
+        assert session.run("/bin/ls", deep).stdout == "seen\n"
 
 
 def test_a_static_program_is_named(top: Path, session: Session) -> None:

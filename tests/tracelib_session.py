@@ -19,6 +19,8 @@ from porttrace.policy import Ownership, Policy
 SOURCE = Path(__file__).parent.parent
 #: The library to try: the installed one, or one that was built otherwise (see test_tracelib_sanitizer.py).
 LIBRARY = Path(os.environ.get("PORTTRACE_TEST_TRACELIB") or Path(porttrace.__file__).parent / "libtracelib.so")
+#: The same for programs whose C library is musl; only where musl-gcc was there when porttrace was built.
+MUSL_LIBRARY = Path(porttrace.__file__).parent / "libtracelib-musl.so"
 KINDS = {lib.PT_EV_PROCESS: "process", lib.PT_EV_EXEC: "exec", lib.PT_EV_FINDING: "finding",
          lib.PT_EV_ACCESS: "access", lib.PT_EV_UNTRACED: "untraced",
          lib.PT_EV_USED: "used"}  # fmt: skip
@@ -89,6 +91,8 @@ class Session:
         assert lib.pt_events_create(os.fsencode(self.dir / "events"), 64 << 20) == 0
         self.library = self.dir / "tracelib.so"
         shutil.copy(LIBRARY, self.library)
+        if MUSL_LIBRARY.exists():
+            shutil.copy(MUSL_LIBRARY, self.dir / "tracelib-musl.so")
 
     def __enter__(self) -> Session:
         return self
@@ -142,11 +146,11 @@ class Session:
         return self.events("finding")
 
 
-def compile_c(source: Path, out: Path, *flags: str) -> Path:
+def compile_c(source: Path, out: Path, *flags: str, compiler: str = "cc") -> Path:
     """Compile one C file; warnings are errors."""
     subprocess.run(
         [
-            "cc",
+            compiler,
             "-std=gnu11",
             "-D_GNU_SOURCE",
             "-O1",

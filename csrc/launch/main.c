@@ -38,6 +38,7 @@
 #define PRELOAD "DYLD_INSERT_LIBRARIES"
 #else
 #define LIBRARY "tracelib.so"
+#define MUSL_LIBRARY "tracelib-musl.so" /* for programs whose C library is musl; not every session has it */
 #define PRELOAD "LD_PRELOAD"
 #endif
 
@@ -164,14 +165,24 @@ static const char *beside(const char *session, const char *name)
 
 static bool is_ours(const char *entry, size_t len)
 {
-	const size_t n = sizeof LIBRARY - 1;
-	return len > n && entry[len - n - 1] == '/' && !memcmp(entry + len - n, LIBRARY, n);
+	static const char *const names[] = {
+		LIBRARY,
+#ifdef MUSL_LIBRARY
+		MUSL_LIBRARY,
+#endif
+	};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		size_t n = strlen(names[i]);
+		if (len > n && entry[len - n - 1] == '/' && !memcmp(entry + len - n, names[i], n))
+			return true;
+	}
+	return false;
 }
 
-/* Our library first, or not at all; what the caller preloads stays, except a library of ours: one decides, not two. */
-static void preload(const char *session, bool ours)
+/* Our library (`name`) first, or none; what the caller preloads stays, except a library of ours: one decides, not two. */
+static void preload(const char *session, const char *name)
 {
-	const char *library = beside(session, LIBRARY);
+	const char *library = beside(session, name ? name : LIBRARY);
 	if (strpbrk(session, ": "))
 		fail("the session's path '%s' has a character that " PRELOAD " cannot carry", session);
 	if (access(library, R_OK))
@@ -181,7 +192,7 @@ static void preload(const char *session, bool ours)
 	if (!list)
 		fail("out of memory");
 	*list = 0;
-	if (ours)
+	if (name)
 		end = stpcpy(list, library);
 	for (const char *at = old ? old : ""; *at;) {
 		size_t len = strcspn(at, ": ");
@@ -224,8 +235,11 @@ static enum { SYSTEMS_OWN, BUILDS_OWN, SOMEBODYS } owner_of(const char *path, co
 	return SOMEBODYS;
 }
 
-/* How the command will run, scripts followed to their interpreter. `fence`: the list of places that the build can write, or NULL. */
-static enum pt_entry entry_of(const char *command, const char *fence)
+/*
+ * How the command will run, scripts followed to their interpreter. `fence`: the list of places that the build can write,
+ * or NULL. `library`: what is to be injected, NULL: nothing.
+ */
+static enum pt_entry entry_of(const char *command, const char *session, const char *fence, const char **library)
 {
 	char path[4096], interpreter[4096];
 	if (strchr(command, '/')) {
@@ -242,12 +256,16 @@ static enum pt_entry entry_of(const char *command, const char *fence)
 		}
 	}
 	enum pt_entry entry = PT_ENTRY_NONE;
+	bool musl = false;
 	for (int depth = 0; depth < 5 && *path; depth++) {
-		entry = pt_elf_entry(path, true, interpreter, sizeof interpreter);
+		entry = pt_elf_entry(path, true, &musl, interpreter, sizeof interpreter);
 		if (entry != PT_ENTRY_SCRIPT)
 			break;
 		memcpy(path, interpreter, sizeof path);
 	}
+	if (musl && access(beside(session, MUSL_LIBRARY), R_OK))
+		entry = PT_ENTRY_FOREIGN;
+	*library = entry == PT_ENTRY_FOREIGN ? NULL : musl ? MUSL_LIBRARY : LIBRARY;
 	if (entry != PT_ENTRY_RAW && entry != PT_ENTRY_TRACELIB)
 		return entry;
 	switch (owner_of(path, fence)) {
@@ -343,15 +361,17 @@ int main(int argc, char **argv)
 	if (o.chdir && chdir(o.chdir))
 		fail("cannot change to %s: %s", o.chdir, strerror(errno));
 #ifdef __linux__
-	enum pt_entry entry = o.session && (o.automatic || !o.no_preload) ? entry_of(o.file ? o.file : o.command[0], fence_of(&o))
-										  : PT_ENTRY_TRACELIB;
+	enum pt_entry entry = PT_ENTRY_TRACELIB;
+	const char *library = LIBRARY;
+	if (o.session && (o.automatic || !o.no_preload))
+		entry = entry_of(o.file ? o.file : o.command[0], o.session, fence_of(&o), &library);
 	if (o.automatic && (entry == PT_ENTRY_STATIC || entry == PT_ENTRY_FOREIGN || entry == PT_ENTRY_RAW))
 		o.supervise = true;
 	if (o.session) /* a loader of another kind would complain of our library, or stop */
-		preload(o.session, !o.no_preload && entry != PT_ENTRY_FOREIGN);
+		preload(o.session, o.no_preload ? NULL : library);
 #else
 	if (o.session)
-		preload(o.session, !o.no_preload);
+		preload(o.session, o.no_preload ? NULL : LIBRARY);
 #endif
 	hold(&o);
 #ifdef __APPLE__

@@ -116,6 +116,18 @@ PT_EXPORT ssize_t PT_WRAP(getdents64)(int fd, void *buf, size_t size)
 
 PT_ALIASES_getdents64
 
+ssize_t getdirentries(int fd, char *buf, size_t size, off_t *position);
+PT_EXPORT ssize_t PT_WRAP(getdirentries)(int fd, char *buf, size_t size, off_t *position)
+{
+	typedef ssize_t real_t(int, char *, size_t, off_t *);
+	for (;;) {
+		ssize_t n = PT_REAL(real_t, getdirentries)(fd, buf, size, position), left = pt_filter_entries(fd, buf, n);
+		if (left || n <= 0)
+			return left;
+	}
+}
+PT_ALIASES_getdirentries
+
 /* The C library's own scandir reads past our readdir; the program's malloc is its to use here. */
 static int scan(DIR *d, struct dirent ***list, int (*select)(const struct dirent *), int (*compare)(const struct dirent **, const struct dirent **))
 {
@@ -179,6 +191,7 @@ PT_EXPORT int PT_WRAP(scandirat)(int fd, const char *restrict path, struct diren
 }
 PT_ALIASES_scandirat
 
+#ifdef GLOB_ALTDIRFUNC
 static int glob_stat(const char *path, struct stat *st)
 {
 	return stat(path, st);
@@ -188,11 +201,29 @@ static int glob_lstat(const char *path, struct stat *st)
 {
 	return lstat(path, st);
 }
+#endif
 
 PT_EXPORT int PT_WRAP(glob)(const char *restrict pattern, int flags, int (*error)(const char *, int), glob_t *restrict found)
 {
 	typedef int real_t(const char *, int, int (*)(const char *, int), glob_t *);
 	real_t *real = PT_REAL(real_t, glob);
+#ifndef GLOB_ALTDIRFUNC         /* musl's looks for itself: what it found is looked at afterwards */
+	size_t before = flags & GLOB_APPEND ? found->gl_pathc : 0;
+	int r = real(pattern, flags, error, found);
+	if (r || !pt_on())
+		return r;
+	size_t first = flags & GLOB_DOOFFS ? found->gl_offs : 0, out = first + before;
+	for (size_t i = out; i < first + found->gl_pathc; i++) {
+		char *path = found->gl_pathv[i];
+		if (((flags & GLOB_NOCHECK) && strcmp(path, pattern) == 0) || !pt_hides(AT_FDCWD, path))
+			found->gl_pathv[out++] = path;
+	}
+	found->gl_pathv[out] = NULL;
+	found->gl_pathc = out - first;
+	if (found->gl_pathc > before)
+		return 0;
+	return GLOB_NOMATCH;
+#else
 	if (!pt_on() || (flags & GLOB_ALTDIRFUNC))
 		return real(pattern, flags, error, found);
 	found->gl_opendir = (void *(*)(const char *))opendir;
@@ -203,5 +234,6 @@ PT_EXPORT int PT_WRAP(glob)(const char *restrict pattern, int flags, int (*error
 	int r = real(pattern, flags | GLOB_ALTDIRFUNC, error, found);
 	found->gl_flags &= ~GLOB_ALTDIRFUNC;
 	return r;
+#endif
 }
 PT_ALIASES_glob

@@ -407,7 +407,7 @@ static void set_bit(_Atomic uint64_t *map, int fd, bool on)
 
 bool pt_fd_filtered(int fd)
 {
-	return bit(filtered, fd);
+	return fd >= (int)PT_FDS || atomic_load_explicit(&shared, memory_order_relaxed) || bit(filtered, fd);
 }
 
 void pt_fd_forget(int fd)
@@ -456,8 +456,12 @@ void pt_fd_forget_range(unsigned first, unsigned last)
 
 void pt_fd_set(int fd, const char *real, size_t len)
 {
-	if (len > PT_DIR_TEXT || !may_remember(fd))
+	if (fd < 0 || fd >= (int)PT_FDS)
 		return;
+	if (len > PT_DIR_TEXT || !may_remember(fd)) {   /* what is not remembered is looked at for each entry */
+		set_bit(filtered, fd, true);
+		return;
+	}
 	struct pt_info info;
 	uint64_t begun = generation();
 	if (!pt_dir_cached(real, len, &info, NULL) || info.real_len != len)

@@ -44,6 +44,7 @@ static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, struct 
 		x->foreign = true;
 	}
 #endif
+	x->other = program->other;
 	if (!program->untraced && !pt_wants_supervisor(file, at->real, at->real_len))
 		return;
 	x->supervise = pt_has_supervisor();
@@ -95,6 +96,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	x->logged = 0;
 	x->supervise = false;
 	x->foreign = false;
+	x->other = false;
 	x->through = false;
 	x->script = NULL;
 	x->slab = NULL;
@@ -145,11 +147,11 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	}
 	pt_done(op, &at, error);
 	x->logged = error ? 0 : at.logged;
-	if (error || (!x->foreign && pt_environment_holds(envp)))
+	if (error || (!x->foreign && pt_environment_holds(envp, x->other)))
 		return error;
 	if (!pt_exec_slab(x))
 		return ENOMEM;
-	x->envp = x->foreign ? pt_environment_without(envp, x->slab) : pt_environment(envp, x->slab);
+	x->envp = x->foreign ? pt_environment_without(envp, x->slab) : pt_environment(envp, x->slab, x->other);
 	return 0;
 }
 

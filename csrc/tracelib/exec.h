@@ -11,6 +11,7 @@ struct pt_exec {
 	bool announced;
 	uint64_t logged;
 	bool foreign;                  /* its loader would choke on the library */
+	bool other;                    /* it takes the session's library for the other C library */
 	bool through;                  /* macOS: started through the copy of a protected interpreter; its words are in slab->extra */
 	const char *script;            /* macOS: what was asked for, where a copy stands in its place */
 	bool supervise;                /* the library cannot enter: the supervisor answers for it */
@@ -46,6 +47,10 @@ bool pt_sip_copy(const char *path, size_t len, char *out, size_t size);
 /* The words with which a script is started through a copy of its interpreter. */
 char *const *pt_exec_words(const struct pt_exec *, const char *script, char *const *argv);
 #endif
+
+/* spawn.c: whether the environment as it is brings the library into /bin/sh */
+bool pt_shell_environment(void);
+bool pt_shell_is_other(void);
 
 /* supervise.c */
 void pt_raise_fence(void);

@@ -119,6 +119,11 @@ static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t 
 	return open_judged(op, dirfd, path, flags, mode);
 }
 
+int pt_open(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
+{
+	return open_any(op, dirfd, path, flags, mode);
+}
+
 static inline bool has_mode(int flags)
 {
 	return (flags & O_CREAT) || PT_IS_TMPFILE(flags);
@@ -285,10 +290,20 @@ PT_EXPORT int PT_WRAP(__fxstatat)(int version, int dirfd, const char *path, stru
 }
 PT_ALIASES___fxstatat
 
+typedef int statx_t(int, const char *restrict, int, unsigned, struct statx *restrict);
+
+/* A C library that has none may be asked for one nevertheless. */
+static int raw_statx(int dirfd, const char *restrict path, int flags, unsigned mask, struct statx *restrict stx)
+{
+	int r = (int)PT_SYS5(SYS_statx, dirfd, path, flags, mask, stx);
+	return r < 0 ? fail(-r) : r;
+}
+
 PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict name, int flags, unsigned mask, struct statx *restrict stx)
 {
-	typedef int real_t(int, const char *restrict, int, unsigned, struct statx *restrict);
-	real_t *real = PT_REAL(real_t, statx);
+	statx_t *real = PT_REAL(statx_t, statx);
+	if (unlikely(!real))
+		real = raw_statx;
 	const char *path = name;
 	char copy[PT_COPY];
 	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, false);

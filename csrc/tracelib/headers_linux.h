@@ -1,6 +1,9 @@
 /* headers.h on Linux. */
 #ifndef PORTTRACE_HEADERS_LINUX_H
 #define PORTTRACE_HEADERS_LINUX_H
+/* Of another type in musl than the table has. */
+#define getdents pt_header_getdents
+#define fanotify_mark pt_header_fanotify_mark
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -25,9 +28,23 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <utime.h>
+#undef getdents
+#undef fanotify_mark
+#ifndef __GLIBC__
+#include "headers_musl.h"
+#endif
 
 #define O_SYMLINK 0            /* macOS: the link itself is opened */
 #define PT_IS_TMPFILE(flags) (((flags) & O_TMPFILE) == O_TMPFILE)
 
 int pivot_root(const char *path, const char *old);
+#ifndef FSPICK_SYMLINK_NOFOLLOW
+#define FSPICK_SYMLINK_NOFOLLOW 0x00000002
+int fspick(int dirfd, const char *path, unsigned flags);
+#endif
+#ifdef __GLIBC__
+#define PT_SENDMMSG_FLAGS int
+#else
+#define PT_SENDMMSG_FLAGS unsigned
+#endif
 #endif

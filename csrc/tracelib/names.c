@@ -79,6 +79,24 @@ PT_EXPORT char *PT_WRAP(__getcwd_chk)(char *buf, size_t size, size_t room)
 	return current(buf, size, real_getcwd);
 }
 
+/* Without a bound of its own: the buffer has PATH_MAX bytes. */
+char *getwd(char *buf);
+PT_EXPORT char *PT_WRAP(getwd)(char *buf)
+{
+	if (!buf) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return current(buf, PATH_MAX, real_getcwd);
+}
+
+char *__getwd_chk(char *buf, size_t room);
+PT_EXPORT char *PT_WRAP(__getwd_chk)(char *buf, size_t room)
+{
+	typedef char *real_t(char *, size_t);
+	return room < PATH_MAX ? PT_REAL(real_t, __getwd_chk)(buf, room) : current(buf, PATH_MAX, real_getcwd);
+}
+
 static char *real_current(char *buf, size_t size)
 {
 	typedef char *real_t(void);
@@ -319,6 +337,7 @@ PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 }
 
 #ifndef __APPLE__
+#ifdef __GLIBC__
 PT_EXPORT void *PT_WRAP(dlmopen)(Lmid_t space, const char *name, int flags)
 {
 	typedef void *real_t(Lmid_t, const char *, int);
@@ -331,6 +350,7 @@ PT_EXPORT void *PT_WRAP(dlmopen)(Lmid_t space, const char *name, int flags)
 		name = "/nonexistent/hidden";
 	return PT_REAL(real_t, dlmopen)(space, name, flags);
 }
+#endif
 
 PT_EXPORT int PT_WRAP(daemon)(int nochdir, int noclose)
 {

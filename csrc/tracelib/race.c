@@ -37,7 +37,7 @@ extern char __libc_single_threaded __attribute__((weak));
 
 bool pt_threads(void)
 {
-	return &__libc_single_threaded && !__libc_single_threaded;
+	return !&__libc_single_threaded || !__libc_single_threaded;   /* where it is not told there may be some */
 }
 
 static int open_at(int dirfd, const char *path, int flags, mode_t mode)
@@ -56,7 +56,13 @@ int pt_open_unlinked(int dirfd, const char *path, int flags, mode_t mode)
 		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	bool makes = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
 	struct open_how how = { .flags = (unsigned)flags, .mode = makes ? mode & 07777 : 0, .resolve = RESOLVE_NO_SYMLINKS };
-	return (int)PT_SYS4(SYS_openat2, dirfd, path, &how, sizeof how);
+	static _Atomic bool lacking;   /* an old kernel; or valgrind, which complains each time in its host's output */
+	if (atomic_load_explicit(&lacking, memory_order_relaxed))
+		return -ENOSYS;
+	int fd = (int)PT_SYS4(SYS_openat2, dirfd, path, &how, sizeof how);
+	if (fd == -ENOSYS)
+		atomic_store_explicit(&lacking, true, memory_order_relaxed);
+	return fd;
 }
 #endif
 

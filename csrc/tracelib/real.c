@@ -10,9 +10,16 @@
 
 extern ElfW(Dyn) _DYNAMIC[] __attribute__((visibility("hidden")));
 
+#ifdef __GLIBC__
+#define LOADED _r_debug.r_map
+#else
+extern struct r_debug *_dl_debug_addr;
+#define LOADED _dl_debug_addr->r_map
+#endif
+
 static const struct link_map *own_map(void)
 {
-	const struct link_map *m = _r_debug.r_map;
+	const struct link_map *m = LOADED;
 	while (m && m->l_ld != _DYNAMIC)
 		m = m->l_next;
 	return m;
@@ -26,7 +33,7 @@ const char *pt_own_path(void)
 
 void pt_used_libraries(void)
 {
-	for (const struct link_map *m = _r_debug.r_map; m; m = m->l_next)
+	for (const struct link_map *m = LOADED; m; m = m->l_next)
 		if (m->l_name)
 			pt_used_library(m->l_name);
 }

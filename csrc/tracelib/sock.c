@@ -3,25 +3,40 @@
 
 typedef int socket_t(int, const struct sockaddr *, socklen_t);
 
+#define HEAD offsetof(struct sockaddr_un, sun_path)
+
+/* The path that an address names, with its NUL; false: it names none. */
+static bool has_path(const void *address, socklen_t length, char path[sizeof((struct sockaddr_un *)0)->sun_path + 1])
+{
+	const struct sockaddr_un *un = address;
+	if (pt_bad_pointer(address) || length <= HEAD || length > sizeof *un || un->sun_family != AF_UNIX || !un->sun_path[0] || !pt_on())
+		return false;
+	memcpy(path, un->sun_path, length - HEAD);
+	path[length - HEAD] = 0;
+	return true;
+}
+
+/* The address of what was judged: `moved` where that is another than `path`. */
+static const void *judged(const struct pt_at *at, const char *path, const void *address, socklen_t *length, struct sockaddr_un *moved)
+{
+	if (at->path == path || strcmp(at->path, path) == 0 || strlen(at->path) >= sizeof moved->sun_path)
+		return address;
+	moved->sun_family = AF_UNIX;
+	memcpy(moved->sun_path, at->path, strlen(at->path) + 1);
+	*length = sizeof *moved;
+	return moved;
+}
+
 static int named(uint16_t op, socket_t *real, int fd, const struct sockaddr *address, socklen_t length, uint8_t access, uint8_t flags)
 {
-	const struct sockaddr_un *un = (const struct sockaddr_un *)address;
-	size_t head = offsetof(struct sockaddr_un, sun_path);
 	struct sockaddr_un moved;
-	if (!pt_on() || pt_bad_pointer((const char *)address) || length <= head || length > sizeof *un || un->sun_family != AF_UNIX ||
-	    !un->sun_path[0])
+	char path[sizeof moved.sun_path + 1];
+	if (!has_path(address, length, path))
 		return real(fd, address, length);
-	char path[sizeof un->sun_path + 1];
-	memcpy(path, un->sun_path, length - head);
-	path[length - head] = 0;
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = access, .flags = flags };
 	int error = pt_judge(op, &at), r = -1;
-	if (!error && at.path != path && strlen(at.path) < sizeof moved.sun_path) {
-		moved.sun_family = AF_UNIX;
-		memcpy(moved.sun_path, at.path, strlen(at.path) + 1);
-		address = (const struct sockaddr *)&moved;
-		length = sizeof moved;
-	}
+	if (!error)
+		address = judged(&at, path, address, &length, &moved);
 	if (!error) {
 		r = real(fd, address, length);
 		if (r < 0)
@@ -43,3 +58,75 @@ PT_EXPORT int PT_WRAP(connect)(int fd, const struct sockaddr *address, socklen_t
 	return named(PT_OP_connect, PT_REAL(socket_t, connect), fd, address, length, PT_ACC_READ, PT_FOLLOW);
 }
 PT_ALIASES_connect
+
+#ifndef __APPLE__
+/* A datagram names where it goes. */
+PT_EXPORT ssize_t sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *address, socklen_t length)
+{
+	typedef ssize_t real_t(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
+	real_t *real = PT_REAL(real_t, sendto);
+	struct sockaddr_un moved;
+	char path[sizeof moved.sun_path + 1];
+	if (!has_path(address, length, path))
+		return real(fd, data, size, flags, address, length);
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
+	int error = pt_judge(PT_OP_sendto, &at);
+	ssize_t r = -1;
+	if (!error) {
+		address = judged(&at, path, address, &length, &moved);
+		r = real(fd, data, size, flags, address, length);
+		if (r < 0)
+			error = errno;
+	}
+	pt_done(PT_OP_sendto, &at, error);
+	if (r < 0)
+		errno = error;
+	return r;
+}
+
+PT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	typedef ssize_t real_t(int, const struct msghdr *, int);
+	real_t *real = PT_REAL(real_t, sendmsg);
+	struct sockaddr_un moved;
+	char path[sizeof moved.sun_path + 1];
+	if (pt_bad_pointer((const char *)message) || !has_path(message->msg_name, message->msg_namelen, path))
+		return real(fd, message, flags);
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
+	struct msghdr copy = *message;
+	int error = pt_judge(PT_OP_sendmsg, &at);
+	ssize_t r = -1;
+	if (!error) {
+		copy.msg_name = (void *)(uintptr_t)judged(&at, path, copy.msg_name, &copy.msg_namelen, &moved);
+		r = real(fd, &copy, flags);
+		if (r < 0)
+			error = errno;
+	}
+	pt_done(PT_OP_sendmsg, &at, error);
+	if (r < 0)
+		errno = error;
+	return r;
+}
+PT_ALIASES_sendmsg
+
+/* Where any of them names a path they go one by one. */
+PT_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, PT_SENDMMSG_FLAGS flags)
+{
+	typedef int real_t(int, struct mmsghdr *, unsigned, int);
+	char path[sizeof((struct sockaddr_un *)0)->sun_path + 1];
+	bool any = false;
+	for (unsigned i = 0; !pt_bad_pointer((const char *)messages) && i < count && !any; i++)
+		any = has_path(messages[i].msg_hdr.msg_name, messages[i].msg_hdr.msg_namelen, path);
+	if (!any)
+		return PT_REAL(real_t, sendmmsg)(fd, messages, count, (int)flags);
+	int sent = 0;
+	for (unsigned i = 0; i < count; i++, sent++) {
+		ssize_t n = sendmsg(fd, &messages[i].msg_hdr, (int)flags);
+		if (n < 0)
+			break;
+		messages[i].msg_len = (unsigned)n;
+	}
+	return sent ? sent : count ? -1 : 0;
+}
+PT_ALIASES_sendmmsg
+#endif

@@ -43,6 +43,19 @@ static int spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_fi
 	return error;
 }
 
+/* One program by its bare name: what the child is started with. */
+struct search {
+	uint16_t op;
+	pid_t *pid;
+	int *pidfd;                    /* NULL: by number */
+	const posix_spawn_file_actions_t *actions;
+	const posix_spawnattr_t *attr;
+	char *const *argv, *const *envp;
+};
+static int along_path(const char *file, struct search how);
+static int spawn_pidfd(uint16_t op, int *pidfd, const char *path, const posix_spawn_file_actions_t *actions,
+		       const posix_spawnattr_t *attr, char *const argv[], char *const envp[]);
+
 PT_EXPORT int PT_WRAP(posix_spawn)(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
 			  const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])
 {
@@ -54,6 +67,11 @@ PT_EXPORT int PT_WRAP(posix_spawnp)(pid_t *restrict pid, const char *restrict fi
 {
 	if (strchr(file, '/') || !pt_on())
 		return spawn(PT_OP_posix_spawnp, pid, file, actions, attr, argv, envp);
+	return along_path(file, (struct search){ PT_OP_posix_spawnp, pid, NULL, actions, attr, argv, envp });
+}
+
+static int along_path(const char *file, struct search how)
+{
 	if (!*file)
 		return ENOENT;
 	const char *path = getenv("PATH");
@@ -65,7 +83,8 @@ PT_EXPORT int PT_WRAP(posix_spawnp)(pid_t *restrict pid, const char *restrict fi
 	int error = ENOENT;
 	bool denied = false;
 	while (pt_exec_candidate(&path, file, s->extra, s->cap)) {
-		error = spawn(PT_OP_posix_spawnp, pid, s->extra, actions, attr, argv, envp);
+		error = how.pidfd ? spawn_pidfd(how.op, how.pidfd, s->extra, how.actions, how.attr, how.argv, how.envp)
+			: spawn(how.op, how.pid, s->extra, how.actions, how.attr, how.argv, how.envp);
 		if (error == EACCES)
 			denied = true;
 		else if (error != ENOENT && error != ESTALE && error != ENOTDIR && error != ENODEV && error != ETIMEDOUT)
@@ -73,6 +92,51 @@ PT_EXPORT int PT_WRAP(posix_spawnp)(pid_t *restrict pid, const char *restrict fi
 	}
 	pt_slab_give(s);
 	return error && denied ? EACCES : error;
+}
+
+/* With a descriptor of the child in place of its number. */
+typedef int pidfd_spawn_t(int *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]);
+
+static int spawn_pidfd(uint16_t op, int *pidfd, const char *path, const posix_spawn_file_actions_t *actions,
+		       const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
+{
+	pidfd_spawn_t *real = PT_REAL(pidfd_spawn_t, pidfd_spawn);
+	struct pt_exec x;
+	if (!real)
+		return ENOSYS;
+	int error = pt_exec_prepare(op, &x, AT_FDCWD, path, envp, 0, true);
+	if (!error && x.supervise) {
+		pid_t child;
+		error = supervised(&child, &x, actions, attr, argv);
+		int fd = error ? 0 : (int)PT_SYS2(SYS_pidfd_open, child, 0);
+		if (fd < 0)
+			error = -fd;
+		else if (!error)
+			*pidfd = fd;
+	} else if (!error) {
+		error = real(pidfd, x.path, actions, attr, argv, x.envp);
+	}
+	x.announced = false;           /* by number it announces itself */
+	pt_exec_failed(op, &x, error);
+	return error;
+}
+
+int pidfd_spawn(int *restrict pidfd, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
+		const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict]);
+PT_EXPORT int pidfd_spawn(int *restrict pidfd, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
+			  const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])
+{
+	return spawn_pidfd(PT_OP_pidfd_spawn, pidfd, path, actions, attr, argv, envp);
+}
+
+int pidfd_spawnp(int *restrict pidfd, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
+		 const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict]);
+PT_EXPORT int pidfd_spawnp(int *restrict pidfd, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
+			   const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])
+{
+	if (strchr(file, '/') || !pt_on())
+		return spawn_pidfd(PT_OP_pidfd_spawnp, pidfd, file, actions, attr, argv, envp);
+	return along_path(file, (struct search){ PT_OP_pidfd_spawnp, NULL, pidfd, actions, attr, argv, envp });
 }
 
 /*
@@ -103,6 +167,28 @@ PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addchdir_np)(posix_spawn_file_act
 	pt_done(PT_OP_posix_spawn_file_actions_addchdir_np, &at, error);
 	return r;
 }
+PT_ALIASES_posix_spawn_file_actions_addchdir_np
+
+/* Looked at once: where the shell is of the other C library it wants the other library. */
+bool pt_shell_is_other(void)
+{
+	static _Atomic int known;      /* 1: it is not, 2: it is */
+	int is = atomic_load_explicit(&known, memory_order_relaxed);
+	if (!is) {
+		struct pt_program program;
+		program.other = false;
+		if (pt_other_library())
+			pt_inspect("/bin/sh", &program);
+		is = program.other ? 2 : 1;
+		atomic_store_explicit(&known, is, memory_order_relaxed);
+	}
+	return is == 2;
+}
+
+bool pt_shell_environment(void)
+{
+	return pt_environment_holds(environ, pt_shell_is_other());
+}
 
 /* system and popen start /bin/sh with the environment as it is; a program may have emptied it. */
 static void note_shell(uint16_t op)
@@ -116,7 +202,7 @@ static void note_shell(uint16_t op)
 PT_EXPORT int PT_WRAP(system)(const char *command)
 {
 	typedef int real_t(const char *);
-	if (!command || !pt_on() || (pt_environment_holds(environ) && !pt_loader_led_astray(environ))) {
+	if (!command || !pt_on() || (pt_shell_environment() && !pt_loader_led_astray(environ))) {
 		if (command)
 			note_shell(PT_OP_system);
 		return PT_REAL(real_t, system)(command);
@@ -165,12 +251,12 @@ PT_EXPORT FILE *PT_WRAP(popen)(const char *command, const char *mode)
 		errno = EACCES;
 		return NULL;
 	}
-	if (!pt_on() || pt_environment_holds(environ))
+	if (!pt_on() || pt_shell_environment())
 		return real(command, mode);
 	struct pt_slab *s = pt_slab_take(0);
 	char **before = environ;
 	if (s)
-		environ = (char **)(uintptr_t)pt_environment(before, s);
+		environ = (char **)(uintptr_t)pt_environment(before, s, pt_shell_is_other());
 	FILE *f = real(command, mode);
 	environ = before;
 	pt_slab_give(s);

@@ -97,11 +97,12 @@ static bool vouched(const char *real, size_t len)
 bool pt_wants_supervisor(const char *path, const char *real, size_t len)
 {
 	char interpreter[16];
+	bool musl;
 	if (vouched(real, len))
 		return false;
 	if (real[0] != '/' || starts(real, len, "/memfd:") || pt_decide(pt.image, PT_WRITE, real, len).action != PT_DENY)
 		return true;
-	return pt_elf_entry(path, true, interpreter, sizeof interpreter) == PT_ENTRY_RAW;
+	return pt_elf_entry(path, true, &musl, interpreter, sizeof interpreter) == PT_ENTRY_RAW;
 }
 
 /*
@@ -113,7 +114,9 @@ static bool leads_astray(const char *list)
 	static const char *const system[] = { "/usr/lib", "/lib", "/usr/local/lib" };
 	for (size_t n; *list; list += n + (list[n] != 0)) {
 		n = strcspn(list, ": ;");
-		if ((n == pt.path_len && !memcmp(list, pt.path, n)) || !memchr(list, '/', n))
+		const char *other = pt_other_library();
+		if ((n == pt.path_len && !memcmp(list, pt.path, n)) || !memchr(list, '/', n) ||
+		    (other && n == strlen(other) && !memcmp(list, other, n)))
 			continue; /* ours, or a bare name: found where the loader looks, which is another variable's affair */
 		bool own = false;
 		for (size_t i = 0; i < sizeof system / sizeof *system && !own; i++)

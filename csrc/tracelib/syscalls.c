@@ -4,8 +4,11 @@
 #include "exec.h"
 #include "supervise_linux.h"
 
-long pt_openat2(int dirfd, const char *path, struct open_how *how, size_t size);
+int openat2(int dirfd, const char *path, struct open_how *how, size_t size);
 
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
 #ifndef SYS_faccessat2
 #define SYS_faccessat2 439
 #endif
@@ -76,7 +79,7 @@ PT_EXPORT long syscall(long number, ...)
 	case SYS_dup2: return dup2(I(0), I(1));
 #endif
 	case SYS_openat: return openat(I(0), P(1), I(2), (mode_t)a[3]);
-	case SYS_openat2: return pt_openat2(I(0), P(1), (void *)P(2), (size_t)a[3]);
+	case SYS_openat2: return openat2(I(0), P(1), (void *)P(2), (size_t)a[3]);
 	case SYS_newfstatat: return fstatat(I(0), P(1), (void *)P(2), I(3));
 	case SYS_statx: return statx(I(0), P(1), I(2), (unsigned)a[3], (void *)P(4));
 	case SYS_faccessat: return faccessat(I(0), P(1), I(2), 0);
@@ -89,8 +92,29 @@ PT_EXPORT long syscall(long number, ...)
 	case SYS_renameat2: return renameat2(I(0), P(1), I(2), P(3), (unsigned)a[4]);
 	case SYS_linkat: return linkat(I(0), P(1), I(2), P(3), I(4));
 	case SYS_symlinkat: return symlinkat(P(0), I(1), P(2));
+#ifdef SYS_futimesat
+	case SYS_futimesat: return futimesat(I(0), P(1), (void *)P(2));
+#endif
+	case SYS_statfs: return statfs(P(0), (void *)P(1));
+	case SYS_setxattr: return setxattr(P(0), P(1), P(2), (size_t)a[3], I(4));
+	case SYS_lsetxattr: return lsetxattr(P(0), P(1), P(2), (size_t)a[3], I(4));
+	case SYS_getxattr: return getxattr(P(0), P(1), P(2), (size_t)a[3]);
+	case SYS_lgetxattr: return lgetxattr(P(0), P(1), P(2), (size_t)a[3]);
+	case SYS_listxattr: return listxattr(P(0), P(1), (size_t)a[2]);
+	case SYS_llistxattr: return llistxattr(P(0), P(1), (size_t)a[2]);
+	case SYS_removexattr: return removexattr(P(0), P(1));
+	case SYS_lremovexattr: return lremovexattr(P(0), P(1));
+	case SYS_inotify_add_watch: return inotify_add_watch(I(0), P(1), (uint32_t)a[2]);
+	case SYS_name_to_handle_at: return name_to_handle_at(I(0), P(1), (void *)P(2), (int *)P(3), I(4));
+	case SYS_open_by_handle_at: return open_by_handle_at(I(0), (void *)P(1), I(2));
+	case SYS_mount: return mount(P(0), P(1), P(2), (unsigned long)a[3], P(4));
+	case SYS_umount2: return umount2(P(0), I(1));
+	case SYS_acct: return acct(P(0));
+	case SYS_sendto: return sendto(I(0), P(1), (size_t)a[2], I(3), (void *)P(4), (socklen_t)a[5]);
+	case SYS_sendmsg: return sendmsg(I(0), (void *)P(1), I(2));
 	case SYS_truncate: return truncate(P(0), a[1]);
 	case SYS_fchmodat: return fchmodat(I(0), P(1), (mode_t)a[2], 0);
+	case SYS_fchmodat2: return fchmodat(I(0), P(1), (mode_t)a[2], I(3));
 	case SYS_fchownat: return fchownat(I(0), P(1), (uid_t)a[2], (gid_t)a[3], I(4));
 	case SYS_utimensat: return utimensat(I(0), P(1), (void *)P(2), I(3));
 	case SYS_chdir: return chdir(P(0));
@@ -137,7 +161,7 @@ PT_EXPORT long syscall(long number, ...)
 }
 
 /* Not in the C library yet: the resolve flags stay the kernel's affair, the path is judged as openat's. */
-long pt_openat2(int dirfd, const char *path, struct open_how *how, size_t size)
+PT_EXPORT int openat2(int dirfd, const char *path, struct open_how *how, size_t size)
 {
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
 	if (pt_on() && !pt_bad_pointer((char *)how) && size >= sizeof *how && (how->resolve & RESOLVE_IN_ROOT)) {
@@ -157,7 +181,7 @@ long pt_openat2(int dirfd, const char *path, struct open_how *how, size_t size)
 		if (mode == O_RDWR)
 			at.flags |= PT_ALSO_READ;
 	}
-	int error = pt_judge(PT_OP_syscall, &at);
+	int error = pt_judge(PT_OP_openat2, &at);
 	long fd = -1;
 	if (!error) {
 		fd = PT_SYS4(SYS_openat2, at.dirfd, at.path, how, size);
@@ -166,10 +190,10 @@ long pt_openat2(int dirfd, const char *path, struct open_how *how, size_t size)
 		else
 			pt_fd_forget((int)fd);
 	}
-	pt_done(PT_OP_syscall, &at, error);
+	pt_done(PT_OP_openat2, &at, error);
 	if (error) {
 		errno = error;
 		return -1;
 	}
-	return fd;
+	return (int)fd;
 }

@@ -253,10 +253,14 @@ void pt_may_unlink(const struct pt_at *);
 /* live.c: the session's answer into the verdict; false: none came, the image's stands. */
 bool pt_live_ask(enum pt_map, const char *path, size_t len, struct pt_verdict *);
 
+/* files.c: open(2) by another name, judged; -1 and errno. */
+int pt_open(uint16_t op, int dirfd, const char *path, int flags, mode_t mode);
+
 /* ---- untraced.c: can a program carry the library? ---- */
 struct pt_program {
 	const char *untraced;          /* why the library cannot enter, or NULL */
 	bool foreign;                  /* its loader would choke on our library */
+	bool other;                    /* it takes the session's library for the other C library (glibc, musl) */
 	bool script;
 	char interpreter[256];
 #ifdef __APPLE__
@@ -267,9 +271,12 @@ struct pt_program {
 void pt_inspect(const char *path, struct pt_program *);
 
 /* ---- environ.c ---- */
-bool pt_environment_holds(char *const *envp);
+/* The session's library for programs of the other C library (glibc, musl), NULL: it has none. */
+const char *pt_other_library(void);
+/* `other`: for a program of that. */
+bool pt_environment_holds(char *const *envp, bool other);
 /* A copy of an environment that does not hold it, with the library in it, in the slab (or in fresh memory). */
-char *const *pt_environment(char *const *envp, struct pt_slab *);
+char *const *pt_environment(char *const *envp, struct pt_slab *, bool other);
 char *const *pt_environment_without(char *const *envp, struct pt_slab *);
 
 ssize_t pt_filter_entries(int fd, char *buf, ssize_t n);

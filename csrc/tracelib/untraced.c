@@ -13,8 +13,16 @@
 #define OUR_MACHINE EM_AARCH64
 #endif
 
-/* `foreign`: a loader of another C library (glibc's are all called ld-linux…). */
-static bool has_interpreter(int fd, const unsigned char *head, size_t n, bool *foreign)
+#ifdef __GLIBC__
+#define OUR_LOADER "/ld-linux"
+#define OTHER_LOADER "/ld-musl-"
+#else
+#define OUR_LOADER "/ld-musl-"
+#define OTHER_LOADER "/ld-linux"
+#endif
+
+/* A loader of another C library (glibc's are all called ld-linux…, musl's ld-musl-…): one that we have a library for, or foreign. */
+static bool has_interpreter(int fd, const unsigned char *head, size_t n, bool *foreign, bool *other)
 {
 	const Elf64_Ehdr *e = (const Elf64_Ehdr *)head;
 	for (unsigned i = 0; i < e->e_phnum && i < 64; i++) {
@@ -35,7 +43,8 @@ static bool has_interpreter(int fd, const unsigned char *head, size_t n, bool *f
 			else
 				got = PT_SYS4(SYS_pread64, fd, name, len, p.p_offset);
 			name[got > 0 ? got : 0] = 0;
-			*foreign = !strstr(name, "/ld-linux");
+			*other = strstr(name, OTHER_LOADER) && pt_other_library();
+			*foreign = !*other && !strstr(name, OUR_LOADER);
 			return true;
 		}
 	}
@@ -60,6 +69,7 @@ void pt_inspect(const char *path, struct pt_program *out)
 	out->untraced = NULL;
 	out->script = false;
 	out->foreign = false;
+	out->other = false;
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 	if (fd < 0) {           /* executable but not readable: what kind it is shows when it announces itself, or does not */
@@ -76,7 +86,7 @@ void pt_inspect(const char *path, struct pt_program *out)
 		const Elf64_Ehdr *e = (const Elf64_Ehdr *)head;
 		if (head[EI_CLASS] != ELFCLASS64 || e->e_machine != OUR_MACHINE)
 			out->untraced = "other ABI", out->foreign = true;
-		else if (!has_interpreter(fd, head, (size_t)n, &out->foreign))
+		else if (!has_interpreter(fd, head, (size_t)n, &out->foreign, &out->other))
 			out->untraced = "static";
 		else if (out->foreign)
 			out->untraced = "other C library";

@@ -10,6 +10,9 @@
 #include <fts.h>
 #include <ftw.h>
 #include <glob.h>
+#include <libintl.h>
+#include <mntent.h>
+#include <nl_types.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,6 +32,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <utime.h>
+#include <utmp.h>
+#include <utmpx.h>
 
 extern char **environ;
 static char P[4096], Q[4096], T[4096 + 8];

@@ -1,0 +1,77 @@
+/* Trees and files by other means than a path of their own: mounts, and handles. */
+#include "exec.h"
+#include "headers.h"
+
+#define SET_PATH 3              /* enum fsconfig_command of linux/mount.h, which does not go together with sys/mount.h */
+#define SET_PATH_EMPTY 4
+
+/* A tree under another name: where it comes from must be visible, and the place may not be changed by all. */
+PT_EXPORT int mount(const char *source, const char *path, const char *type, unsigned long flags, const void *data)
+{
+	typedef int real_t(const char *, const char *, const char *, unsigned long, const void *);
+	struct pt_at from = { .dirfd = AT_FDCWD, .path = source, .access = PT_ACC_STAT, .flags = PT_FOLLOW };
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_ATTRIBUTES, .flags = PT_FOLLOW };
+	bool tree = (flags & (MS_BIND | MS_MOVE)) && !(flags & MS_REMOUNT);
+	int error = tree ? pt_judge(PT_OP_mount, &from) : 0;
+	if (!error)
+		error = pt_judge(PT_OP_mount, &at);
+	if (!error && PT_REAL(real_t, mount)(from.path, at.path, type, flags, data) < 0)
+		error = errno;
+	if (!error && pt_on()) {
+		pt_changed();
+		pt_cwd_forget();
+	}
+	pt_done(PT_OP_mount, &at, error);
+	pt_done(PT_OP_mount, &from, error);
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	return 0;
+}
+
+int fsconfig(int fd, unsigned command, const char *key, const void *value, int dirfd);
+PT_EXPORT int fsconfig(int fd, unsigned command, const char *key, const void *value, int dirfd)
+{
+	typedef int real_t(int, unsigned, const char *, const void *, int);
+	real_t *real = PT_REAL(real_t, fsconfig);
+	if (!real) {
+		errno = ENOSYS;
+		return -1;
+	}
+	if (command != SET_PATH && command != SET_PATH_EMPTY)
+		return real(fd, command, key, value, dirfd);
+	struct pt_at at = { .dirfd = dirfd, .path = value, .access = PT_ACC_STAT,
+		.flags = PT_FOLLOW | (command == SET_PATH_EMPTY ? PT_EMPTY : 0) };
+	int error = pt_judge(PT_OP_fsconfig, &at);
+	if (!error && real(fd, command, key, at.path, at.dirfd) < 0)
+		error = errno;
+	pt_done(PT_OP_fsconfig, &at, error);
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	return 0;
+}
+
+/* Where a handle leads shows when it is open. */
+PT_EXPORT int open_by_handle_at(int mount, struct file_handle *handle, int flags)
+{
+	typedef int real_t(int, struct file_handle *, int);
+	char link[32];
+	int fd = PT_REAL(real_t, open_by_handle_at)(mount, handle, flags);
+	if (fd < 0 || !pt_on())
+		return fd;
+	pt_fd_forget(fd);
+	pt_fd_link(fd, link);
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = link, .flags = PT_FOLLOW };
+	at.access = flags & O_PATH ? PT_ACC_STAT : (flags & O_ACCMODE) == O_RDONLY ? PT_ACC_READ : PT_ACC_WRITE;
+	int error = pt_judge(PT_OP_open_by_handle_at, &at);
+	pt_done(PT_OP_open_by_handle_at, &at, error);
+	if (error) {
+		sys_close(fd);
+		errno = error;
+		return -1;
+	}
+	return fd;
+}
