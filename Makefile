@@ -23,6 +23,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/mypy scripts/*.py
 
+docs: setup   # the site: build/docs/index.html; a broken link is an error
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+	@echo build/docs/index.html
+
 macos: setup   # cross-compile the macOS library: build/macos/libtracelib.dylib
 	$(BIN)/python scripts/macos_library.py
 

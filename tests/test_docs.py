@@ -12,7 +12,8 @@ from conftest import BIN, ROOT, run_command
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 #: Of port(1); `deptest` has a help text of its own.
 SHOWN = re.compile(
-    r"(?<![\w./-])(?:\.venv/bin/)?(porttrace|port) ((?:-[\w-]+(?:[= ](?:/[\w/]+|FILE|DIR\|?\w*))? )*)([a-z]+)\b"
+    r"(?<![\w./-])(?:\.venv/bin/)?(porttrace|port) "
+    r"((?:-[\w-]+(?:[= ](?:/[\w/]+|FILE|DIR\|?\w*|[\w/]+\.json))? )*)([a-z]+)\b"
 )
 
 
