@@ -28,11 +28,8 @@ def known(prefix: Path | None = None) -> dict[bytes, bytes]:
     if prefix is None:
         return dict(found)
     own = {os.fsencode(prefix), os.fsencode(os.path.realpath(prefix))}
-    return {path: real for path, real in found.items() if not any(_within(real, top) for top in own)}
-
-
-def _within(path: bytes, top: bytes) -> bool:
-    return path == top or path.startswith(top + b"/")
+    below = tuple(top + b"/" for top in own)
+    return {path: real for path, real in found.items() if real not in own and not real.startswith(below)}
 
 
 @cache

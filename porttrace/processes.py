@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import select
 import signal
 import stat
@@ -17,7 +18,16 @@ from pathlib import Path
 
 from porttrace.eventlog import Event, Kind
 
-__all__ = ["Image", "Leftover", "ProcessTree", "become_subreaper", "end_processes", "members", "now", "untraced_reason"]
+__all__ = [
+    "Image",
+    "Leftover",
+    "Moment",
+    "ProcessTree",
+    "become_subreaper",
+    "end_processes",
+    "members",
+    "untraced_reason",
+]
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -174,11 +184,16 @@ class _Running:
     started: int
 
 
-def _running() -> dict[int, _Running]:
+def _running(since: Moment | None) -> dict[int, _Running]:
     table = {}
-    for name in os.listdir("/proc") if os.path.exists("/proc/self/stat") else ():  # noqa: PTH208, PTH110 - one of
-        # these scans is made for each phase, over all processes of the machine
-        if name.isdecimal() and (process := _process(int(name))):
+    if not os.path.exists("/proc/self/stat"):  # noqa: PTH110 - one of these scans is made for each phase
+        return table
+    born = _born_after(since) if since is not None else None
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdecimal() or (born is not None and not born(int(name))):
+            continue
+        process = _process(int(name))
+        if process is not None and (since is None or process.started >= since.ticks):
             table[process.pid] = process
     return table
 
@@ -208,10 +223,56 @@ def _carries(pid: int, directory: bytes) -> bool:
     return False
 
 
-def now() -> int:
-    """The time in the unit of a process's start time, proc(5): clock ticks since the machine started."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return int(time.clock_gettime(clock) * os.sysconf("SC_CLK_TCK"))
+@dataclass(frozen=True)
+class Moment:
+    """A point in time that processes can be compared with.
+
+    `ticks`: in the unit of a process's start time, proc(5), a tenth of a second early. `number`: the process id that
+    was given away last (ns_last_pid of proc(5)). `forks`: how many processes and threads the machine has made
+    (`processes` of /proc/stat, proc(5)). 0 where the system does not tell.
+    """
+
+    ticks: int
+    number: int
+    forks: int
+
+    @classmethod
+    def now(cls) -> Moment:
+        """This moment."""
+        clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+        ticks = int(time.clock_gettime(clock) * os.sysconf("SC_CLK_TCK"))
+        forks = _forks()
+        return cls(ticks - 10, _number("ns_last_pid"), forks)
+
+
+def _number(name: str) -> int:
+    try:
+        return int(Path(f"/proc/sys/kernel/{name}").read_bytes())
+    except (OSError, ValueError):
+        return 0
+
+
+def _forks() -> int:
+    try:
+        found = re.search(rb"^processes (\d+)", Path("/proc/stat").read_bytes(), re.M)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
+def _born_after(since: Moment) -> Callable[[int], bool] | None:
+    """Whether a process id can have been given away since then; None where ids do not tell that.
+
+    They tell while the counter cannot have gone round more than once: then the few processes of a short phase are found
+    without a look at every other one of the machine.
+    """
+    first, last, most = since.number, _number("ns_last_pid"), _number("pid_max")
+    made = _forks() - since.forks
+    if not (first and last and since.forks) or made > most - 1000:
+        return None
+    if last >= first:
+        return (lambda pid: first < pid <= last) if made >= last - first else None
+    return lambda pid: pid > first or pid <= last
 
 
 def members(
@@ -220,15 +281,14 @@ def members(
     below: int | None = None,
     uid: int | None = None,
     spare: Iterable[int] = (),
-    since: int = 0,
+    since: Moment | None = None,
 ) -> set[int]:
     """Ids of the processes that belong to a session's or a policy's directory, with all their descendants.
 
     `below`: also the children of this process (those of user `uid` only, where given) that belong to no other policy
-    of the same session. Zombies, this process, its ancestors, `spare` and what started before `since` (see `now`)
-    are left out.
+    of the same session. Zombies, this process, its ancestors, `spare` and what started before `since` are left out.
     """
-    table = {pid: process for pid, process in _running().items() if process.started >= since or pid == os.getpid()}
+    table = _running(since)
     mark = os.fsencode(directory) + b"/"
     others = os.fsencode(directory.parent) + b"/"
     spared = {*spare, os.getpid()}

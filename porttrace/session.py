@@ -32,7 +32,7 @@ from porttrace.identity import Identity, privileged
 from porttrace.installed import installed
 from porttrace.places import known
 from porttrace.policy import Image, Policy, PolicyError
-from porttrace.processes import Leftover, ProcessTree, become_subreaper, end_processes, members, now
+from porttrace.processes import Leftover, Moment, ProcessTree, become_subreaper, end_processes, members
 from porttrace.runtime_dir import RuntimeDir
 from porttrace.stamps import Stamps
 from porttrace.supervisor import Supervisor
@@ -159,7 +159,7 @@ class Trace:
         self._events = -1
         self._capacity = _LOG_CAPACITY if policy.log or policy.absent else _CAPACITY
         self._started = time.monotonic()
-        self._since = 0 if session.owns_children else now() - 10
+        self._since = None if session.owns_children else Moment.now()
         self._lost = (0, 0)
         self.started: dict[int, str] = {}
         """Names for reports of what was started with this trace: process id, command as it was given."""
