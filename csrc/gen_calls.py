@@ -157,6 +157,8 @@ def wrapper(row: Row, name: str = "") -> str:
             flags.append("PT_EXCL")
         if "e" in a.letters:
             flags.append("PT_EMPTY")
+        if "m" in a.letters:
+            flags.append("PT_MAY_CREATE")
         out.append(
             f"\tstruct pt_at at{n} = {{ .dirfd = {a.dirfd}, .path = {a.name}, .access = PT_ACC_{a.access.upper()},"
             f" .flags = {' | '.join(flags) or '0'} }};"

@@ -67,6 +67,12 @@ struct pt_verdict {
 	uint32_t port;             /* owner of the file where the ownership table was asked, or PT_NO_PORT */
 };
 
+/* A directory with this verdict is shown, whatever the flag for all directories (PT_IMG_DIRS_VISIBLE) says. */
+static inline bool pt_by_itself(struct pt_verdict v)
+{
+	return v.action != PT_DENY || (v.flags & (PT_V_ASKED | PT_V_BELOW));
+}
+
 struct pt_rule_view {
 	const char *path, *target, *origin; /* NUL-terminated, inside the image; target NULL unless redirect */
 	uint32_t path_len, target_len;

@@ -108,7 +108,7 @@ static bool readable(const struct pt_task *t, struct pt_verdict v)
 		return true;
 	if (t->at.real_len == 1)
 		return true; /* the root directory is always there */
-	return ((v.flags & (PT_V_ASKED | PT_V_BELOW)) || (t->sup->flags & PT_IMG_DIRS_VISIBLE)) && is_dir(t);
+	return (pt_by_itself(v) || (t->sup->flags & PT_IMG_DIRS_VISIBLE)) && is_dir(t);
 }
 
 static int refuse(struct pt_task *t, struct pt_verdict v, uint8_t outcome, int error)
@@ -144,6 +144,8 @@ static int judge_write(struct pt_task *t, unsigned flags, struct pt_verdict read
 	}
 	if (!there)
 		return readable(t, read) ? ENOENT : refuse(t, read, PT_OUT_ABSENT, ENOENT);
+	if (t->access == PT_ACC_DELETE && !pt_by_itself(read))
+		visible = false;
 	if (!visible)
 		return refuse(t, read, PT_OUT_HIDE, ENOENT);
 	return refuse(t, write, PT_OUT_DENY, EACCES);

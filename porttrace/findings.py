@@ -108,6 +108,8 @@ class Finding:
     built: str = ""
     reason: str = ""
     audit: bool = False
+    asked: str = ""
+    """The path as the first program gave it, where that is not the real one."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -247,6 +249,7 @@ def collect(
                 built,
                 _reason(event, kind),
                 audit,
+                "" if untraced else os.fsdecode(event.asked),
             ),
             Program.of(tree.images.get(event.image), event.count),
         )

@@ -297,6 +297,8 @@ class Policy:
     fence: bool = True
     dirs_visible: bool = False
     """Every existing directory may be looked at (``stat``), as in later MacPorts."""
+    supervised: bool = True
+    """Whether a supervisor stands by; its own judgement includes what the system's loader opens."""
 
     places: Mapping[bytes, bytes] = field(default_factory=dict)
     """Directories of the base system: a path, and its real one (see `places.known`)."""

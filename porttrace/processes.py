@@ -185,7 +185,7 @@ class _Running:
 
 
 def _running(since: Moment | None) -> dict[int, _Running]:
-    table = {}
+    table: dict[int, _Running] = {}
     if not os.path.exists("/proc/self/stat"):  # noqa: PTH110 - one of these scans is made for each phase
         return table
     born = _born_after(since) if since is not None else None

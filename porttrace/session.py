@@ -173,7 +173,7 @@ class Trace:
         self._names = _ImageNames(self.image)
         self._fill(data)
         self._supervisor: Supervisor | None = None
-        if "supervisor" in session.tiers:
+        if "supervisor" in session.tiers and policy.supervised:
             self._supervise()
         self._stamps = Stamps(self._events) if session.stamped else None
 

@@ -151,6 +151,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PREFIX",
         help="prefix of an unmodified MacPorts to try the drop-in in; may be given several times",
     )
+    parser.addoption(
+        "--macports-source",
+        metavar="DIR",
+        help="source tree of MacPorts base whose own tests of its trace library are run against ours",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -161,6 +166,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             reason="NOT CHECKED: the drop-in in a real MacPorts (--macports-prefix PREFIX names one)"
         )
         metafunc.parametrize("macports_prefix", named or [pytest.param(None, marks=skip)], ids=str, scope="module")
+
+
+@pytest.fixture(scope="module")
+def macports_source(request: pytest.FixtureRequest) -> Path:
+    """The source tree of MacPorts base that was named."""
+    named = request.config.getoption("--macports-source")
+    if not named:
+        pytest.skip(
+            "NOT CHECKED: MacPorts' own tests of its trace library (--macports-source DIR names its source tree)"
+        )
+    return Path(named)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

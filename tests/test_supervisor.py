@@ -232,6 +232,28 @@ def test_it_starts_with_the_first_program_that_needs_it(ground: Ground) -> None:
     assert not supervisor.running
 
 
+def test_a_script_of_the_build_is_no_machine_code(ground: Ground) -> None:
+    """Its interpreter is looked at; for the script itself, a configure for instance, no supervisor is needed."""
+    script = ground.base / "work" / "script"
+    script.write_text("#!/bin/sh\ncat file\n")
+    script.chmod(0o755)
+    assert ground.run("/bin/sh", "-c", "./script").stdout == "work text\n"
+    script.write_text("#\necho by the shell\n")
+    spawn = (
+        "import os\ntry:\n    os.posix_spawn('./script', ['s'], os.environ)\n"
+        "except OSError as error:\n    print(error.strerror)\n"
+    )
+    assert ground.run("/usr/bin/python3", "-c", spawn).stdout == "Exec format error\n"
+    assert ground.run("/bin/sh", "-c", "./script").stdout == "by the shell\n"
+    supervisor = ground.trace._supervisor
+    assert supervisor is not None
+    assert not supervisor.running
+    # a program that the build has made is another matter
+    shutil.copy("/bin/cat", ground.base / "work" / "made")
+    assert ground.run("/bin/sh", "-c", "./made file").stdout == "work text\n"
+    assert supervisor.running
+
+
 def test_one_that_does_not_start_is_told_and_nothing_runs_unheld(ground: Ground) -> None:
     supervisor = ground.trace._supervisor
     assert supervisor is not None

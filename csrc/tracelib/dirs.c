@@ -228,6 +228,8 @@ int pt_not_passable(const char *real, size_t len, struct pt_info *info)
 	struct pt_rule_view rule;
 	if (hidden && !error && S_ISDIR(st.st_mode) && v.rule != PT_NO_RULE && pt_image_rule(pt.image, v.rule, &rule))
 		hidden = rule.action != PT_ASK;  /* no directory is refused by ask */
+	if (hidden && !error && S_ISDIR(st.st_mode) && (pt.flags & PT_IMG_DIRS_VISIBLE))
+		hidden = false;
 	info->hidden = hidden;
 	if (error || hidden)
 		return error == -ENOTDIR && !hidden ? ENOTDIR : ENOENT;

@@ -45,6 +45,11 @@ static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, struct 
 	}
 #endif
 	x->other = program->other;
+#ifndef __APPLE__
+	/* What is no machine code can do nothing by itself. Who interprets it is looked at in its turn. */
+	if (!program->untraced && (program->script || program->text))
+		return;
+#endif
 	if (!program->untraced && !pt_wants_supervisor(file, at->real, at->real_len))
 		return;
 	x->supervise = pt_has_supervisor();

@@ -392,7 +392,7 @@ static bool readable(const struct pt_at *at, struct pt_verdict v)
 {
 	if (v.action != PT_DENY)
 		return true;
-	return ((v.flags & (PT_V_ASKED | PT_V_BELOW)) || (pt.flags & PT_IMG_DIRS_VISIBLE)) && is_dir(physical(at));
+	return (pt_by_itself(v) || (pt.flags & PT_IMG_DIRS_VISIBLE)) && is_dir(physical(at));
 }
 
 uint64_t pt_report(uint16_t op, const struct pt_at *at, uint8_t kind, uint8_t outcome, int error)
@@ -486,7 +486,7 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 	if (at->access == PT_ACC_CREATE || (at->flags & PT_MAY_CREATE)) {
 		if (visible && (at->flags & PT_EXCL))
 			return 0;                  /* EEXIST, from the kernel */
-		if (visible && (at->flags & PT_MAY_CREATE))
+		if (visible && at->access == PT_ACC_CREATE && (at->flags & PT_MAY_CREATE))
 			at->access = PT_ACC_WRITE;
 		return refuse(op, at, PT_OUT_DENY, EACCES);
 	}
@@ -496,6 +496,9 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 		at->verdict = read;
 		return refuse(op, at, PT_OUT_ABSENT, ENOENT);
 	}
+	/* A directory that only the flag shows may be looked at; who would take it away finds nothing, as in MacPorts. */
+	if (at->access == PT_ACC_DELETE && !pt_by_itself(read))
+		visible = false;
 	if (!visible) {
 		at->verdict = read;
 		return refuse(op, at, PT_OUT_HIDE, ENOENT);

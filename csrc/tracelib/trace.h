@@ -262,6 +262,7 @@ struct pt_program {
 	bool foreign;                  /* its loader would choke on our library */
 	bool other;                    /* it takes the session's library for the other C library (glibc, musl) */
 	bool script;
+	bool text;                     /* read, and neither a script nor machine code: the kernel will not start it */
 	char interpreter[256];
 #ifdef __APPLE__
 	bool shielded;                 /* the system keeps libraries out of it: a copy can be entered */

@@ -67,7 +67,7 @@ void pt_inspect(const char *path, struct pt_program *out)
 {
 	_Alignas(16) unsigned char head[1024];
 	out->untraced = NULL;
-	out->script = false;
+	out->script = out->text = false;
 	out->foreign = false;
 	out->other = false;
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -95,6 +95,8 @@ void pt_inspect(const char *path, struct pt_program *out)
 			out->untraced = "set-user-ID";
 		else if (PT_SYS4(SYS_fgetxattr, fd, "security.capability", NULL, 0) > 0)
 			out->untraced = "file capabilities";
+	} else {
+		out->text = n > 0;
 	}
 	sys_close(fd);
 }

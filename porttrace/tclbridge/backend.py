@@ -158,7 +158,15 @@ class Backend:
 
     def _defaults(self, client: Client, phase: str, owners: Ownership | None, closure: frozenset[str]) -> Policy:
         if client.base is not None:
-            return Policy(client.base.copy(), client.base.copy(), owners=owners, closure=closure, dirs_visible=True)
+            # MacPorts' own map, made for a library that never sees what the loader opens: no supervisor, which does.
+            return Policy(
+                client.base.copy(),
+                client.base.copy(),
+                owners=owners,
+                closure=closure,
+                dirs_visible=True,
+                supervised=False,
+            )
         from porttrace.defaults import phase_policy, run_defaults
 
         def place(key: str) -> bytes | None:

@@ -22,7 +22,7 @@ from porttrace.tclbridge.client import Client, TclError
 if TYPE_CHECKING:
     from porttrace.tclbridge.tcllist import TclValue
 
-__all__ = ["Tracelib", "parse_sandbox"]
+__all__ = ["Tracelib", "as_asked", "parse_sandbox"]
 
 _SIGNS: Final = {"+": Action.ALLOW, "-": Action.DENY, "?": Action.ASK}
 _VIOLATIONS: Final = frozenset(
@@ -69,6 +69,21 @@ def parse_sandbox(source: str) -> list[tuple[str, Action]]:
     if path:
         raise TclError(f"{''.join(path)}: the action is missing (at character {at}).", "PORTTRACE", "SANDBOX", str(at))
     return entries
+
+
+def as_asked(asked: str, real: str) -> str:
+    """The name that the user knows a file by: ``/bin/sh`` where ``/bin`` leads to ``/usr/bin`` and was asked for so.
+
+    Only links of directories may lie between: a link that is itself what was asked for is not where the file is. An
+    asked path that is relative counts where it climbs to the root.
+    """
+    name = os.path.normpath(asked) if asked else real
+    while name.startswith("../"):
+        name = name[3:]
+    directory, tail = os.path.split("/" + name.lstrip("/"))
+    real_directory, real_tail = os.path.split(real)
+    same = tail == real_tail and os.path.realpath(directory) == os.path.realpath(real_directory)
+    return os.path.join(directory, tail) if same else real  # noqa: PTH118 - text of Tcl's
 
 
 @dataclass
@@ -191,7 +206,7 @@ class Tracelib:
                 kind = "unknown"
             else:
                 continue
-            entry = (kind, self.client.decode(os.fsencode(finding.path)))
+            entry = (kind, self.client.decode(os.fsencode(as_asked(finding.asked, finding.path))))
             if entry not in self.told:
                 self.told.add(entry)
                 fresh.append(entry)
