@@ -6,9 +6,11 @@ Without the option nothing here is checked, which the summary of the run says.
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,24 @@ def nothing_left(macports: Macports, pid: int) -> None:
             return
         time.sleep(0.02)
     pytest.fail(f"left behind: {sessions()}, {left}")
+
+
+def eventually(so: Callable[[], bool], seconds: float) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def children_of(pid: int, word: bytes) -> list[int]:
+    """The children of a process whose command line holds a word."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if word in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
 
 
 def test_without_t_nothing_of_ours_is_read(no_foo: Macports) -> None:
@@ -122,6 +142,37 @@ def test_exec_and_pipes_of_a_portfile_are_held(no_foo: Macports) -> None:
         block = result.text.partition(way)[2].split()
         assert block[:5] == ["Uid:", uid, uid, uid, uid], result.text
     assert result.text.count("stray.h: No such file or directory") == 2, result.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["crash", "hang"])
+def test_a_core_that_is_lost_in_a_phase(no_foo: Macports, number: signal.Signals) -> None:
+    """The phase fails within five seconds and says why, the phase's processes end, nothing is left."""
+    portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
+    former = portfile.read_text()
+    portfile.write_text(former + "\npre-build {\n    system \"touch ${workpath}/here; sleep 300.25\"\n}\n")
+    argv = [no_foo.home / "bin/port", "-s", "-t", "build", "libbar"]
+    try:
+        with subprocess.Popen(
+            argv, env=no_foo.env, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as port:
+            try:
+                eventually(lambda: any((no_foo.path / "var/macports/build").rglob("here")), 60)
+                (core,) = children_of(port.pid, b"tclbridge.coprocess")
+                os.kill(core, number)
+                began = time.monotonic()
+                said, _ = port.communicate(timeout=30)
+                took = time.monotonic() - began
+            finally:
+                port.kill()
+    finally:
+        portfile.write_text(former)
+    assert port.returncode == 1, said
+    assert took <= 5, f"{took} s\n{said}"
+    error = "has ended unexpectedly" if number == signal.SIGKILL else "has not answered for 4.0 seconds and was ended"
+    assert f"porttrace: the core {error}; its trace is lost" in said, said
+    assert not [line for line in processes_of("macports").values() if "sleep 300.25" in line]
+    eventually(lambda: not Path(f"/proc/{core}").exists(), 3)
+    nothing_left(no_foo, port.pid)
 
 
 def test_the_registry_is_not_written(no_foo: Macports) -> None:

@@ -82,7 +82,7 @@ proc porttrace::call {command args} {
     if {$tracing && $core ne $trace_core && [lrange $code 0 1] ne {PORTTRACE CORE}} {
         # Another core than the one that traces: an answer of "nothing found" would be a lie.
         set status error
-        set value "porttrace: the core of this phase is gone; its trace is lost"
+        set value [transport::why]
         set code {PORTTRACE CORE DIED}
     }
     if {$status ne "ok"} {
@@ -355,12 +355,14 @@ proc porttrace::apply_environment {environment} {
 
 proc porttrace::restore_environment {} {
     variable saved_env
-    dict for {name state} $saved_env {
-        lassign $state existed former
-        if {$existed} {
-            set ::env($name) $former
-        } else {
-            unset -nocomplain ::env($name)
+    transport::with_environment {
+        dict for {name state} $saved_env {
+            lassign $state existed former
+            if {$existed} {
+                set ::env($name) $former
+            } else {
+                unset -nocomplain ::env($name)
+            }
         }
     }
     set saved_env [dict create]

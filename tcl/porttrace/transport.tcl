@@ -41,6 +41,9 @@ namespace eval porttrace::transport {
     # Whether the present core has answered anything yet.
     variable proven 0
 
+    # What became of the last core.
+    variable why "porttrace: the core of this phase is gone; its trace is lost"
+
     # Whether this interpreter is the helper thread's.
     variable helper 0
 
@@ -295,17 +298,35 @@ proc porttrace::transport::lost {message code} {
     variable waiting
     variable helper
     variable proven
+    variable why
     set orphans $waiting
+    set recovers [expr {$helper && $proven}]
+    set why $message
+    if {$helper} {
+        tsv::set porttrace why $message
+    }
     set waiting [list]
     give_up
-    foreach key $orphans {
-        deliver $key [list error $message $code ""]
-    }
-    if {$helper && $proven} {
-        # one that never answered would have no better successor
+    if {$recovers} {
+        # One that never answered would have no better successor. It starts while port still waits, because for a moment
+        # there is no library in the environment.
         set proven 0
         send "" {"" recover}
     }
+    foreach key $orphans {
+        deliver $key [list error $message $code ""]
+    }
+}
+
+##
+# What became of the core that was lost last.
+proc porttrace::transport::why {} {
+    variable thread
+    variable why
+    if {$thread ni {"" none} && [tsv::exists porttrace why]} {
+        return [tsv::get porttrace why]
+    }
+    return $why
 }
 
 ##
@@ -330,6 +351,19 @@ proc porttrace::transport::prepare_here {} {
     }
 }
 
+##
+# Run a script that changes the environment, which all threads share: the helper
+# thread may start a core while port gives back what it had set.
+proc porttrace::transport::with_environment {script} {
+    variable thread
+    variable helper
+    if {$helper || $thread ni {"" none}} {
+        uplevel 1 [list tsv::lock porttrace $script]
+    } else {
+        uplevel 1 $script
+    }
+}
+
 proc porttrace::transport::start {} {
     variable pipe
     variable helper
@@ -338,11 +372,13 @@ proc porttrace::transport::start {} {
     variable look_every_ms
     set python [interpreter]
     # A core that is started while a trace is in force is none of the traced.
-    set preload [array get ::env LD_PRELOAD]
-    unset -nocomplain ::env(LD_PRELOAD)
     # -I: neither the build's PYTHON* variables nor its directories matter
-    set failed [catch {[own open] |[list $python -I -m porttrace.tclbridge.coprocess] r+} channel]
-    array set ::env $preload
+    with_environment {
+        set preload [array get ::env LD_PRELOAD]
+        unset -nocomplain ::env(LD_PRELOAD)
+        set failed [catch {[own open] |[list $python -I -m porttrace.tclbridge.coprocess] r+} channel]
+        array set ::env $preload
+    }
     if {$failed} {
         return -code error -errorcode {PORTTRACE CORE START} "porttrace: the core does not start: $channel"
     }
