@@ -149,7 +149,7 @@ def test_a_core_that_is_lost_in_a_phase(no_foo: Macports, number: signal.Signals
     """The phase fails within five seconds and says why, the phase's processes end, nothing is left."""
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
     former = portfile.read_text()
-    portfile.write_text(former + "\npre-build {\n    system \"touch ${workpath}/here; sleep 300.25\"\n}\n")
+    portfile.write_text(former + '\npre-build {\n    system "touch ${workpath}/here; sleep 300.25"\n}\n')
     argv = [no_foo.home / "bin/port", "-s", "-t", "build", "libbar"]
     try:
         with subprocess.Popen(
