@@ -14,6 +14,7 @@
 
 #include <linux/seccomp.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "events.h"
@@ -90,6 +91,7 @@ int pt_target_program(pid_t, uint64_t *identity, char *path, size_t cap);
 bool pt_target_maps(pid_t, const char *dir, const char *name);
 bool pt_target_descends(pid_t pid, pid_t from);
 int pt_target_fd(pid_t, int fd);       /* a duplicate that shares its offset, or -errno */
+int pt_target_lstat(const char *path, struct stat *);  /* lstat(2) of a path that may be longer than the kernel takes */
 extern const struct pt_fs pt_target_fs; /* user: struct pt_task * */
 
 /* --- supervisor_judge.c --- */

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "longpath_linux.h"
 #include "supervisor_answer.h"
 
 #define SCM_CONNECT 3 /* linux/net.h: socketcall(2)'s numbers */
@@ -101,12 +102,14 @@ static int change_open(struct pt_task *t, int fd)
 		return copy == -EPERM ? EACCES : EBADF;
 	pt_own_fd_link(copy, link);
 	ssize_t len = readlink(link, t->at.real, PT_PATH_CAP - 1);
+	if (len < 0)
+		len = pt_long_readlink(link, t->at.real, PT_PATH_CAP - 1);
 	t->at.real_len = len > 0 ? (size_t)len : 0;
 	t->at.real[t->at.real_len] = 0;
 	int result = 0;
 	bool named = !fstat(copy, &st) && st.st_nlink && t->at.real[0] == '/' && strncmp(t->at.real, "/memfd:", 7);
-	if (len == PT_PATH_CAP - 1) {
-		result = EACCES;
+	if (len == PT_PATH_CAP - 1 || (len < 0 && !(t->sup->flags & PT_IMG_AUDIT) && (fcntl(copy, F_GETFL) & O_ACCMODE) == O_RDONLY)) {
+		result = EACCES; /* a file further down than the kernel tells: where it lies cannot be known */
 	} else if (named) { /* what has no name any more is nobody's */
 		t->verdict = pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len);
 		if (t->verdict.action == PT_DENY) {

@@ -64,6 +64,8 @@ static inline bool is_redirected(const struct pt_task *t)
 
 /* supervisor_hold.c: a descriptor (O_PATH) of just what was judged, in t->at; -errno, or AGAIN. */
 int pt_hold_judged(const struct pt_task *);
+struct open_how;
+long pt_target_openat2(const char *path, const struct open_how *);  /* from /, of a path that may be longer than the kernel takes; errno */
 /* The path that leads to what a descriptor of ours holds. */
 void pt_own_fd_link(int fd, char out[32]);
 

@@ -2,11 +2,26 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 
+#include "longpath_linux.h"
 #include "supervisor_answer.h"
 
 void pt_own_fd_link(int fd, char out[32])
 {
 	snprintf(out, 32, "/proc/self/fd/%d", fd);
+}
+
+long pt_target_openat2(const char *path, const struct open_how *how)
+{
+	int dir = pt_long_dir(&path);
+	if (dir < 0 && dir != AT_FDCWD) {
+		errno = -dir;
+		return -1;
+	}
+	long fd = syscall(SYS_openat2, dir, path, how, sizeof *how);
+	int err = errno;
+	pt_long_close(dir);
+	errno = err;
+	return fd;
 }
 
 int pt_hold_judged(const struct pt_task *t)
@@ -22,7 +37,7 @@ int pt_hold_judged(const struct pt_task *t)
 		how.flags |= O_NOFOLLOW;
 	if (t->at.slash)
 		how.flags |= O_DIRECTORY;
-	long fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+	long fd = pt_target_openat2(path, &how);
 	if (fd >= 0)
 		return (int)fd;
 	return errno == ELOOP && !own ? AGAIN : -errno;

@@ -93,13 +93,13 @@ int pt_task_resolve(struct pt_task *t, int fd, uint64_t address, unsigned flags)
 static bool is_dir(const struct pt_task *t)
 {
 	struct stat st;
-	return lstat(t->at.physical, &st) == 0 && S_ISDIR(st.st_mode);
+	return pt_target_lstat(t->at.physical, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 static bool exists(const struct pt_task *t)
 {
 	struct stat st;
-	return lstat(t->at.physical, &st) == 0;
+	return pt_target_lstat(t->at.physical, &st) == 0;
 }
 
 static bool readable(const struct pt_task *t, struct pt_verdict v)
@@ -158,7 +158,7 @@ static void tell_missing(struct pt_task *t)
 	bool fallback = t->verdict.flags & PT_V_FALLBACK;
 	if (fallback ? strcmp(t->at.physical, t->at.real) != 0 : exists(t))
 		return;
-	if (lstat(t->at.real, &st) == 0 && !S_ISDIR(st.st_mode))
+	if (pt_target_lstat(t->at.real, &st) == 0 && !S_ISDIR(st.st_mode))
 		pt_task_report(t, PT_EV_FINDING, PT_OUT_REDIRECTED_MISSING, fallback ? 0 : ENOENT);
 }
 

@@ -20,7 +20,7 @@ static bool shown(const struct pt_task *t, const struct pt_cursor *dir, uint64_t
 	if (entry->d_type == DT_UNKNOWN) {
 		char path[PT_PATH_CAP];
 		struct stat st;
-		directory = snprintf(path, sizeof path, "%s/%s", t->full, entry->d_name) < (int)sizeof path && !lstat(path, &st) &&
+		directory = snprintf(path, sizeof path, "%s/%s", t->full, entry->d_name) < (int)sizeof path && !pt_target_lstat(path, &st) &&
 			    S_ISDIR(st.st_mode);
 	}
 	if (!directory && v.port != PT_NO_PORT)
@@ -51,6 +51,8 @@ int pt_answer_list(struct pt_task *t)
 {
 	int fd = (int)arg(t, 0);
 	ssize_t len = pt_target_path(t->pid, fd, t->full, PT_PATH_CAP);
+	if (len <= 0 && len != -EBADF && !(t->sup->flags & PT_IMG_AUDIT))
+		return EACCES; /* where it lies cannot be known */
 	if (len <= 0 || t->full[0] != '/')
 		return GO_ON;
 	if (t->sup->flags & PT_IMG_REDIRECTS) /* the directory's own name is the one that the program knows */

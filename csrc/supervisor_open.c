@@ -111,7 +111,7 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 	if (t->at.slash && !(flags & O_CREAT))
 		how.flags |= O_DIRECTORY;
 	struct stat st;
-	bool there = lstat(t->at.physical, &st) == 0;
+	bool there = pt_target_lstat(t->at.physical, &st) == 0;
 	if (there && S_ISFIFO(st.st_mode) && !(flags & (O_NONBLOCK | O_PATH)) && (flags & O_ACCMODE) != O_RDWR) {
 		int held = pt_hold_judged(t);
 		if (held < 0)
@@ -130,7 +130,7 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 			how.mode = mode & 07777 & ~pt_target_umask(t->pid);
 		}
 	}
-	long fd = syscall(SYS_openat2, AT_FDCWD, t->at.physical, &how, sizeof how);
+	long fd = pt_target_openat2(t->at.physical, &how);
 	if (fd < 0 && !own && (errno == ELOOP || (errno == EEXIST && !there && !(flags & O_EXCL)) || (errno == ENOENT && there)))
 		return AGAIN;
 	if (fd < 0)

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "longpath_linux.h"
 #include "supervisor.h"
 
 #ifndef PIDFD_THREAD
@@ -57,8 +58,12 @@ ssize_t pt_target_path(pid_t pid, int fd, char *out, size_t cap)
 	else
 		snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)pid, fd);
 	ssize_t got = readlink(link, out, cap - 1);
+	if (got < 0 && errno == ENAMETOOLONG)
+		got = pt_long_readlink(link, out, cap - 1);
+	else if (got < 0)
+		got = errno == ENOENT ? -EBADF : -errno;
 	if (got < 0)
-		return errno == ENOENT ? -EBADF : -errno;
+		return got;
 	if ((size_t)got == cap - 1)
 		return -ENAMETOOLONG;
 	out[got] = 0;
@@ -175,6 +180,19 @@ int pt_target_fd(pid_t pid, int fd)
 	return copy < 0 ? -err : (int)copy;
 }
 
+int pt_target_lstat(const char *path, struct stat *st)
+{
+	int dir = pt_long_dir(&path);
+	if (dir < 0 && dir != AT_FDCWD) {
+		errno = -dir;
+		return -1;
+	}
+	int result = fstatat(dir, path, st, AT_SYMLINK_NOFOLLOW), err = errno;
+	pt_long_close(dir);
+	errno = err;
+	return result;
+}
+
 /* "self" and "thread-self" mean the one that asks, not the one that looks. */
 static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
 {
@@ -193,9 +211,13 @@ static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
 		return (ssize_t)len;
 	}
 	ssize_t got = readlink(path, buf, size);
+	int err = errno;
+	if (got < 0 && err == ENAMETOOLONG) {
+		got = pt_long_readlink(path, buf, size);
+		err = (int)-got;
+	}
 	if (got >= 0)
 		return got;
-	int err = errno;
 	/* What the session cannot write stays what it is; /proc belongs to nobody. */
 	if (err == EINVAL && strncmp(path, "/proc", 5) && !(t->sup->flags & PT_IMG_AUDIT) &&
 	    pt_decide(t->sup->image, PT_WRITE, path, path_len).action == PT_DENY)
@@ -207,7 +229,7 @@ static int fs_exists(void *user, const char *path)
 {
 	struct stat st;
 	(void)user;
-	return lstat(path, &st) ? -errno : 0;
+	return pt_target_lstat(path, &st) ? -errno : 0;
 }
 
 const struct pt_fs pt_target_fs = { NULL, fs_readlink, fs_exists };

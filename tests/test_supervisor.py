@@ -77,6 +77,27 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     shutil.rmtree(base)
 
 
+def test_a_directory_deeper_than_the_kernel_tells(ground: Ground) -> None:
+    """A static program works there as anywhere, and finds nothing hidden from there."""
+    depth = 22
+    script = f"""
+        part=$(printf %0200d 0); up=..
+        for i in $(seq {depth}); do mkdir $part && cd -P $part || exit 9; up=$up/..; done
+        echo own text > own; ln -s {ground.base}/hidden/file link; ln -s own here
+        cat own here ../$part/own; ls; cat $up/outside/file
+        cat $up/hidden/file link /proc/self/cwd/$up/hidden/file; echo x > $up/outside/new
+        chmod 700 $up/outside/file; true
+    """
+    done = ground.sh(script)
+    assert done.stdout == "own text\n" * 3 + "here\nlink\nown\noutside text\n", done
+    assert done.stderr.count("hidden/file': No such file or directory") == 2, done.stderr
+    assert "'link': No such file or directory" in done.stderr
+    assert not (ground.base / "outside" / "new").exists()
+    found = {(f.kind, f.path) for f in ground.findings()}
+    assert ("hidden", f"{ground.base}/hidden/file") in found, found
+    assert ("write-outside", f"{ground.base}/outside/file") in found, found
+
+
 def test_a_static_program_sees_what_a_dynamic_one_sees(ground: Ground) -> None:
     done = ground.sh(
         "cat ../hidden/file; ls ..; cat ../outside/file; echo new > made; cat made; echo x > ../outside/file"

@@ -14,15 +14,18 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from tracelib_session import Session
 
 NAMES = (b"a", b"b", b"dd", b"\xfe\xff", b"caf\xe9 x")
 """Names of the made-up trees; some are no UTF-8."""
+
+T = TypeVar("T")
 
 PROGRAM = r"""
 import json, os, sys
@@ -44,17 +47,25 @@ def look(path, dirfd=None):
     s = os.stat(path, dir_fd=dirfd)
     return [s.st_ino, s.st_dev]
 
+def go(path):
+    os.chdir("/")
+    for part in path.split(b"/"):
+        if part:
+            os.chdir(part)
+
 out = []
 for line in sys.stdin:
     how, base, path = json.loads(line)
     base, path = bytes.fromhex(base), bytes.fromhex(path)
     dirfd = None
-    if how == "cwd":
-        os.chdir(base)
-    elif how != "absolute":
-        dirfd = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+    if how != "absolute":
+        go(base)
+    if how not in ("absolute", "cwd", "proc-cwd"):
+        dirfd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY)
     if how == "fd":
         path, used = b"/proc/self/fd/%d/" % dirfd + path, None
+    elif how == "proc-cwd":
+        path, used = b"/proc/self/cwd/" + path, None
     elif how == "root":
         path, used = b"/proc/self/root" + base + b"/" + path, None
     else:
@@ -112,6 +123,22 @@ def run(questions: list[list[str]], session: Session | None) -> list[list[object
     return answers
 
 
+def far(path: bytes, function: Callable[[bytes, int | None], T]) -> T:
+    """Call a function with a name and a descriptor of its directory, where the path may be longer than 4,095 bytes."""
+    if len(path) < 4096:
+        return function(path, None)
+    at = os.open("/", os.O_PATH)
+    *directories, name = [p for p in path.split(b"/") if p]
+    try:
+        for part in directories:
+            below = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = below
+        return function(name, at)
+    finally:
+        os.close(at)
+
+
 def oracle(path: bytes, hidden: bytes | None, links: int = 0) -> int:
     """0, or the errno that following an absolute path has to give where `hidden` and all below it is not there.
 
@@ -132,14 +159,14 @@ def oracle(path: bytes, hidden: bytes | None, links: int = 0) -> int:
         if hidden is not None and (real == hidden or real.startswith(hidden + b"/")):
             return errno.ENOENT
         try:
-            mode = os.lstat(real).st_mode
+            mode = far(real, lambda name, at: os.lstat(name, dir_fd=at)).st_mode
         except OSError as e:
             return e.errno or 0
         if stat.S_ISLNK(mode):
             links += 1
             if links > 40:
                 return errno.ELOOP
-            text = os.readlink(real)  # noqa: PTH115 - bytes
+            text = far(real, lambda name, at: os.readlink(name, dir_fd=at))
             slash = slash or (not rest and text.endswith((b"/", b"/.")))
             rest = [p for p in text.split(b"/") if p] + rest
             real = b"" if text.startswith(b"/") else here
@@ -160,7 +187,7 @@ class Case:
     def oracle(self, hidden: bytes | None = None) -> int:
         """What following the path has to give."""
         # /proc/self is a link, and so is what follows it
-        links = 2 if self.how in ("fd", "root") else 0
+        links = 2 if self.how in ("fd", "root", "proc-cwd") else 0
         return oracle(self.path if self.how == "absolute" else self.base + b"/" + self.path, hidden, links)
 
 
@@ -221,3 +248,44 @@ def test_chains_of_up_to_forty_links(ground: Path) -> None:
     # links 0..39 make chains of 1..40; 40 and 41 are too long, in either place; by /proc two more are
     long_ones = 2 * (3 * 2 * 2 + 2 * 4)
     assert outcomes == {0: 168 * 2 - long_ones // 2, -1: 168 * 2 - long_ones // 2, errno.ELOOP: long_ones}, outcomes
+
+
+def test_from_directories_deeper_than_the_kernel_tells(ground: Path) -> None:
+    """Their own path is longer than 4,095 bytes; files, links and ``..`` are judged there as anywhere."""
+    rng = random.Random(4096)
+    top = os.fsencode(ground) + b"/deep"
+    os.makedirs(top + b"/hidden/dd")  # noqa: PTH103 - bytes
+    for name in (b"/hidden/a", b"/hidden/dd/a", b"/b"):
+        os.close(os.open(top + name, os.O_CREAT | os.O_WRONLY))
+    home = os.open(".", os.O_PATH)
+    directories, cases = [top], []
+    try:
+        os.chdir(top)
+        for depth in range(64):  # to more than 12,000 bytes
+            part = b"%02d" % depth + b"\xfe" * 190
+            os.mkdir(part)  # noqa: PTH102 - bytes
+            os.chdir(part)
+            directories.append(directories[-1] + b"/" + part)
+            os.close(os.open(b"a", os.O_CREAT | os.O_WRONLY))
+            os.symlink(top + b"/hidden/a", b"link")  # noqa: PTH211 - bytes
+            os.symlink(b"../" * (depth + 1) + b"hidden", b"out")  # noqa: PTH211 - bytes
+            os.symlink(b"../" * 3 + b"a", b"up")  # noqa: PTH211 - bytes
+            os.symlink(b"./../" + part + b"/a", b"round")  # noqa: PTH211 - bytes
+    finally:
+        os.fchdir(home)
+        os.close(home)
+    for depth, base in enumerate(directories):
+        if len(base) < 3900 or depth % 16:
+            continue
+        up = b"../" * depth
+        paths = [up + end for end in (b"hidden/a", b"hidden/../b", b"b")]
+        paths += b"a link out/a out/dd/../a up round ./a a/ none ../none/a ../../a out out/../b".split()
+        paths.append(b"../" * (depth + 9))
+        if depth + 2 < len(directories):
+            paths.append(
+                b"/".join(directories[depth + 2].split(b"/")[-2:]) + rng.choice((b"/a", b"/out/a", b"/../../a"))
+            )
+        hows = ("cwd", "dirfd", "fd", "proc-cwd")
+        cases += [Case(how, base, path, top + b"/hidden") for how in hows for path in paths]
+    outcomes = check(cases)
+    assert all(outcomes.get(e, 0) > 10 for e in (0, -1, errno.ENOENT, errno.ENOTDIR)), outcomes

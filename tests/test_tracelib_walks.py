@@ -6,6 +6,7 @@ import difflib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,3 +187,34 @@ def test_link_counts_are_the_kernels_and_rmdir_says_not_empty(hiding: Path) -> N
     assert done.stdout.split("\n")[1:5] == ["39", "2", "2", "gone"]  # ENOTEMPTY, ENOENT, ENOENT
     assert findings == [(str(hiding / "hidden"), "hide")]
     assert (hiding / "only" / "hidden" / "file").exists() and not (hiding / "bare").exists()
+
+
+LISTER = r"""
+import ctypes, os, resource, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.fdopendir.restype = ctypes.c_void_p
+libc.readdir.restype = ctypes.POINTER(ctypes.c_char * 280)
+libc.readdir.argtypes = [ctypes.c_void_p]
+where, number = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
+if number:
+    fd = os.dup2(fd, number)
+d = libc.fdopendir(fd)
+while entry := libc.readdir(d):
+    print(bytes(entry.contents)[19:].split(b"\0")[0].decode())
+"""
+
+
+@pytest.mark.parametrize("number", [0, 500, 2000])
+@pytest.mark.parametrize("long", [False, True])
+def test_listing_of_any_directory_by_any_descriptor(tmp_path: Path, number: int, long: bool) -> None:
+    """Also where the path is longer, or the descriptor's number larger, than what the library remembers."""
+    top = tmp_path / ("d" * 200) / ("e" * 200) if long else tmp_path
+    (top / "dir" / "hidden").mkdir(parents=True)
+    (top / "dir" / "shown").touch()
+    (top / "dir" / "hidden-file").touch()
+    with Session(f"r:{top}/dir/hidden=-", f"r:{top}/dir/hidden-file=-", "rw:/=+") as session:
+        done = session.run(sys.executable, "-I", "-S", "-c", LISTER, top / "dir", number)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == [".", "..", "shown"]

@@ -179,10 +179,9 @@ ssize_t PT_WRAP(__getdirentries64)(int fd, char *buf, size_t size, off_t *positi
 PT_EXPORT ssize_t PT_WRAP(__getdirentries64)(int fd, char *buf, size_t size, off_t *position)
 {
 	typedef ssize_t real_t(int, char *, size_t, off_t *);
-	struct pt_info info;
 	for (;;) {
 		ssize_t n = PT_REAL(real_t, __getdirentries64)(fd, buf, size, position), out = 0;
-		if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
+		if (n <= 0 || !pt_on() || !pt_fd_filtered(fd))
 			return n;
 		for (ssize_t in = 0; in < n;) {
 			struct dirent *e = (struct dirent *)(void *)(buf + in);
@@ -205,10 +204,9 @@ int PT_WRAP(getdirentries)(int fd, char *buf, int size, long *position);
 PT_EXPORT int PT_WRAP(getdirentries)(int fd, char *buf, int size, long *position)
 {
 	typedef int real_t(int, char *, int, long *);
-	struct pt_info info;
 	for (;;) {
 		int n = PT_REAL(real_t, getdirentries)(fd, buf, size, position), out = 0;
-		if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
+		if (n <= 0 || !pt_on() || !pt_fd_filtered(fd))
 			return n;
 		for (int in = 0; in + 8 < n;) {
 			uint16_t length;
@@ -253,10 +251,9 @@ int PT_WRAP(getattrlistbulk)(int fd, struct attrlist *want, char *buf, size_t si
 PT_EXPORT int PT_WRAP(getattrlistbulk)(int fd, struct attrlist *want, char *buf, size_t size, uint64_t options)
 {
 	typedef int real_t(int, struct attrlist *, char *, size_t, uint64_t);
-	struct pt_info info;
 	for (;;) {
 		int n = PT_REAL(real_t, getattrlistbulk)(fd, want, buf, size, options), left = 0;
-		if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
+		if (n <= 0 || !pt_on() || !pt_fd_filtered(fd))
 			return n;
 		char *in = buf, *out = buf, *end = buf + size;
 		for (int i = 0; i < n; i++) {

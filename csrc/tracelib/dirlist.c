@@ -82,8 +82,7 @@ PT_ALIASES_readdir_r
 /* Takes hidden entries out of a buffer of getdents64. */
 ssize_t pt_filter_entries(int fd, char *buf, ssize_t n)
 {
-	struct pt_info info;
-	if (n <= 0 || !pt_on() || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
+	if (n <= 0 || !pt_on() || !pt_fd_filtered(fd))
 		return n;
 	ssize_t out = 0;
 	for (ssize_t in = 0; in < n;) {

@@ -249,7 +249,19 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			keep(lex, len, info, real);
 		return;
 	}
-	for (;;) {      /* the longest part that is known */
+	size_t deep = pt_deep_part(lex, len, s->cap);
+	if (deep) {
+		memcpy(real, lex, deep);
+		real[deep] = 0;
+		pt_info_of_real(real, deep, info);
+		info->generation = begun;
+		if (deep == len)
+			return;
+		pos = deep;
+	} else if (pos > PT_DIR_TEXT) {
+		pos = PT_DIR_TEXT + 1;         /* longer ones are not kept */
+	}
+	while (!deep) { /* the longest part that is known */
 		while (pos && lex[pos - 1] != '/')
 			pos--;
 		if (!pos) {
@@ -263,6 +275,7 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 	real_len = info->real_len;
 	bool stable_links = info->stable, hidden = false, linked = false;
 	uint8_t magic = 0;
+	int16_t unseen = 0;
 	int links = 0;
 	/* what remains: lex[pos..] at first, pending after a link */
 	const char *rest = lex + pos;
@@ -351,13 +364,15 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 		}
 		if (got == -ENOENT || got == -ENOTDIR)
 			info->missing = 1;
+		else if (got < 0 && got != -EINVAL && !unseen)
+			unseen = (int16_t)-got;
 		rest += n, rest_len -= n;
 		if (!info->missing)
 			n = sys_true_name(real, real_len, n);
 		real_len += n + 1;
 		info_child(info, real + real_len - n, n, real_len);
 		stable_links = stable_links && info->stable;
-		if (!links && rest_len && !info->missing) {
+		if (!links && rest_len && !info->missing && !unseen) {
 			settle(info);
 			info->generation = begun;
 			keep(real, real_len, info, real);
@@ -369,6 +384,7 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 	info->generation = begun;
 	info->magic = magic;
 	info->linked = info->linked || linked;
+	info->unseen = unseen;
 	if (hidden) {
 		info->hidden = 1;
 		info->error = ENOENT;
@@ -377,7 +393,8 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 	if (info->error)
 		return;
 	settle(info);
-	keep(lex, len, info, real);
+	if (!unseen)
+		keep(lex, len, info, real);
 }
 
 /* ---- descriptors and the working directory ---- */
@@ -409,7 +426,10 @@ static void set_bit(_Atomic uint64_t *map, int fd, bool on)
 
 bool pt_fd_filtered(int fd)
 {
-	return fd >= (int)PT_FDS || atomic_load_explicit(&shared, memory_order_relaxed) || bit(filtered, fd);
+	struct pt_info info;
+	if (likely(bit(known, fd)) && !atomic_load_explicit(&shared, memory_order_relaxed))
+		return bit(filtered, fd);
+	return pt_on() && (pt_fd_dir(fd, &info, NULL, 0) != 0 || info.filter);
 }
 
 void pt_fd_forget(int fd)
@@ -541,12 +561,15 @@ again:
 		cap = s->cap;
 	}
 	n = fd == AT_FDCWD ? sys_cwd(buf, cap) : sys_fd_path(fd, buf, cap - 1);
-	if ((n == -ERANGE || n == (ssize_t)cap - 1) && cap < PT_PATH_CAP) {
-		if (real)
-			return PT_NO_ROOM;
-		pt_slab_give(s);
-		cap = PT_PATH_CAP;
-		goto again;
+	if (n == -ERANGE || n == (ssize_t)cap - 1) {
+		if (cap < PT_PATH_CAP) {
+			if (real)
+				return PT_NO_ROOM;
+			pt_slab_give(s);
+			cap = PT_PATH_CAP;
+			goto again;
+		}
+		n = -ENAMETOOLONG;
 	}
 	int error = 0;
 	if (n <= 0) {
@@ -607,7 +630,7 @@ bool pt_shown(int fd, const char *name, unsigned char type)
 	if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])))
 		return true;
 	if (!entry_verdict(fd, name, strlen(name), &v, &dir))
-		return true;
+		return pt.flags & PT_IMG_AUDIT;       /* where the directory lies cannot be learnt */
 	if (v.action != PT_DENY)
 		return true;
 	if (!(v.flags & (PT_V_ASKED | PT_V_BELOW))) {

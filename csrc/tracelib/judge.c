@@ -164,6 +164,8 @@ static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool 
 				pt_dir_resolve(s->lex, len, s, &info);
 				if (info.error && !info.hidden)
 					return info.error;
+				if (info.unseen)
+					at->unseen = info.unseen;
 				int error = info.hidden ? ENOENT : pt_not_passable(s->real, info.real_len, &info);
 				if (info.hidden && at->access <= PT_ACC_READLINK)
 					break;         /* what is hidden is judged, and told */
@@ -258,6 +260,7 @@ static void prepare(struct pt_at *at, struct pt_slab *s)
 	at->real_len = 0;
 	at->fixed = at->linked = at->final = false;
 	at->magic = 0;
+	at->unseen = 0;
 	at->parent.hidden = 0;
 }
 
@@ -297,6 +300,8 @@ static int locate(struct pt_at *at)
 	at->fixed = info.magic ? info.magic == PT_MAGIC_FIXED : info.stable;
 	at->magic = info.magic;
 	at->linked = info.linked;
+	if (info.unseen)
+		at->unseen = info.unseen;
 	if (info.error)
 		return info.error;
 	if (!lex_len)
@@ -333,6 +338,8 @@ static int locate(struct pt_at *at)
 	if (got <= 0) {
 		if (got == -EINVAL && remember)
 			atomic_store_explicit(&pt_not_links[hash % PT_NOT_LINKS], word, memory_order_relaxed);
+		else if (got < 0 && got != -EINVAL && got != -ENOENT && got != -ENOTDIR)
+			at->unseen = (int16_t)-got;
 		return 0;
 	}
 	s->link[got] = 0;
@@ -346,6 +353,8 @@ static int locate(struct pt_at *at)
 	at->fixed = info.magic ? info.magic == PT_MAGIC_FIXED : info.stable;
 	at->magic = info.magic;
 	at->linked = true;
+	if (info.unseen)
+		at->unseen = info.unseen;
 	if (info.error) {
 		at->parent.hidden = info.hidden;
 		return info.error;
@@ -575,8 +584,11 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	at->lost = (int16_t)error;
 	if (error && at->final)
 		return error;
-	if (error && !at->parent.hidden)
-		return 0;                      /* EBADF, ENOTDIR, ELOOP, …: the kernel finds the same */
+	if (error && !at->parent.hidden) {
+		/* the kernel finds the same; with any other it is we who do not know the path, and what is not known is not let through */
+		bool same = error == EBADF || error == ENOTDIR || error == ELOOP || error == ENOENT;
+		return same || (pt.flags & PT_IMG_AUDIT) ? 0 : error;
+	}
 	at->judged = true;
 	at->verdict = decide(at, PT_READ);
 	if (error) {
@@ -590,6 +602,9 @@ int pt_judge(uint16_t op, struct pt_at *at)
 		error = refuse(op, at, exists(physical(at)) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	else if ((at->flags & PT_PROBE_WRITE) && decide(at, PT_WRITE).action == PT_DENY && exists(physical(at)) && !(pt.flags & PT_IMG_AUDIT))
 		error = EACCES;
+	/* Something on the way could not be looked at, and may be a link; by a path of its own the kernel has the same difficulty. */
+	if (!error && at->unseen && !(pt.flags & PT_IMG_AUDIT))
+		return at->unseen;
 	if (!error && at->access == PT_ACC_EXEC && pt_runs_own(at))
 		return 0;
 	if (!error && at->verdict.action == PT_REDIRECT && at->outcome == PT_OUT_ALLOW)

@@ -62,6 +62,10 @@ int pt_open_unlinked(int dirfd, const char *path, int flags, mode_t mode)
 	int fd = (int)PT_SYS4(SYS_openat2, dirfd, path, &how, sizeof how);
 	if (fd == -ENOSYS)
 		atomic_store_explicit(&lacking, true, memory_order_relaxed);
+	if (unlikely(fd == -ENAMETOOLONG) && path[0] == '/' && (dirfd = pt_long_dir(&path)) != AT_FDCWD) {
+		fd = dirfd < 0 ? dirfd : (int)PT_SYS4(SYS_openat2, dirfd, path, &how, sizeof how);
+		pt_long_close(dirfd);
+	}
 	return fd;
 }
 #endif
@@ -94,14 +98,25 @@ static const char *real_name(const struct pt_at *at)
 	return at->real_len ? at->real : "/";
 }
 
+/* Is it what lies at the real path that was judged? A file's path that is longer than the kernel tells: by its number. */
+static bool is_judged(int fd, const struct pt_at *at)
+{
+	struct stat held, there;
+	ssize_t n = sys_fd_path(fd, at->slab->extra, at->slab->cap - 1);
+	if (n == -ENAMETOOLONG)
+		return sys_fstat(fd, &held) == 0 && sys_lstat(real_name(at), &there) == 0 && held.st_ino == there.st_ino &&
+		       held.st_dev == there.st_dev;
+	/* a pipe has no path that could be hidden */
+	return n > 0 && (at->slab->extra[0] != '/' || ((size_t)n == at->real_len && memcmp(at->slab->extra, at->real, (size_t)n) == 0));
+}
+
 /* A link of /proc leads to an object, not to a path: looked at first, opened where it is what was judged. */
 static int hold_object(const struct pt_at *at, int flags)
 {
 	int fd = open_at(at->dirfd, at->path, O_PATH | O_CLOEXEC | (flags & (O_NOFOLLOW | O_DIRECTORY)), 0);
 	if (fd < 0)
 		return fd;
-	ssize_t n = sys_fd_path(fd, at->slab->extra, at->slab->cap - 1);
-	if (n > 0 && (at->slab->extra[0] != '/' || ((size_t)n == at->real_len && !memcmp(at->slab->extra, at->real, (size_t)n))))
+	if (is_judged(fd, at))
 		return fd;
 	sys_close(fd);
 	return -ELOOP;
@@ -144,8 +159,7 @@ int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 		fd = pt_open_as_is(op, AT_FDCWD, real_name(at), flags | O_NOFOLLOW, mode);
 		if (fd < 0)
 			return -errno;
-		ssize_t n = sys_fd_path(fd, at->slab->extra, at->slab->cap - 1);
-		if ((size_t)n == at->real_len && !memcmp(at->slab->extra, at->real, (size_t)n))
+		if (is_judged(fd, at))
 			return fd;
 		sys_close(fd);
 		return -ELOOP;

@@ -2,6 +2,7 @@
 #ifndef PORTTRACE_SYS_LINUX_H
 #define PORTTRACE_SYS_LINUX_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 
+#include "../longpath_linux.h"
 #include "../sysraw.h"
 
 #define PT_SYS0(n) pt_raw0(n)
@@ -20,9 +22,11 @@
 #define PT_SYS5(n, a, b, c, d, e) pt_raw5(n, a, b, c, d, e)
 #define PT_SYS6(n, a, b, c, d, e, f) pt_raw6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
+/* Of a path that is absolute and free of links, however long. */
 static inline ssize_t sys_readlink(const char *path, char *buf, size_t size)
 {
-	return PT_SYS4(SYS_readlinkat, AT_FDCWD, path, buf, size);
+	ssize_t n = PT_SYS4(SYS_readlinkat, AT_FDCWD, path, buf, size);
+	return __builtin_expect(n == -ENAMETOOLONG, 0) ? pt_long_readlink(path, buf, size) : n;
 }
 
 static inline ssize_t sys_readlinkat(int dirfd, const char *path, char *buf, size_t size)
@@ -36,14 +40,20 @@ static inline int sys_fstatat(int fd, const char *path, struct stat *st, int fla
 	return (int)PT_SYS4(SYS_newfstatat, fd, path, st, flags);
 }
 
+int sys_long_lstat(const char *path, struct stat *st);
+int sys_long_open(const char *path, int flags);
+
+/* These two likewise. */
 static inline int sys_lstat(const char *path, struct stat *st)
 {
-	return sys_fstatat(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
+	int error = sys_fstatat(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
+	return __builtin_expect(error == -ENAMETOOLONG, 0) ? sys_long_lstat(path, st) : error;
 }
 
 static inline int sys_open(const char *path, int flags)
 {
-	return (int)PT_SYS4(SYS_openat, AT_FDCWD, path, flags, 0);
+	int fd = (int)PT_SYS4(SYS_openat, AT_FDCWD, path, flags, 0);
+	return __builtin_expect(fd == -ENAMETOOLONG, 0) ? sys_long_open(path, flags) : fd;
 }
 
 static inline void sys_close(int fd)
@@ -117,27 +127,24 @@ static inline ssize_t sys_exe(char *buf, size_t size)
 	return sys_readlink("/proc/self/exe", buf, size);
 }
 
+/* deep.c: pt_long_name, with the last answer remembered */
+ssize_t pt_deep_name(int dir, char *buf, size_t size);
+
 static inline ssize_t sys_cwd(char *buf, size_t size)
 {
 	long n = PT_SYS2(SYS_getcwd, buf, size);
 	if (n > 0 && buf[0] == '/')
 		return n - 1;
+	if (n == -ENAMETOOLONG)
+		return pt_deep_name(AT_FDCWD, buf, size);
 	return sys_readlink("/proc/self/cwd", buf, size - 1);  /* removed: "… (deleted)" is below its parent still */
 }
 
-/* What lies behind a descriptor: a path, or "pipe:[…]" and its like. */
-static inline ssize_t sys_fd_path(int fd, char *buf, size_t size)
-{
-	char link[32], *p = link + sizeof link;
-	unsigned v = (unsigned)fd;
-	*--p = 0;
-	do
-		*--p = (char)('0' + v % 10);
-	while (v /= 10);
-	p -= 14;
-	__builtin_memcpy(p, "/proc/self/fd/", 14);
-	return sys_readlink(p, buf, size);
-}
+/*
+ * What lies behind a descriptor: a path, or "pipe:[…]" and its like. A path that the kernel does not tell is found for a
+ * directory; a file's stays -ENAMETOOLONG.
+ */
+ssize_t sys_fd_path(int fd, char *buf, size_t size);
 
 /* Places with a second name that is no link, and names in other letters: there are none here. */
 #define PT_NAMES_VARY 0

@@ -17,14 +17,13 @@ int openat2(int dirfd, const char *path, struct open_how *how, size_t size);
 /* Entries of the first kind: two words, the length, the name; the type is the last byte. */
 static long old_getdents(int fd, char *buf, unsigned size)
 {
-	struct pt_info info;
 	for (;;) {
 		long n = PT_SYS3(SYS_getdents, fd, buf, size), out = 0;
 		if (n < 0) {
 			errno = (int)-n;
 			return -1;
 		}
-		if (n == 0 || (!pt_fd_filtered(fd) && (pt_fd_dir(fd, &info, NULL, 0) != 0 || !info.filter)))
+		if (n == 0 || !pt_fd_filtered(fd))
 			return n;
 		for (long in = 0; in < n;) {
 			uint16_t length;

@@ -36,6 +36,7 @@ struct pt_state {
 	struct pt_own *own;
 	pid_t first;                   /* the process for which the kernel has made this memory */
 	char *slabs;
+	char *deep;                    /* see deep.c */
 	struct pt_dir *dirs, *fds;     /* caches, see dirs.c */
 	uint64_t seed;
 	uint32_t flags;                /* pt_image_flags */
@@ -131,6 +132,7 @@ struct pt_info {
 	uint8_t linked;                /* a link was on the way */
 	uint8_t filter;                /* listings need a look at each entry */
 	int16_t error;                 /* ELOOP, ENAMETOOLONG, … : the kernel will say so itself */
+	int16_t unseen;                /* with what error a component could not be looked at: it may be a link */
 	uint16_t lex_len, real_len;
 };
 
@@ -144,6 +146,18 @@ struct pt_dir {
 };
 #define PT_DIRS 256u                   /* two-way */
 #define PT_FDS 1024u                   /* plus one for the working directory */
+
+#ifdef __APPLE__
+static inline size_t pt_deep_part(const char *lex, size_t len, size_t room)
+{
+	(void)lex, (void)len, (void)room;
+	return 0;
+}
+#else
+/* How much of a long path is known to be real, as a part of the last directory that was found: its length, 0: none of it. */
+size_t pt_deep_part(const char *lex, size_t len, size_t room);
+#endif
+#define PT_DEEP_SIZE (PT_PATH_CAP + 64)
 
 bool pt_dir_cached(const char *lex, size_t len, struct pt_info *, char *real);
 /* Whether ".." leads out of a real path: 0, ENOENT where nothing is there or it is hidden (set in `info`), ENOTDIR. */
@@ -192,6 +206,7 @@ struct pt_at {
 	bool fixed;                    /* nobody in the session can make the path mean something else between our look and the kernel's */
 	bool linked;                   /* links were followed: `real` is not what `path` says */
 	uint8_t magic;
+	int16_t unseen;                /* see struct pt_info */
 	int16_t lost;                  /* with `judged` false: the errno with which the walk ended */
 	struct pt_verdict verdict;
 	const char *asked;

@@ -19,6 +19,8 @@ extern char base[512];
 
 /* "%s" stands for BASE in all of these; the answer lives until the eighth call after. */
 const char *in(const char *name);
+/* Goes to a directory in work whose own path is longer than the kernel tells; from there, the name of what lies in BASE. */
+const char *deep(const char *name);
 /* Shows what was read: the runner looks for the secret in it. */
 int show_fd(int fd);
 int show(const char *text);

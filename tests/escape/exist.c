@@ -57,6 +57,12 @@ static int t_bind(const char *p)
 }
 static int t_via_symlink(const char *p) { struct stat s; symlink(p, in("work/sl")); return E(stat(in("work/sl"), &s)); }
 
+static int t_deep(const char *p)
+{
+	struct stat s;
+	return E(stat(deep(p + strlen(base) + 1), &s));
+}
+
 const struct attempt exist_attempts[] = {
 	{ "stat", t_stat }, { "lstat", t_lstat }, { "fstatat", t_fstatat }, { "sys-stat", t_sys_stat }, { "sys-statx", t_sys_statx },
 	{ "access", t_access }, { "sys-access", t_sys_access }, { "sys-faccessat2", t_sys_faccessat2 }, { "readlink", t_readlink },
@@ -66,5 +72,5 @@ const struct attempt exist_attempts[] = {
 	{ "statfs", t_statfs }, { "inotify", t_inotify }, { "sys-inotify", t_sys_inotify }, { "link", t_link }, { "rename", t_rename },
 	{ "mkdir", t_mkdir }, { "sys-mkdir", t_sys_mkdir }, { "symlink", t_symlink }, { "mkfifo", t_mkfifo },
 	{ "create-excl", t_create_excl }, { "realpath", t_realpath }, { "connect", t_connect }, { "bind", t_bind },
-	{ "via-symlink", t_via_symlink }, { NULL, NULL },
+	{ "via-symlink", t_via_symlink }, { "deep", t_deep }, { NULL, NULL },
 };

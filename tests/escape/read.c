@@ -87,6 +87,42 @@ static int t_sys_exchange(const char *p)
 	close(open(in("work/x"), O_CREAT | O_WRONLY, 0644));
 	return sys(SYS_renameat2, AT_FDCWD, in("work/x"), AT_FDCWD, p, 2) ? errno : show_fd(open(in("work/x"), O_RDONLY));
 }
+static int t_deep(const char *p) { (void)p; return show_fd(open(deep("hidden/secret"), O_RDONLY)); }
+static int t_sys_deep(const char *p) { (void)p; return show_fd((int)sys(SYS_open, deep("hidden/secret"), O_RDONLY)); }
+static int t_deep_link(const char *p)
+{
+	(void)p;
+	symlink(deep("hidden/secret"), "link");
+	return show_fd(open("link", O_RDONLY));
+}
+static int t_deep_dirfd(const char *p)
+{
+	(void)p;
+	const char *way = deep("hidden/secret");
+	return show_fd(openat(open(".", O_RDONLY | O_DIRECTORY), way, O_RDONLY));
+}
+static int t_deep_proc(const char *p)
+{
+	(void)p;
+	char path[1024];
+	snprintf(path, sizeof path, "/proc/self/cwd/%s", deep("hidden/secret"));
+	return show_fd(open(path, O_RDONLY));
+}
+static int t_deep_chdir(const char *p)
+{
+	(void)p;
+	return chdir(deep("hidden")) ? errno : show_fd(open("secret", O_RDONLY));
+}
+/* The way down cannot be looked at from above any more; a program is started by a link there. */
+static int t_blind_exec(const char *p)
+{
+	(void)p;
+	if (mkdir(in("work/blind"), 0755) || mkdir(in("work/blind/below"), 0755) || chdir(in("work/blind/below")) ||
+	    symlink(in("hidden/program"), "link") || chmod("..", 0))
+		return errno;
+	execl("./link", "link", (char *)NULL);
+	return errno;
+}
 static int t_proc_cwd(const char *p) { (void)p; return chdir(in("work")) ? errno : show_fd(open("/proc/self/cwd/../hidden/secret", O_RDONLY)); }
 static int t_proc_root(const char *p)
 {
@@ -602,7 +638,8 @@ const struct attempt read_attempts[] = {
 	{ "dirfd", t_dirfd }, { "dirfd-hidden", t_dirfd_hidden }, { "fchdir", t_fchdir }, { "dots", t_dots }, { "slashes", t_slashes },
 	{ "symlink", t_symlink }, { "symlink-dir", t_symlink_dir }, { "sys-symlink-chain", t_sys_symlink_chain },
 	{ "hardlink", t_hardlink }, { "sys-linkat", t_sys_linkat }, { "rename-out", t_rename_out }, { "sys-exchange", t_sys_exchange },
-	{ "proc-cwd", t_proc_cwd }, { "proc-root", t_proc_root }, { "sys-proc-1-root", t_sys_proc_1_root }, { "proc-fd", t_proc_fd },
+	{ "deep", t_deep }, { "sys-deep", t_sys_deep }, { "deep-link", t_deep_link }, { "deep-dirfd", t_deep_dirfd },
+	{ "deep-proc", t_deep_proc }, { "deep-chdir", t_deep_chdir }, { "blind-exec", t_blind_exec }, { "proc-cwd", t_proc_cwd }, { "proc-root", t_proc_root }, { "sys-proc-1-root", t_sys_proc_1_root }, { "proc-fd", t_proc_fd },
 	{ "sys-thread-self", t_sys_thread_self }, { "o-path", t_o_path }, { "mmap", t_mmap }, { "sendfile", t_sendfile },
 	{ "exec-cat", t_exec_cat }, { "exec-clean-env", t_exec_clean_env }, { "sys-execve-clean", t_sys_execve_clean },
 	{ "sys-execveat-clean", t_sys_execveat_clean }, { "exec-static", t_exec_static }, { "spawn-static", t_spawn_static },

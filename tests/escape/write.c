@@ -99,6 +99,17 @@ T(sys_acct) { U; return E(sys(SYS_acct, FILE_)) ? errno : (sys(SYS_acct, 0), 0);
 T(shared_map) { U; int fd = open(FILE_, O_RDWR); char *m = fd < 0 ? MAP_FAILED : mmap(NULL, 8, PROT_WRITE, MAP_SHARED, fd, 0);
 	if (m == MAP_FAILED) return errno; m[0] = 'X'; return 0; }
 T(sys_fallocate) { U; int fd = (int)sys(SYS_open, FILE_, O_WRONLY); return fd < 0 ? errno : E(fallocate(fd, 0, 0, 4096)); }
+T(deep_open) { U; int fd = open(deep("outside/file"), O_WRONLY | O_APPEND); return fd < 0 ? errno : (write(fd, "X", 1), 0); }
+T(deep_create) { U; return E(open(deep("outside/new"), O_CREAT | O_WRONLY, 0644)); }
+T(deep_chmod) { U; return E(chmod(deep("outside/file"), 0600)); }
+T(sys_deep_chmod) { U; return E(sys(SYS_chmod, deep("outside/file"), 0600)); }
+T(deep_unlink) { U; return E(unlink(deep("outside/file"))); }
+T(deep_fchmod) {
+	U;
+	symlink(deep("outside/file"), "link");
+	int fd = open("link", O_RDONLY);
+	return fd < 0 ? errno : E(fchmod(fd, 0600));
+}
 T(jit) {
 	U;
 #if defined(__x86_64__)
@@ -131,5 +142,7 @@ const struct attempt write_attempts[] = {
 	{ "symlink-through", t_symlink_through }, { "symlink-dir", t_symlink_dir }, { "dangling", t_dangling }, { "proc-fd", t_proc_fd },
 	{ "sys-proc-root", t_sys_proc_root }, { "sh-clean", t_sh_clean }, { "busybox", t_busybox }, { "busybox-rm", t_busybox_rm },
 	{ "background", t_background }, { "bind-mount", t_bind_mount }, { "sys-userns", t_sys_userns }, { "sys-chroot", t_sys_chroot },
-	{ "sys-acct", t_sys_acct }, { "shared-map", t_shared_map }, { "sys-fallocate", t_sys_fallocate }, { "jit", t_jit }, { NULL, NULL },
+	{ "sys-acct", t_sys_acct }, { "shared-map", t_shared_map }, { "sys-fallocate", t_sys_fallocate }, { "jit", t_jit },
+	{ "deep-open", t_deep_open }, { "deep-create", t_deep_create }, { "deep-chmod", t_deep_chmod },
+	{ "sys-deep-chmod", t_sys_deep_chmod }, { "deep-unlink", t_deep_unlink }, { "deep-fchmod", t_deep_fchmod }, { NULL, NULL },
 };
