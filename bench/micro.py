@@ -76,7 +76,9 @@ def main() -> None:
                 for library, taken in times.items():
                     argv = [at.micro, call, str(count), path.format(prefix=at.prefix)]
                     env = {**os.environ, "LD_PRELOAD": str(library)}
-                    taken.append(float(subprocess.run(argv, env=env, capture_output=True, check=True).stdout))
+                    taken.append(
+                        float(subprocess.run(argv, env=env, capture_output=True, check=True).stdout.split()[0])
+                    )
             base, ours = (statistics.median(t) for t in times.values())
             print(f"| {label} | {base:.0f} ns | {ours:.0f} ns | {ours - base:+.0f} ns | {ours / base:.3f} |")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from peers import Peer
 
 from porttrace.defaults import phase_policy
+from porttrace.filemap import Action, Rule
 from porttrace.policy import Ownership, Policy
 from porttrace.session import Session
 
@@ -24,8 +25,8 @@ def generated_ownership(prefix: Path, files: int) -> Ownership:
     return Ownership(rows, resolve=False)
 
 
-def policy(base: Path, registry_files: int, *, log: bool = False, fence: bool = False) -> Policy:
-    """The build phase of a port whose workpath is `base`, which depends on ten of the ports."""
+def policy(base: Path, native: Path, registry_files: int, *, log: bool = False, fence: bool = False) -> Policy:
+    """The build phase of a port whose workpath is `base`, with ten ports to depend on; `native` may be read."""
     prefix = base / "prefix"
     made = phase_policy(
         phase="build",
@@ -36,10 +37,11 @@ def policy(base: Path, registry_files: int, *, log: bool = False, fence: bool = 
         port="bench",
     )
     made.log, made.fence = log, fence
+    made.read.prepend(Rule(os.fsencode(native), Action.ALLOW))
     return made
 
 
-def porttrace_peers(base: Path, registry_files: int) -> list[Peer]:
+def porttrace_peers(base: Path, native: Path, registry_files: int) -> list[Peer]:
     """tracelib alone, with the full log, and with the fence. One session holds all three."""
     (base / "prefix").mkdir(exist_ok=True)
     session = Session()
@@ -49,7 +51,7 @@ def porttrace_peers(base: Path, registry_files: int) -> list[Peer]:
         ("porttrace: tracelib, full log", True, False),
         ("porttrace: tracelib and fence", False, True),
     ):
-        trace = session.start(policy(base, registry_files, log=log, fence=fence), base)
+        trace = session.start(policy(base, native, registry_files, log=log, fence=fence), base)
         # The library alone needs no launcher: a preload is compared with a preload.
         prefix = trace.launch_argv if fence else []
         peers.append(Peer(name, prefix, {} if fence else trace.env, close=session.close))

@@ -1,21 +1,24 @@
-"""Time porttrace against comparable tools: whole commands, interleaved, median ratios.
+"""What tracing costs: porttrace, its limits and comparable tools, on whole commands and single calls; and how it grows.
 
-usage: bench/run.py [--runs N] [--base DIR] [--only WORKLOAD,…] [--peers NAME,… | --no-peers]
-                    [--peer NAME='COMMAND PREFIX'] [--registry-files N] [--out DIR]
+usage: bench/run.py [--quick] [--minutes N] [--only WORKLOAD,…] [--peers NAME,… | --no-peers]
+                    [--peer NAME='COMMAND PREFIX'] [--no-scaling] [--registry-files N] [--base DIR] [--out DIR]
 
-Timings on shared machines are noisy. Each round runs every peer once on a workload, in an order that is drawn anew, and
-the figure is the median over the rounds of (this peer's wall time / the untraced time of the same round).
+Run by the Python of .venv/. It takes 24 minutes on a machine that does nothing else (--minutes), 4 with --quick, and
+writes bench.md, bench.json and bench.svg to bench/results. Packaged peers that are not installed are named and left out:
+apt-get install fakeroot fakechroot strace proot bubblewrap.
+
+Each round runs every peer once on a workload, in an order drawn anew; a figure is the median over the rounds of its
+ratio to another peer's time in the same round. Peers of others join only the first two rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
-import random
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,137 +26,186 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+import scaling
+from interleave import Effort, Rounds, interleave
 from ours import porttrace_peers
 from peers import Peer, given, packaged, yardsticks
+from plot import svg
+from results import PLAIN, Results, markdown
 from workloads import Workload, prepare
 
 HERE = Path(__file__).resolve().parent
+#: Part of the time for each workload; what is left is for the preparation.
+SHARES = {
+    "W1 configure": 0.24,
+    "W2 make": 0.24,
+    "tar": 0.04,
+    "cp": 0.04,
+    "find": 0.03,
+    "grep -r": 0.04,
+    "fork+exec": 0.04,
+}
+CALLS_SHARE, SCALING_SHARE = 0.08, 0.16
+LONG = ("W1 configure", "W2 make")
+# name, call of micro.c, how often, path
+CALLS = (
+    ("stat", "stat", 4000, "/usr/include/stdio.h"),
+    ("stat, absent", "stat", 4000, "/usr/include/absent.h"),
+    ("access", "access", 4000, "/usr/include/stdio.h"),
+    ("open+close", "open", 4000, "/usr/include/stdio.h"),
+    ("stat, ask", "stat", 4000, "{base}/prefix/include/port0/h0.h"),
+    ("open+close, ask", "open", 4000, "{base}/prefix/include/port0/h0.h"),
+    ("readdir of 1,000", "readdir", 40, "{base}/many"),
+)
 
 
 def build_native(out: Path) -> Path:
-    """Compile the yardsticks (an empty library, a Landlock launcher, a spawner) into `out`."""
+    """Compile the yardsticks (an empty library, a Landlock launcher), a spawner and the loop of calls into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     cc = ["cc", "-O2", "-Wall", "-Wextra", "-Werror"]
     subprocess.run([*cc, "-shared", "-fPIC", "-o", out / "empty.so", HERE / "native/empty.c"], check=True)
     for name in ("landlock", "spawn"):
         subprocess.run([*cc, "-o", out / name, HERE / f"native/{name}.c"], check=True)
+    subprocess.run([*cc, "-D_GNU_SOURCE", "-o", out / "micro", HERE / "micro.c"], check=True)
     return out
 
 
-def once(peer: Peer, work: Workload) -> float:
-    """Seconds of wall time of one run. Raises SystemExit where the command fails: a wrong result has no speed."""
-    work.reset()
+def started(peer: Peer, argv: list[str], cwd: Path, ok: tuple[int, ...] = (0,)) -> str:
+    """Run a command under a peer; its output. Raises SystemExit where it fails: a wrong result has no speed."""
     env = {**os.environ, "LC_ALL": "C", **peer.env}
-    start = time.perf_counter()
-    done = subprocess.run(
-        [*peer.prefix, *work.argv], cwd=work.cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    seconds = time.perf_counter() - start
-    if done.returncode not in ((0, 1) if work.name == "grep -r" else (0,)):
+    done = subprocess.run([*peer.prefix, *argv], cwd=cwd, env=env, capture_output=True)
+    if done.returncode not in ok:
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
-        raise SystemExit(f"{peer.name}: {work.name}: exit {done.returncode}: {' / '.join(tail)}")
-    return seconds
+        raise SystemExit(f"{peer.name}: {' '.join(argv[:3])}: exit {done.returncode}: {' / '.join(tail)}")
+    return done.stdout.decode()
 
 
-def measure(peers: list[Peer], works: list[Workload], runs: int) -> dict[str, dict[str, list[float]]]:
-    """seconds[workload][peer] = one entry a round."""
-    rng = random.Random(0)
-    seconds: dict[str, dict[str, list[float]]] = {w.name: {p.name: [] for p in peers} for w in works}
+def commands(
+    peers: list[Peer], guests: list[str], works: list[Workload], seconds: float, quick: bool
+) -> dict[str, Rounds]:
+    """Seconds of wall time: [workload][peer][round]."""
+    by_name = {peer.name: peer for peer in peers}
+    out = {}
     for work in works:
-        for peer in peers:  # warm the caches, and find a peer that cannot do it before the long part
-            once(peer, work)
-        for round_ in range(runs):
-            order = peers[:]
-            rng.shuffle(order)
-            for peer in order:
-                if sys.stderr.isatty():
-                    print(f"\r\033[K{work.name}: round {round_ + 1}/{runs}, {peer.name}", end="", file=sys.stderr)
-                seconds[work.name][peer.name].append(once(peer, work) / work.repeat)
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
-    return seconds
 
+        def run(name: str, work: Workload = work) -> float:
+            work.reset()
+            start = time.perf_counter()
+            started(by_name[name], work.argv, work.cwd, (0, 1) if work.name == "grep -r" else (0,))
+            return (time.perf_counter() - start) / work.repeat
 
-def ratios(
-    seconds: dict[str, dict[str, list[float]]], against: str
-) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """(lower quartile, median, upper quartile) of the ratio to `against`, pair by pair within a round."""
-    out: dict[str, dict[str, tuple[float, float, float]]] = {}
-    for work, by_peer in seconds.items():
-        out[work] = {}
-        for peer, values in by_peer.items():
-            pairs = sorted(a / b for a, b in zip(values, by_peer[against], strict=True))
-            q = statistics.quantiles(pairs, n=4) if len(pairs) > 1 else [pairs[0]] * 3
-            out[work][peer] = (q[0], statistics.median(pairs), q[2])
+        names = [name for name in by_name if not (quick and work.name in LONG and name in guests)]
+        effort = Effort(seconds * SHARES[work.name], least=1 if quick else 3, few=1 if quick else 2)
+        out[work.name] = interleave(names, run, effort, work.name, [name for name in guests if name in names])
     return out
 
 
-def table(seconds: dict[str, dict[str, list[float]]], peers: list[Peer]) -> str:
-    """Markdown: one row a peer, one column a workload, median ratio to the untraced run."""
-    ratio = ratios(seconds, "untraced")
-    works = list(seconds)
-    lines = ["| | " + " | ".join(works) + " |", "|---|" + "---|" * len(works)]
-    for peer in peers:
-        cells = [
-            f"{ratio[w][peer.name][1]:.2f} ({ratio[w][peer.name][0]:.2f}-{ratio[w][peer.name][2]:.2f})" for w in works
-        ]
-        lines.append(f"| {peer.name} | " + " | ".join(cells) + " |")
-    base = [f"{statistics.median(seconds[w]['untraced']):.4g} s" for w in works]
-    lines.append("| *untraced, median* | " + " | ".join(base) + " |")
-    return "\n".join(lines) + "\n"
+def calls(
+    peers: list[Peer], guests: list[str], base: Path, native: Path, seconds: float, quick: bool
+) -> dict[str, Rounds]:
+    """Nanoseconds of wall time of one call: [call][peer][round]."""
+    by_name = {peer.name: peer for peer in peers}
+    (base / "many").mkdir()
+    for i in range(1000):
+        (base / "many" / f"file{i:03}").touch()
+    asked = base / "prefix" / "include" / "port0" / "h0.h"
+    asked.parent.mkdir(parents=True)
+    asked.touch()
+    out = {}
+    for label, call, count, path in CALLS:
+        argv = [str(native / "micro"), call, str(count), path.format(base=base)]
+
+        def run(name: str, argv: list[str] = argv) -> float:
+            return float(started(by_name[name], argv, base).split()[1])
+
+        effort = Effort(seconds * CALLS_SHARE / len(CALLS), least=2 if quick else 5, few=1 if quick else 2, most=40)
+        out[label] = interleave(list(by_name), run, effort, label, guests)
+    return out
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="a first look: few rounds, others' tools not on W1 and W2")
+    parser.add_argument("--minutes", type=float, help="about how long all of it may take (default: 23, quick: 3.5)")
     parser.add_argument("--base", type=Path, default=Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="workloads by their first words, comma separated")
     parser.add_argument("--peers", default=None, help="packaged peers to take, comma separated (default: all)")
     parser.add_argument("--no-peers", action="store_true", help="only the yardsticks and porttrace")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME='COMMAND PREFIX'")
+    parser.add_argument("--no-scaling", action="store_true")
     parser.add_argument("--registry-files", type=int, default=100_000)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "porttrace-bench-sources")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args()
+    known = {name.split()[0] for name in SHARES}
+    for name in filter(None, args.only.split(",")):
+        if name not in known:
+            parser.error(f"--only knows {', '.join(sorted(known))}, not {name!r}")
+    if args.minutes is not None and args.minutes <= 0:
+        parser.error("--minutes wants more than 0")
+    try:
+        args.given = given(args.peer)
+    except ValueError as error:
+        parser.error(str(error))
+    return args
 
+
+def main() -> int:
+    """The command line; 0 whatever the figures are."""
+    args = arguments()
+    began = time.monotonic()
+    seconds = 60 * (args.minutes or (3.5 if args.quick else 23))
     args.cache.mkdir(parents=True, exist_ok=True)
     base = Path(tempfile.mkdtemp(prefix="porttrace-bench.", dir=args.base))
     base.chmod(0o755)
     peers: list[Peer] = []
     try:
-        native = build_native(base / "native")
+        # Not below what a phase can write: a program that the build can have made is supervised besides.
+        native = build_native(HERE.parent / "build" / "bench")
         works = [
             w for w in prepare(base, native, args.cache) if not args.only or w.name.split()[0] in args.only.split(",")
         ]
         peers = yardsticks(native, base)
+        guests = list(args.given)
         if not args.no_peers:
             found, missing = packaged(base, None if args.peers is None else set(args.peers.split(",")))
-            peers += found
+            guests = [*found, *guests]
             for name in missing:
                 print(f"not measured, because it is not installed: {name}", file=sys.stderr)
-        peers += given(args.peer)
-        peers += porttrace_peers(base, args.registry_files)
-        seconds = measure(peers, works, args.runs)
+        peers += guests
+        ours = porttrace_peers(base, native, args.registry_files)
+        peers += ours
+        names = [peer.name for peer in guests]
+        results = Results(
+            machine=f"{os.cpu_count()} cores, Linux {platform.release()}, registry of {args.registry_files:,} files, "
+            f"files on {'tmpfs' if str(base).startswith('/dev/shm') else base.parent}",
+            loads=[os.getloadavg()[0]],
+            commands=commands(peers, names, works, seconds, args.quick),
+            calls=calls(peers, names, base, native, seconds, args.quick),
+            scaling=[],
+        )
+        if not args.no_scaling:
+            effort = Effort(seconds * SCALING_SHARE / 5, least=2 if args.quick else 5, most=40)
+            results.scaling += scaling.measure(native / "micro", native / "empty.so", effort, args.quick)
+        results.loads.append(os.getloadavg()[0])
     finally:
         for peer in peers:
             peer.close()
         shutil.rmtree(base, ignore_errors=True)
-
-    text = table(seconds, peers)
+    results.seconds = time.monotonic() - began
+    text = markdown(results, args.quick)
     print(text)
     args.out.mkdir(parents=True, exist_ok=True)
-    machine = (
-        f"{os.cpu_count()} cores, Linux {platform.release()}, {args.runs} rounds, "
-        f"registry of {args.registry_files} files"
+    stem = "bench-quick" if args.quick else "bench"
+    (args.out / f"{stem}.md").write_text(text, encoding="utf-8")
+    (args.out / f"{stem}.json").write_text(json.dumps(dataclasses.asdict(results), indent=1) + "\n", encoding="utf-8")
+    picture = svg(
+        f"Wall time, times the untraced run ({results.machine})", results.ratios(PLAIN), [p.name for p in peers[1:]]
     )
-    (args.out / "macro.md").write_text(
-        f"# Whole commands\n\nMedian ratio of wall time to the untraced run (quartiles); {machine}.\n\n{text}",
-        encoding="utf-8",
-    )
-    (args.out / "macro.json").write_text(
-        json.dumps({"machine": machine, "seconds": seconds}, indent=1), encoding="utf-8"
-    )
+    (args.out / f"{stem}.svg").write_text(picture, encoding="utf-8")
     return 0
 
 
