@@ -3,7 +3,7 @@
 BIN := .venv/bin
 PYTHON ?=
 
-.PHONY: setup setup-tests demo test lint bench-check macos distfiles clean
+.PHONY: setup setup-tests demo test lint bench bench-check macos distfiles clean
 
 setup:
 	@PYTHON='$(PYTHON)' ./scripts/setup
@@ -29,6 +29,9 @@ docs: setup   # the site: build/docs/index.html; a broken link is an error
 
 macos: setup   # cross-compile the macOS library: build/macos/libtracelib.dylib
 	$(BIN)/python scripts/macos_library.py
+
+bench: setup   # what it costs, against comparable tools: 24 minutes on a machine that does nothing else
+	$(BIN)/python bench/run.py
 
 bench-check: setup   # instructions per call against the committed figures; needs valgrind
 	$(BIN)/python bench/instructions.py --check

@@ -4,7 +4,7 @@ usage: bench/run.py [--quick] [--minutes N] [--only WORKLOAD,…] [--peers NAME,
                     [--peer NAME='COMMAND PREFIX'] [--no-scaling] [--registry-files N] [--base DIR] [--out DIR]
 
 Run by the Python of .venv/. It takes 24 minutes on a machine that does nothing else (--minutes), 4 with --quick, and
-writes bench.md, bench.json and bench.svg to bench/results. Packaged peers that are not installed are named and left out:
+writes bench.md, bench.json and bench.svg to bench/results. Packaged peers that are not there are named and left out:
 apt-get install fakeroot fakechroot strace proot bubblewrap.
 
 Each round runs every peer once on a workload, in an order drawn anew; a figure is the median over the rounds of its
@@ -165,9 +165,7 @@ def main() -> int:
     try:
         # Not below what a phase can write: a program that the build can have made is supervised besides.
         native = build_native(HERE.parent / "build" / "bench")
-        works = [
-            w for w in prepare(base, native, args.cache) if not args.only or w.name.split()[0] in args.only.split(",")
-        ]
+        works = prepare(base, native, args.cache, set(filter(None, args.only.split(","))))
         peers = yardsticks(native, base)
         guests = list(args.given)
         if not args.no_peers:

@@ -43,14 +43,15 @@ def make_tree(root: Path, entries: int = TREE_ENTRIES) -> None:
                 made += 1
 
 
-def prepare(base: Path, native: Path, cache: Path) -> list[Workload]:
-    """Lay out the inputs below `base` (a directory on tmpfs gives the highest ratios) and return the workloads."""
-    hello, lua = base / "hello", base / "lua"
-    shutil.copytree(apt_source("hello", cache), hello, symlinks=True)
-    shutil.copytree(apt_source("lua5.4", cache), lua, symlinks=True)
-    tree, out = base / "tree", base / "out"
-    make_tree(tree)
-    subprocess.run(["tar", "cf", str(base / "tree.tar"), "-C", str(base), "tree"], check=True)
+def prepare(base: Path, native: Path, cache: Path, only: set[str]) -> list[Workload]:
+    """
+    Lay out the inputs below `base` (a directory on tmpfs gives the highest ratios) and return the workloads; `only`
+    those whose first words are named, where any are.
+    """
+    hello, lua, tree, out = base / "hello", base / "lua", base / "tree", base / "out"
+
+    def wanted(name: str) -> bool:
+        return not only or name in only
 
     def fresh_hello() -> None:
         shutil.rmtree(base / "hello.build", ignore_errors=True)
@@ -63,8 +64,15 @@ def prepare(base: Path, native: Path, cache: Path) -> list[Workload]:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
 
+    if wanted("W1"):
+        shutil.copytree(apt_source("hello", cache), hello, symlinks=True)
+    if wanted("W2"):
+        shutil.copytree(apt_source("lua5.4", cache), lua, symlinks=True)
+    if any(map(wanted, ("tar", "cp", "find", "grep"))):
+        make_tree(tree)
+        subprocess.run(["tar", "cf", str(base / "tree.tar"), "-C", str(base), "tree"], check=True)
     configure = ["sh", str(hello / "configure"), "--quiet", "--disable-nls"]
-    return [
+    works = [
         Workload("W1 configure", configure, base / "hello.build", fresh_hello),
         Workload("W2 make", ["make", "-s", "-j2", "linux"], lua / "src", fresh_lua),
         Workload("tar", ["tar", "xf", str(base / "tree.tar"), "-C", str(out)], base, fresh_out),
@@ -73,3 +81,4 @@ def prepare(base: Path, native: Path, cache: Path) -> list[Workload]:
         Workload("grep -r", ["grep", "-r", "nothing of the kind", str(tree)], base, _nothing),
         Workload("fork+exec", [str(native / "spawn"), "300", "/bin/true"], base, _nothing, repeat=300),
     ]
+    return [work for work in works if wanted(work.name.split()[0])]
