@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from porttrace.errors import PorttraceError
+from porttrace.owners import cache_places
 from porttrace.tclbridge import tcllist
 
 __all__ = ["Macports", "Plan", "integrate", "undo"]
@@ -55,6 +56,17 @@ class Macports:
     def place(self) -> Path:
         """The directory that is ours there."""
         return self.library / _DIRECTORY
+
+    @property
+    def kept_owners(self) -> Path:
+        """Where the table of owners of its registry is kept (see `owners.cache_places`)."""
+        try:
+            text = (self.prefix / "etc" / "macports" / "macports.conf").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            text = ""
+        named = re.search(r"^portdbpath\s+(/\S*)", text, re.MULTILINE)
+        database = Path(named[1]) if named else self.prefix / "var" / "macports"
+        return cache_places(database / "registry" / "registry.db")[0]
 
     @classmethod
     def at(cls, prefix: Path) -> Macports:
@@ -173,15 +185,19 @@ def undo(prefix: Path, *, dry_run: bool = False) -> Plan:
     Raises PorttraceError where the directory is not ours, or cannot be removed.
     """
     macports = Macports.at(prefix)
-    place = macports.place
-    if _ours(place) is None and not place.exists():
+    place, kept = macports.place, macports.kept_owners
+    there: list[Path] = [place] if _ours(place) is not None else []
+    # What traced builds keep beside the registry to save time.
+    if kept.is_file() and not kept.is_symlink():
+        there.append(kept)
+    if not there:
         return Plan(macports, (f"{place}: is not there",), False)
-    if not dry_run:
+    for path in () if dry_run else there:
         try:
-            shutil.rmtree(place)
+            shutil.rmtree(path) if path == place else path.unlink()
         except OSError as error:
-            raise PorttraceError(f"cannot remove {place}: {error.strerror}") from None
-    return Plan(macports, (f"remove {place}",), True)
+            raise PorttraceError(f"cannot remove {path}: {error.strerror}") from None
+    return Plan(macports, tuple(f"remove {path}" for path in there), True)
 
 
 def _ours(place: Path) -> str | None:

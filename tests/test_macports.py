@@ -9,6 +9,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,6 +183,45 @@ def test_the_registry_is_not_written(no_foo: Macports) -> None:
     result = no_foo.port("-s", "-t", "configure", "foo")
     assert "belongs to port stray" in result.text, "it was read"
     assert (hashlib.sha256(database.read_bytes()).digest(), database.stat().st_mtime_ns) == before
+
+
+def test_a_traced_install_is_the_same_and_only_port_writes_the_registry(no_foo: Macports) -> None:
+    """Fourteen sessions and one core; what is installed equals a build where stray is not; no writer but port."""
+    no_foo.port("-s", "install", "libbar")
+    no_foo.port("-f", "uninstall", "stray")
+    try:
+        no_foo.port("-s", "install", "foo")
+        untraced = contents(no_foo, "foo")
+    finally:
+        no_foo.forget("foo")
+        no_foo.port("-s", "install", "stray")
+    log = no_foo.path.parent / "writes"
+    argv: list[str | Path] = ["strace", "-f", "-qq", "-y", "-s", "300", "-e", "trace=execve,pwrite64,write", "-o", log]
+    done = subprocess.run(
+        [*argv, no_foo.home / "bin/port", "-d", "-s", "-t", "install", "foo"],
+        env=no_foo.env,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert contents(no_foo, "foo") == untraced
+    assert (done.stdout + done.stderr).count("Tracemode will respect recursively collected port dependencies") == 14
+    lines = log.read_text(errors="replace").splitlines()
+    cores = {line.split()[0] for line in lines if "tclbridge.coprocess" in line and "execve(" in line}
+    assert len(cores) == 1
+    writers = {line.split()[0] for line in lines if "registry.db" in line and "write" in line}
+    assert writers, "port itself writes it"
+    assert not writers & cores, "the core does not"
+
+
+def contents(macports: Macports, name: str) -> dict[str, bytes]:
+    """What a port has installed: the hash of each file, without the times that archives and bytecode carry."""
+    (image,) = (macports.path / "var/macports/software" / name).glob("*.tbz2")
+    with tarfile.open(image) as archive:
+        members = [member for member in archive if member.isfile() and not member.name.startswith("./+")]
+        return {each.name: hashlib.sha256(archive.extractfile(each).read()).digest() for each in members}  # type: ignore[union-attr]
 
 
 def test_a_portfile_allows_what_it_names(no_foo: Macports) -> None:

@@ -69,6 +69,28 @@ def test_round_trip(scratch: Path, version: str, tcl: str) -> None:  # noqa: F81
     assert not undo(prefix).changes
 
 
+@pytest.mark.parametrize("database", ["opt/local/var/macports", "elsewhere"])
+def test_undo_takes_what_builds_have_kept(scratch: Path, database: str) -> None:  # noqa: F811
+    """The table of owners that traced builds keep beside the registry is ours too; the registry is not."""
+    prefix = macports(scratch)
+    registry = scratch / database / "registry"
+    registry.mkdir(parents=True)
+    (registry / "registry.db").write_text("registry")
+    if database == "elsewhere":
+        (prefix / "etc/macports").mkdir(parents=True)
+        (prefix / "etc/macports/macports.conf").write_text(f"prefix /x\nportdbpath\t\t{scratch / database}\n")
+    before = tree(scratch)
+    integrate(prefix)
+    (registry / ".porttrace-owners").write_text("kept")
+    undo(prefix, dry_run=True)
+    assert (registry / ".porttrace-owners").exists()
+    undo(prefix)
+    assert tree(scratch) == before
+    (registry / ".porttrace-owners").write_text("kept")
+    assert undo(prefix).changes, "also where the package is gone already"
+    assert tree(scratch) == before
+
+
 def test_renewed_after_a_move(scratch: Path) -> None:  # noqa: F811
     prefix = macports(scratch)
     integrate(prefix)
