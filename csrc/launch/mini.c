@@ -134,7 +134,7 @@ int strncmp(const char *a, const char *b, size_t n)
 
 int strcmp(const char *a, const char *b) { return strncmp(a, b, SIZE_MAX); }
 
-char *strchr(const char *s, int c)
+char *(strchr)(const char *s, int c)
 {
 	for (;; s++) {
 		if (*s == (char)c)
@@ -155,7 +155,7 @@ static size_t span(const char *s, const char *set, bool in)
 size_t strspn(const char *s, const char *set) { return span(s, set, true); }
 size_t strcspn(const char *s, const char *set) { return span(s, set, false); }
 
-char *strpbrk(const char *s, const char *set)
+char *(strpbrk)(const char *s, const char *set)
 {
 	s += strcspn(s, set);
 	return *s ? (char *)(uintptr_t)s : NULL;

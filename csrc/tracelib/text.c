@@ -104,7 +104,7 @@ HERE int memcmp(const void *a, const void *b, size_t n)
 	return 0;
 }
 
-HERE void *memchr(const void *p, int c, size_t n)
+HERE void *(memchr)(const void *p, int c, size_t n)
 {
 	for (const unsigned char *s = p; n; n--, s++)
 		if (*s == (unsigned char)c)
@@ -112,7 +112,7 @@ HERE void *memchr(const void *p, int c, size_t n)
 	return NULL;
 }
 
-HERE void *memrchr(const void *p, int c, size_t n)
+HERE void *(memrchr)(const void *p, int c, size_t n)
 {
 	const unsigned char *s = p;
 	while (n)
@@ -152,7 +152,7 @@ HERE size_t strlen(const char *s)
 	return strnlen(s, SIZE_MAX);
 }
 
-HERE char *strchr(const char *s, int c)
+HERE char *(strchr)(const char *s, int c)
 {
 	for (;; s++) {
 		if (*s == (char)c)
@@ -162,7 +162,7 @@ HERE char *strchr(const char *s, int c)
 	}
 }
 
-HERE char *strrchr(const char *s, int c)
+HERE char *(strrchr)(const char *s, int c)
 {
 	const char *last = NULL;
 	for (;; s++) {
@@ -194,7 +194,7 @@ HERE size_t strcspn(const char *s, const char *reject)
 	return n;
 }
 
-HERE char *strstr(const char *s, const char *what)
+HERE char *(strstr)(const char *s, const char *what)
 {
 	for (size_t n = strlen(what);; s++) {
 		if (strncmp(s, what, n) == 0)

@@ -1,0 +1,131 @@
+"""The kernel tiers for 64-bit ARM: compiled on every run, their tables compared with that machine's own numbers.
+
+Nothing runs here: the compiler of the package ziglang needs no ARM machine.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import lief
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CSRC = ROOT / "csrc"
+TARGET = ["-target", "aarch64-linux-gnu.2.36", "-std=gnu11", "-D_GNU_SOURCE", f"-I{CSRC}", f"-I{CSRC / 'tracelib'}"]
+STRICT = ["-Wall", "-Wextra", "-Werror", "-O2"]
+
+#: As asm-generic/unistd.h has them; arm64 uses these numbers.
+GENERIC = {
+    "openat": 56, "openat2": 437, "newfstatat": 79, "statx": 291, "faccessat": 48, "faccessat2": 439, "readlinkat": 78,
+    "execve": 221, "execveat": 281, "chdir": 49, "chroot": 51, "mkdirat": 34, "mknodat": 33, "symlinkat": 36,
+    "unlinkat": 35, "renameat": 38, "renameat2": 276, "linkat": 37, "truncate": 45, "fchmodat": 53, "fchmodat2": 452,
+    "fchmod": 52, "fchown": 55, "fchownat": 54, "utimensat": 88, "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7,
+    "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16, "getxattr": 8, "lgetxattr": 9, "listxattr": 11,
+    "llistxattr": 12, "statfs": 43, "getdents64": 61, "connect": 203, "bind": 200, "inotify_add_watch": 27,
+    "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "mount": 40, "umount2": 39,
+    "pivot_root": 41, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fspick": 433, "mount_setattr": 442,
+    "setns": 268, "acct": 89, "swapon": 224, "swapoff": 225, "quotactl": 60, "bpf": 280, "ptrace": 117,
+    "process_vm_writev": 271, "ioctl": 29, "init_module": 105, "finit_module": 273, "io_uring_setup": 425,
+    "io_uring_enter": 426, "io_uring_register": 427, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465,
+    "removexattrat": 466, "open_tree_attr": 467, "file_getattr": 468, "file_setattr": 469,
+}  # fmt: skip
+
+
+def zig(*words: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ziglang", "cc", *TARGET, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the build makes of the table of calls."""
+    out = tmp_path_factory.mktemp("made")
+    for kind, name in (("ops.h", "ops.h"), ("ops.c", "ops.c"), ("wrappers", "calls.inc")):
+        command = [
+            sys.executable,
+            *(str(p) for p in (CSRC / "gen_calls.py", CSRC / "calls.table")),
+            kind,
+            str(out / name),
+        ]
+        subprocess.run(command, check=True)
+    return out
+
+
+def sources(text: str, variable: str) -> list[Path]:
+    """The files of one list in ``csrc/meson.build``."""
+    match = re.search(variable + r" = files\((.*?)^\)", text, re.DOTALL | re.MULTILINE)
+    assert match, variable
+    return [CSRC / name for name in re.findall(r"'([^']+\.c)'", re.sub(r"#.*", "", match[1]))]
+
+
+def test_the_supervisor(made: Path, tmp_path: Path) -> None:
+    shared = [CSRC / name for name in ("version.c", "policy.c", "filemap.c", "path.c", "events.c")]
+    done = zig(
+        *STRICT,
+        f"-I{made}",
+        "-o",
+        tmp_path / "s",
+        *sorted(CSRC.glob("supervisor*.c")),
+        *shared,
+        made / "ops.c",
+        "-lpthread",
+    )
+    assert done.returncode == 0, done.stderr
+    binary = lief.ELF.parse(str(tmp_path / "s"))
+    assert binary is not None
+    assert binary.header.machine_type == lief.ELF.ARCH.AARCH64
+
+
+def test_the_launcher(tmp_path: Path) -> None:
+    for source in [
+        *sorted((CSRC / "launch").glob("*.c")),
+        *(CSRC / f"{n}_linux.c" for n in ("supervise", "elf", "fence")),
+    ]:
+        flags: list[str | Path] = [
+            *STRICT,
+            "-Wno-unknown-attributes",
+            "-fno-builtin",
+            "-fno-stack-protector",
+            "-c",
+            "-o",
+            tmp_path / "x.o",
+        ]
+        done = zig(*flags, source)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_injected_library(made: Path, tmp_path: Path) -> None:
+    text = (CSRC / "meson.build").read_text()
+    files: list[str | Path] = [*sources(text, "tracelib_common"), *sources(text, "tracelib_linux")]
+    shared = [CSRC / name for name in ("policy.c", "path.c", "events.c")]
+    done = zig(
+        *STRICT, f"-I{made}", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-builtin", "-Wno-pointer-bool-conversion",
+        "-Wno-unknown-warning-option", "-fno-stack-protector", "-o", tmp_path / "tracelib.so", *files, *shared,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    binary = lief.ELF.parse(str(tmp_path / "tracelib.so"))
+    assert binary is not None
+    exported = {str(symbol.name) for symbol in binary.exported_functions}
+    assert {"openat", "execve", "fstatat", "dlopen", "mprotect"} <= exported
+
+
+def test_the_supervised_calls_have_that_machines_numbers(tmp_path: Path) -> None:
+    """A number of x86 in the filter would watch the wrong call, and leave the right one alone."""
+    source = tmp_path / "numbers.c"
+    source.write_text(
+        '#include "supervisor_calls.h"\n'
+        "#define PT_SC(name, nr64, nr32, shape, access, dir, path, flags) "
+        "ROW #name PT_SC_NATIVE(name, nr64) PT_SC_COMPAT(nr32) END\nPT_SUPERVISED_CALLS\n"
+    )
+    done = zig("-E", "-P", source)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r'ROW "(\w+)" (\(?-?\w+\)?) (\(?-?\w+\)?) END', done.stdout.replace("\n", " "))
+    numbers = {name: int(native.strip("()")) for name, native, _ in rows}
+    assert len(numbers) > 100
+    assert {compat for _, _, compat in rows} == {"(-1)"}
+    there = {name: number for name, number in numbers.items() if number >= 0}
+    assert there == GENERIC
