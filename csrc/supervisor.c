@@ -184,6 +184,8 @@ static void *serve(void *argument)
 	free(physical);
 out:
 	close(tree->listener);
+	if (t.live > 0)
+		close(t.live - 1);
 	free(t.req);
 	free(t.resp);
 	free(t.asked);

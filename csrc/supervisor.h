@@ -58,6 +58,7 @@ struct pt_task {
 	struct { pid_t pid; uint64_t before, asked; } starts[8]; /* programs that were let start, see supervisor_exec.c */
 	unsigned next_start;
 	bool starting;
+	int live;                      /* connection to the session's socket, plus 1; 0: none */
 	pid_t carriers[64];            /* of the injected library */
 	struct { pid_t pid; uint32_t image; } images[64];
 	unsigned next_image;
@@ -104,6 +105,9 @@ void pt_task_announce(struct pt_task *, const char *exe, size_t len);
 
 /* The name by which the program knows a place that a redirect leads to, in place; its length. */
 size_t pt_task_own_name(struct pt_task *, char *path, size_t len);
+
+/* Where a rule wants a live answer: the session's into the verdict. */
+void pt_task_ask_live(struct pt_task *, enum pt_map, const char *path, size_t len, struct pt_verdict *);
 
 /* --- supervisor_exec.c --- */
 void pt_task_check_start(struct pt_task *);

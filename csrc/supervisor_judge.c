@@ -122,9 +122,16 @@ static int refuse(struct pt_task *t, struct pt_verdict v, uint8_t outcome, int e
 
 static void note_rule(struct pt_task *t);
 
+static struct pt_verdict decide_write(struct pt_task *t)
+{
+	struct pt_verdict v = pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len);
+	pt_task_ask_live(t, PT_WRITE, t->at.real, t->at.real_len, &v);
+	return v;
+}
+
 static int judge_write(struct pt_task *t, unsigned flags, struct pt_verdict read)
 {
-	struct pt_verdict write = pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len);
+	struct pt_verdict write = decide_write(t);
 	bool there = exists(t);
 	if ((flags & PT_J_NO_WRITE) && there) {
 		t->access = PT_ACC_READ;
@@ -164,6 +171,8 @@ static void tell_missing(struct pt_task *t)
 
 int pt_task_judge(struct pt_task *t, unsigned flags)
 {
+	if (!t->at.hidden && !t->at.error)
+		pt_task_ask_live(t, PT_READ, t->at.real, t->at.real_len, &t->at.read);
 	struct pt_verdict read = t->at.read;
 	int error;
 	t->verdict = read;
@@ -180,7 +189,7 @@ int pt_task_judge(struct pt_task *t, unsigned flags)
 	else if (!readable(t, read))
 		error = refuse(t, read, exists(t) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	else if ((flags & PT_J_PROBE_WRITE) && !(t->sup->flags & PT_IMG_AUDIT) &&
-		 pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len).action == PT_DENY && exists(t))
+		 decide_write(t).action == PT_DENY && exists(t))
 		error = EACCES;
 	else
 		error = 0;

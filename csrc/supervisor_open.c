@@ -45,7 +45,7 @@ static void *wait_for_other_end(void *argument)
 	pt_own_fd_link(w->held, link);
 	/* A signal comes now and then, so that the wait ends with the program that waits. */
 	struct sigevent tick = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = PT_TICK, ._sigev_un._tid = (pid_t)syscall(SYS_gettid) };
-	struct itimerspec every = { { 0, 100000000 }, { 0, 100000000 } };
+	struct itimerspec every = { { 0, 10000000 }, { 0, 10000000 } };
 	timer_t timer;
 	if (timer_create(CLOCK_MONOTONIC, &tick, &timer) || timer_settime(timer, 0, &every, NULL))
 		error = EINTR;
