@@ -40,11 +40,13 @@ static const Elf64_Ehdr *native_elf(const struct view *v)
 	return e;
 }
 
-static const Elf64_Phdr *segment(const struct view *v, const Elf64_Ehdr *e, unsigned i, uint64_t *from, uint64_t *size)
+/* A copy: nothing says that a hostile file's table is aligned. */
+static Elf64_Phdr segment(const struct view *v, const Elf64_Ehdr *e, unsigned i, uint64_t *from, uint64_t *size)
 {
-	const Elf64_Phdr *p = (const Elf64_Phdr *)(const void *)(v->bytes + e->e_phoff) + i;
-	*from = p->p_offset < v->size ? p->p_offset : v->size;
-	*size = p->p_filesz < v->size - *from ? p->p_filesz : v->size - *from;
+	Elf64_Phdr p;
+	__builtin_memcpy(&p, v->bytes + e->e_phoff + i * sizeof p, sizeof p);
+	*from = p.p_offset < v->size ? p.p_offset : v->size;
+	*size = p.p_filesz < v->size - *from ? p.p_filesz : v->size - *from;
 	return p;
 }
 
@@ -66,10 +68,10 @@ static bool raw_calls(const struct view *v, const Elf64_Ehdr *e)
 {
 	uint64_t from, size;
 	for (unsigned i = 0; i < e->e_phnum; i++) {
-		const Elf64_Phdr *p = segment(v, e, i, &from, &size);
-		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && ((p->p_flags & PF_W) || has_calls(v->bytes + from, size)))
+		const Elf64_Phdr p = segment(v, e, i, &from, &size);
+		if (p.p_type == PT_LOAD && (p.p_flags & PF_X) && ((p.p_flags & PF_W) || has_calls(v->bytes + from, size)))
 			return true; /* also code that may change itself */
-		if (p->p_type == PT_GNU_STACK && (p->p_flags & PF_X))
+		if (p.p_type == PT_GNU_STACK && (p.p_flags & PF_X))
 			return true;
 	}
 	return false;
@@ -106,8 +108,8 @@ static enum pt_entry elf(const struct view *v, bool scan, bool *musl)
 	if (!e)
 		return PT_ENTRY_FOREIGN;
 	for (unsigned i = 0; i < e->e_phnum; i++) {
-		const Elf64_Phdr *p = segment(v, e, i, &from, &size);
-		if (p->p_type != PT_INTERP)
+		const Elf64_Phdr p = segment(v, e, i, &from, &size);
+		if (p.p_type != PT_INTERP)
 			continue;
 		if (!is_known_loader(v->bytes + from, size, musl))
 			return PT_ENTRY_FOREIGN;

@@ -1,4 +1,4 @@
-"""The supervisor answers as the library would, redirects and live asks too, and lets nothing past where it cannot look."""
+"""The supervisor answers as the library would, redirects and live asks too, and lets nothing past unseen."""
 
 from __future__ import annotations
 
