@@ -3,7 +3,7 @@
 BIN := .venv/bin
 PYTHON ?=
 
-.PHONY: setup setup-tests demo test lint bench bench-check macos distfiles clean
+.PHONY: setup setup-tests demo test lint bench bench-check fuzz docs macos distfiles clean
 
 setup:
 	@PYTHON='$(PYTHON)' ./scripts/setup
@@ -27,7 +27,7 @@ docs: setup   # the site: build/docs/index.html; a broken link is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 	@echo build/docs/index.html
 
-fuzz: setup   # ten times the cases of "make test", with a seed of the day; less than five minutes
+fuzz: setup-tests   # ten times the cases of "make test", with a seed of the day; less than five minutes
 	PORTTRACE_FUZZ=10 PORTTRACE_FUZZ_SEED=$$(date +%Y%j) $(BIN)/pytest -q tests/test_fuzz.py tests/test_policy_sanitizers.py
 
 macos: setup   # cross-compile the macOS library: build/macos/libtracelib.dylib

@@ -65,7 +65,17 @@ def test_event_file_programs_lists_arguments_and_questions(place: Path, tmp_path
     for kind, name in (("ops.h", "ops.h"), ("ops.c", "ops.c")):
         words = [sys.executable, str(CSRC / "gen_calls.py"), str(CSRC / "calls.table"), kind, str(tmp_path / name)]
         subprocess.run(words, check=True)
-    parts = ["launch/ids", "supervise_linux", "elf_linux", "policy", "path", "filemap", "events", "eventlog"]
+    parts = [
+        "launch/ids",
+        "supervise_linux",
+        "elf_linux",
+        "longpath_linux",
+        "policy",
+        "path",
+        "filemap",
+        "events",
+        "eventlog",
+    ]
     sources = [ROOT / "tests/fuzz/session_fuzz.c", *(CSRC / f"{part}.c" for part in parts), tmp_path / "ops.c"]
     sources += sorted(CSRC.glob("supervisor_*.c"))
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

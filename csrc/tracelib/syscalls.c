@@ -4,7 +4,7 @@
 #include "exec.h"
 #include "supervise_linux.h"
 
-int openat2(int dirfd, const char *path, struct open_how *how, size_t size);
+int openat2(int dirfd, const char *path, const struct open_how *how, size_t size);
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
@@ -160,7 +160,7 @@ PT_EXPORT long syscall(long number, ...)
 }
 
 /* Not in the C library yet: the resolve flags stay the kernel's affair, the path is judged as openat's. */
-PT_EXPORT int openat2(int dirfd, const char *path, struct open_how *how, size_t size)
+PT_EXPORT int openat2(int dirfd, const char *path, const struct open_how *how, size_t size)
 {
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
 	if (pt_on() && !pt_bad_pointer((char *)how) && size >= sizeof *how && (how->resolve & RESOLVE_IN_ROOT)) {
