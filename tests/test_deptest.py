@@ -385,6 +385,23 @@ def test_a_change_that_breaks_the_build_is_taken_back(corpus: Prefix) -> None:
     assert file.read_text() == breaks
 
 
+def test_a_build_that_fails_for_want_of_a_dependency(corpus: Prefix) -> None:
+    """What is missing is told, and applied until the port builds: the second comes to light only after the first."""
+    fails = port("fails", build="cat @/include/one.h\n@/bin/tool")
+    file = corpus.add_port("corpus", "fails", fails) / "Portfile"
+    result = corpus.run("deptest", "fails")
+    assert result.status == 1 and "missing: one: " in result.out and "tool" not in result.out, result.text
+    assert "the build failed: Failed to build fails" in result.out, result.text
+    result = corpus.run("deptest", "--apply", "--verify", "fails")
+    assert result.status == 0 and result.out.endswith("fails: the dependencies are right\n"), result.text
+    assert {"port:one", "port:tool"} <= set(file.read_text().split())
+    hopeless = corpus.add_port("corpus", "hopeless", port("hopeless", build="cat @/include/one.h\nfalse")) / "Portfile"
+    before = hopeless.read_text()
+    result = corpus.run("deptest", "--apply", "--verify", "hopeless")
+    assert result.status == 1 and "no missing dependency explains it" in result.err and "was before" in result.err
+    assert hopeless.read_text() == before
+
+
 def test_variants_behind_no_port(corpus: Prefix) -> None:
     assert "behind a port's name" in corpus.fails("deptest", "+gui").err
     assert "one port" in corpus.fails("deptest", "--report", "/tmp/x", "right", "noise").err

@@ -202,7 +202,7 @@ def text(result: DepTest) -> str:
     ]
     lines += [f"  hint: {printable(hint)}" for hint in result.hints]
     if result.unsure:
-        lines.append(f"  what is superfluous was not judged: {printable(result.unsure)}")
+        lines.append(f"  what is superfluous or of the wrong type was not judged: {printable(result.unsure)}")
     name = f"{result.port} {result.variants}".rstrip()
     head = f"{name}: {'to be changed' if result.findings else 'the dependencies are right'}"
     return "\n".join([head, *lines]) + "\n"

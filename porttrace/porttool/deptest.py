@@ -26,6 +26,8 @@ _EPILOG = """
 The work directory of NAME is cleaned first. The port itself is not installed; its dependencies are. With one variant
 (NAME +gui) what is to be added goes into that variant's body.
 
+Of a build that fails it is told what was missing until then; --apply --verify goes on until it builds.
+
 exit status: 0 where the dependencies of all ports are right (with --verify: after the change); 3 where something is
 to be changed; 1 where a build failed.
 
@@ -43,9 +45,26 @@ class _Parser(argparse.ArgumentParser):
         raise PorttraceError(f"{message}; port deptest --help tells more")
 
 
-def _port(own: Sequence[str], *words: str) -> int:
+def _port(own: Sequence[str], *words: str) -> str:
+    """Run port; why it failed, in a line, or nothing. What it says is shown with -v and -d only: the verdict says it
+    better."""
     argv = [sys.executable, "-P", "-m", "porttrace.porttool.main", *own, *words]
-    return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode
+    if {"-v", "-d"} & set(own):
+        return (
+            "see the messages above"
+            if subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode
+            else ""
+        )
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if not done.returncode:
+        return ""
+    rows = done.stderr.decode("utf-8", "replace").splitlines()
+    errors = [row.removeprefix("Error: ") for row in rows if row.startswith("Error: ")]
+    return next(iter(errors or rows[-1:]), f"status {done.returncode}")
+
+
+def _say(text: str) -> None:
+    print(f"--->  {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -75,25 +94,41 @@ def _named(words: Sequence[str]) -> list[_Named]:
     return found
 
 
-def _build(own: Sequence[str], port: _Named, how: str = "-t") -> tuple[dict[str, Any], bool]:
-    """The joined report of the build and of the tests; whether there were tests and they passed."""
+@dataclass
+class _Built:
+    """`failed`: why the build failed, or nothing; `tested`: there were tests, and they passed."""
+
+    report: dict[str, Any]
+    failed: str = ""
+    tested: bool = False
+
+
+def _build(own: Sequence[str], port: _Named, how: str = "-t") -> _Built:
+    """Build the port from a clean state and run its tests. Raises PorttraceError where nothing was traced."""
     words = [port.name, *port.variants]
     with tempfile.TemporaryDirectory(prefix="porttrace-deptest-") as directory:
         file = str(Path(directory) / "report.json")
-        if _port(own, "clean", *words):
-            raise PorttraceError(f"{port.name} could not be cleaned")
-        if _port(own, how, "--report", file, "destroot", *words):
-            raise PorttraceError(f"{port.name} does not build under trace mode: see the messages above")
-        report = read_report(file)
-        report["command"] = ["port", "deptest", *words]
-        if not any(p["tests"] for p in report["context"]["phases"] if (p["port"] or "").lower() == port.name.lower()):
-            return report, False
-        passed = not _port(own, how, "--report", file, "test", *words)
-        if not passed:
-            print(f"Warning: the tests of {port.name} fail under trace mode", file=sys.stderr)
-        tests = read_report(file)
-    _join(report, tests)
-    return report, passed
+        if failed := _port(own, "clean", *words):
+            raise PorttraceError(f"{port.name} could not be cleaned: {failed}")
+        _say(f"Building {' '.join(words)} {'with nothing hidden' if how == '--audit' else 'under trace mode'}")
+        failed = _port(own, how, "--report", file, "destroot", *words)
+        try:
+            built = _Built(read_report(file), failed)
+        except PorttraceError as error:
+            raise PorttraceError(f"{port.name} does not build under trace mode: {failed or error}") from None
+        built.report["command"] = ["port", "deptest", *words]
+        own_phases = [p for p in built.report["context"]["phases"] if (p["port"] or "").lower() == port.name.lower()]
+        if failed and not own_phases:
+            raise PorttraceError(f"{port.name} does not build under trace mode: {failed}")
+        if failed or not any(p["tests"] for p in own_phases):
+            return built
+        _say(f"Testing {' '.join(words)}")
+        failed = _port(own, how, "--report", file, "test", *words)
+        built.tested = not failed
+        if failed:
+            print(f"Warning: the tests of {port.name} fail under trace mode: {failed}", file=sys.stderr)
+        _join(built.report, read_report(file))
+    return built
 
 
 def _join(report: dict[str, Any], tests: dict[str, Any]) -> None:
@@ -114,10 +149,9 @@ def _decide(own: Sequence[str], port: _Named, report: dict[str, Any], left_open:
     """
     if not left_open:
         return
-    names = ", ".join(sorted(left_open))
-    print(f"--->  Building {port.name} once more, nothing hidden: does it want files of {names}?", file=sys.stderr)
+    _say(f"Listings left out files of {', '.join(sorted(left_open))}: one more build tells whether they are wanted")
     try:
-        audit, _ = _build(own, port, "--audit")
+        audit = _build(own, port, "--audit").report
     finally:
         _port(own, "clean", port.name, *port.variants)  # not for another phase to go on from
     report["findings"] += [
@@ -134,30 +168,62 @@ class _Judged:
     result: DepTest
     portfile: str
     report: dict[str, Any]
+    failed: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        return {**deps.verdict_json(self.result), "failed": self.failed or None}
 
 
 def _judge(own: Sequence[str], port: _Named, options: argparse.Namespace) -> _Judged:
-    report, tested = _build(own, port, "--absent" if options.absent else "-t")
+    """The verdict; of a build that failed what was missing until then. PorttraceError where that says nothing."""
+    made = _build(own, port, "--absent" if options.absent else "-t")
+    report = made.report
     phases = read_context(report)
     built = [phase for phase in phases if phase.policy.port]
     name = next((p.policy.port for p in built if p.policy.port.lower() == port.name.lower()), None)
     if name is None:
         raise PorttraceError(f"nothing of {port.name} was traced")
-    needs = deps.read_needs(name, phases)
+    needs = deps.read_needs(name, phases) if not made.failed else None
     _decide(own, port, report, deps.left_open(name, report, phases))
-    result = deps.judge(name, report, phases, needs, tested=tested)
+    result = deps.judge(name, report, phases, needs, tested=made.tested)
     if options.absent:
         deps.add_absent(result, phases, options.archives)
-    return _Judged(result, next(p.portfile for p in built if p.policy.port == name), deps.with_verdict(report, result))
+    if made.failed:
+        result.unsure = f"the build failed: {made.failed}"
+        if not result.findings:
+            raise PorttraceError(
+                f"{port.name} does not build under trace mode, and no missing dependency explains it: {made.failed}"
+            )
+    portfile = next(p.portfile for p in built if p.policy.port == name)
+    return _Judged(result, portfile, deps.with_verdict(report, result), made.failed)
 
 
-def _again(own: Sequence[str], port: _Named, options: argparse.Namespace, portfile: str, before: str) -> _Judged:
-    """Build with the changed Portfile. Where that fails it is put back as it was."""
-    try:
-        return _judge(own, port, options)
-    except PorttraceError as error:
-        deps.write(portfile, before)
-        raise PorttraceError(f"with the change: {error}; {portfile} is as it was before") from None
+_MOST_ROUNDS = 10
+
+
+def _apply(own: Sequence[str], port: _Named, options: argparse.Namespace, first: _Judged) -> _Judged | None:
+    """Write the change, with --verify build with it: again and again where each build comes to the next missing
+    dependency. Returns the last verdict, None where nothing was changed or built. Where it comes to nothing the
+    Portfile is put back as it was, and PorttraceError raised."""
+    former = None
+    judged, last = first, None
+    for _ in range(_MOST_ROUNDS):
+        before = deps.apply(judged.result, judged.portfile, port.only_variant)
+        if before is None:
+            break
+        former = former or before
+        print(f"{judged.portfile} was changed", file=sys.stderr)
+        if not options.verify:
+            return None
+        try:
+            judged = last = _judge(own, port, options)
+        except PorttraceError as error:
+            deps.write(judged.portfile, former)
+            raise PorttraceError(f"with the change: {error}; {judged.portfile} is as it was before") from None
+        if not judged.failed:
+            break
+    return last
 
 
 def main(own: Sequence[str], argv: Sequence[str]) -> int:
@@ -184,27 +250,25 @@ def main(own: Sequence[str], argv: Sequence[str]) -> int:
         raise PorttraceError("--verify builds with the change: add --apply")
     if options.report is not None and len(ports) > 1:
         raise PorttraceError("--report takes the report of one port: name one")
-    status = 0
+    status, failed = 0, False
     for port in ports:
         judged = _judge(own, port, options)
         _show(options, judged, port)
-        value = deps.verdict_json(judged.result)
-        if options.apply:
-            before = deps.apply(judged.result, judged.portfile, port.only_variant)
-            if before is not None:
-                print(f"{judged.portfile} was changed", file=sys.stderr)
-            if before is not None and options.verify:
-                judged = _again(own, port, options, judged.portfile, before)
-                if not options.json:
-                    print("after the change:")
-                _show(options, judged, port)
-                value["after"] = deps.verdict_json(judged.result)
+        value = judged.to_json()
+        after = _apply(own, port, options, judged) if options.apply else None
+        if after is not None:
+            judged = after
+            if not options.json:
+                print("after the change:")
+            _show(options, judged, port)
+            value["after"] = judged.to_json()
         if options.json:
             print(json.dumps(value, indent=1), flush=True)
         if options.report is not None:
             write_report(Path(options.report), judged.report)
         status = max(status, 3 if judged.result.findings else 0)
-    return status
+        failed = failed or bool(judged.failed)
+    return 1 if failed else status
 
 
 def _show(options: argparse.Namespace, judged: _Judged, port: _Named) -> None:
