@@ -153,7 +153,7 @@ PORTS = (
         "pkgconf",
         "apt:pkgconf",
         phases(
-            "PATH=${prefix}/bin:\\$PATH; meson setup out --prefix=${prefix} -Dtests=disabled && ninja -C out",
+            "PATH=${prefix}/bin:\\$PATH; meson setup out --prefix=${prefix} -Dtests=false && ninja -C out",
             f"PATH=${{prefix}}/bin:\\$PATH; {DEST} meson install -C out --no-rebuild",
         ),
         needs=("depends_build-append port:meson", "depends_build-append port:ninja"),
@@ -299,7 +299,7 @@ def main() -> int:
                 continue
             try:
                 outcome = try_port(ground, port)
-            except SourceError as error:
+            except (SourceError, RuntimeError) as error:
                 print(f"NOT CHECKED: {error}", file=sys.stderr)
                 bad += 1
                 continue

@@ -395,6 +395,11 @@ def test_a_build_that_fails_for_want_of_a_dependency(corpus: Prefix) -> None:
     result = corpus.run("deptest", "--apply", "--verify", "fails")
     assert result.status == 0 and result.out.endswith("fails: the dependencies are right\n"), result.text
     assert {"port:one", "port:tool"} <= set(file.read_text().split())
+    # Not one that fails: what is found first stops it from looking for the second.
+    looks = port("looks", build="test ! -e @/include/one.h || cat @/include/both.h || true")
+    file = corpus.add_port("corpus", "looks", looks) / "Portfile"
+    result = corpus.run("deptest", "--apply", "--verify", "looks")
+    assert result.status == 0 and {"port:one", "port:both"} <= set(file.read_text().split()), result.text
     hopeless = corpus.add_port("corpus", "hopeless", port("hopeless", build="cat @/include/one.h\nfalse")) / "Portfile"
     before = hopeless.read_text()
     result = corpus.run("deptest", "--apply", "--verify", "hopeless")

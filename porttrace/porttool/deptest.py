@@ -221,7 +221,7 @@ def _apply(own: Sequence[str], port: _Named, options: argparse.Namespace, first:
         except PorttraceError as error:
             deps.write(judged.portfile, former)
             raise PorttraceError(f"with the change: {error}; {judged.portfile} is as it was before") from None
-        if not judged.failed:
+        if not judged.result.missing:
             break
     return last
 
