@@ -36,7 +36,8 @@ _TABLE = (
         "A file of an undeclared port was asked for",
         "The phase looked for a file that exists, inside the prefix, and belongs to a port that is not among the "
         "phase's dependencies nor needed by one of them. It was hidden. Without trace mode the build would have picked "
-        "it up on this machine, and would be different on another.",
+        "it up on this machine, and would be different on another. Access `list`: a directory that only undeclared "
+        "ports fill was listed, and the file was left out of the listing.",
         "  /opt/local/include/stray.h\n"
         "    belongs to port stray, which foo does not declare\n"
         "    asked for by cc1 (configure > cc > cc1) in phase configure, 3 times",
@@ -88,10 +89,12 @@ _TABLE = (
         "note",
         "A file that is not there was looked for where it would have been hidden",
         "Nothing exists at the path, so nothing was lost; if a port or the user put a file there, trace mode would "
-        "hide "
-        "it. Shown with -v.",
-        "  /usr/local/include/zlib.h",
-        "Nothing. It tells what a build would react to on another machine.",
+        "hide it. Shown with -v. With --absent, and a `port`: a port that is not installed here would install it.",
+        "  /usr/local/include/zlib.h\n\n"
+        "  would be found: configure looked for lib/pkgconfig/libfoo.pc, which foo installs (pkg-config: "
+        "/opt/local/lib/pkgconfig/libfoo.pc)",
+        "Nothing. It tells what a build would react to on another machine; with a port, whether an option should "
+        "switch the feature on (and depend on it) or off.",
     ),
     Code(
         "PT006",
@@ -107,10 +110,10 @@ _TABLE = (
         FindingKind.UNUSED,
         "warning",
         "A declared dependency was not used",
-        "No file of the declared port, nor what it was declared for, was used in any traced phase, and the destroot "
-        "does "
-        "not need it at run time.",
-        "foo declares port:intltool, and used none of its files",
+        "No file of the port that the dependency means now was used in any traced phase, the destroot does not need it "
+        "at run time (libraries, interpreters, .pc files, imports), and it brings in nothing that was used or is "
+        "needed.",
+        "  superfluous: intltool: no phase used a file of it\n      depends_build-delete port:intltool",
         "Take it out of the Portfile, after a look at variants and platforms that were not built here.",
     ),
     Code(
@@ -128,10 +131,11 @@ _TABLE = (
         FindingKind.WRONG_TYPE,
         "warning",
         "A dependency is declared with another type than its use",
-        "For example depends_lib for a port of which only a program was run at build time: every user of the binary "
-        "then "
-        "installs it for nothing.",
-        "foo declares depends_lib port:pkgconfig, but uses it only to build",
+        "depends_lib for a port of which only programs were run to build, or that only an installed script needs: every "
+        "user of the binary then installs it for nothing, or builds wait for it. Or depends_build for what only the "
+        "tests use.",
+        "  wrong type: pkgconfig: only its programs were run, as /opt/local/bin/pkg-config, and nothing installed needs "
+        "it\n      depends_lib-delete port:pkgconfig\n      depends_build-append port:pkgconfig",
         "Declare it with the type that the finding names.",
     ),
     Code(
@@ -140,8 +144,9 @@ _TABLE = (
         "error",
         "An installed file needs a port that is not declared for run time",
         "A program, library or script in the destroot names a file of a port (a shared library, the interpreter after "
-        "`#!`) that is neither in depends_lib nor in depends_run.",
-        "/opt/local/bin/foo is linked against /opt/local/lib/libstray.so.1, which belongs to port stray",
+        "`#!`, `Requires` of a .pc file) that neither depends_lib nor depends_run brings in.",
+        "  missing at run time: stray: /opt/local/bin/foo needs /opt/local/lib/libstray.so.1 (linked)\n"
+        "      depends_build-delete port:stray\n      depends_lib-append port:stray",
         "`depends_lib-append port:stray` (for a script's interpreter: `depends_run-append`).",
     ),
     Code(

@@ -59,6 +59,7 @@ def _port(own: Sequence[str], *words: str) -> str:
     if not done.returncode:
         return ""
     rows = done.stderr.decode("utf-8", "replace").splitlines()
+    sys.stderr.write("".join(f"{row}\n" for row in rows if row.startswith("Error: ")))
     errors = [row.removeprefix("Error: ") for row in rows if row.startswith("Error: ")]
     return next(iter(errors or rows[-1:]), f"status {done.returncode}")
 
