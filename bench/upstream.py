@@ -259,7 +259,7 @@ def try_port(ground: Ground, port: Port) -> Outcome:
     ground.add(port)
     began = time.monotonic()
     done = ground.port("deptest", port.name)
-    shown = (done.stderr + done.stdout).replace(str(ground.prefix), "${prefix}")
+    shown = (done.stderr + done.stdout).replace(str(ground.prefix), "${prefix}").replace(str(PORT), "port")
     second = ground.port("deptest", "--json", "--apply", "--verify", port.name)
     try:
         value = json.loads(second.stdout)

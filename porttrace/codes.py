@@ -110,8 +110,8 @@ _TABLE = (
         FindingKind.UNUSED,
         "warning",
         "A declared dependency was not used",
-        "No file of the port that the dependency means now was used in any traced phase, the destroot does not need it "
-        "at run time (libraries, interpreters, .pc files, imports), and it brings in nothing that was used or is "
+        "No file of the port that the dependency means now was used in any traced phase, the destroot does not need "
+        "it at run time (libraries, interpreters, .pc files, imports), and it brings in nothing that was used or is "
         "needed.",
         "  superfluous: intltool: no phase used a file of it\n      depends_build-delete port:intltool",
         "Take it out of the Portfile, after a look at variants and platforms that were not built here.",
@@ -131,11 +131,11 @@ _TABLE = (
         FindingKind.WRONG_TYPE,
         "warning",
         "A dependency is declared with another type than its use",
-        "depends_lib for a port of which only programs were run to build, or that only an installed script needs: every "
-        "user of the binary then installs it for nothing, or builds wait for it. Or depends_build for what only the "
-        "tests use.",
-        "  wrong type: pkgconfig: only its programs were run, as /opt/local/bin/pkg-config, and nothing installed needs "
-        "it\n      depends_lib-delete port:pkgconfig\n      depends_build-append port:pkgconfig",
+        "depends_lib for a port of which only programs were run to build, or that only an installed script needs: "
+        "every user of the binary then installs it for nothing, or builds wait for it. Or depends_build for what only "
+        "the tests use.",
+        "  wrong type: pkgconfig: only its programs were run, as /opt/local/bin/pkg-config, and nothing installed "
+        "needs it\n      depends_lib-delete port:pkgconfig\n      depends_build-append port:pkgconfig",
         "Declare it with the type that the finding names.",
     ),
     Code(

@@ -8,21 +8,24 @@ each phase that used it, and every port that the destroot needs.
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
-from porttrace.closure import DEPTYPES_FOR_TARGET
+from porttrace.closure import DEPTYPES_FOR_TARGET, closure, provider
 from porttrace.context import PhaseContext
 from porttrace.findings import Finding, FindingKind
 from porttrace.formats.place import declared_in
 from porttrace.learn import learn
 from porttrace.linkage import Need
 from porttrace.portfile_edit import Change
+from porttrace.registry import Registry
 from porttrace.usage import BUILD_PHASES
 
-__all__ = ["DepTest", "Ports", "deptest"]
+__all__ = ["DepTest", "Ports", "RegistryPorts", "deptest"]
 
 _TOOLS = ("bin", "sbin", "libexec")
 _JUDGED = ("fetch", "extract", "patch", "build", "lib")
@@ -43,6 +46,37 @@ class Ports(Protocol):
 
     def has_files(self, port: str) -> bool:
         """Whether the port installs anything."""
+
+
+class RegistryPorts:
+    """What `deptest` asks of the installed ports. The registry must stay open."""
+
+    def __init__(self, registry: Registry, prefix: Path) -> None:
+        self._registry, self._prefix = registry, prefix
+
+    def provider(self, spec: str) -> str | None:
+        """See `porttrace.deptest.Ports`."""
+        try:
+            return provider(self._registry, spec, self._prefix)
+        except ValueError:
+            return None  # a word with a variable in it: not judged
+
+    def owner(self, path: str) -> str | None:
+        """By the path as it is, and by the real one (a library's name is often a link)."""
+        for name in dict.fromkeys([os.fsencode(path), os.fsencode(os.path.realpath(path))]):
+            port = self._registry.owner(name)
+            if port is not None:
+                return port.name
+        return None
+
+    def closure(self, names: Sequence[str]) -> frozenset[str]:
+        """See `porttrace.deptest.Ports`."""
+        return closure(self._registry, names)
+
+    def has_files(self, port: str) -> bool:
+        """See `porttrace.deptest.Ports`."""
+        entry = self._registry.active(port)
+        return entry is not None and bool(self._registry.files(entry))
 
 
 @dataclass
@@ -187,7 +221,7 @@ def deptest(
         result,
         ports,
         {key: ports.provider(key[1]) for key in (told if told is not None else written)},
-        tuple(dict.fromkeys(spec for _, spec in written)),
+        tuple(dict.fromkeys(spec for _, spec in (written if portfile else told or ()))),
         used,
         run_needs,
         tested and any(phase.policy.phase == "test" for phase in own),

@@ -112,8 +112,9 @@ def _language(name: str, head: bytes) -> str:
     return "perl" if name.endswith((".pm", ".pl")) or b"perl" in first else ""
 
 
-def needs_of(file: Path, installed: str, prefix: str) -> list[Need]:
-    """What one file needs of the prefix; `installed`: its path once installed. Unreadable files need nothing."""
+def needs_of(file: Path, installed: str, prefix: str, *, binaries: bool = True) -> list[Need]:
+    """What one file needs of the prefix; `installed`: its path once installed. Unreadable files need nothing. Without
+    `binaries` programs and libraries are not looked at."""
     try:
         if file.is_symlink() or not file.is_file():
             return []
@@ -127,7 +128,7 @@ def needs_of(file: Path, installed: str, prefix: str) -> list[Need]:
         program = os.fsdecode(words[0]) if words else ""
         if program.startswith(prefix + "/"):
             found.append(Need(installed, os.path.normpath(program), "interpreter"))
-    elif head[:4] in _MAGIC:
+    elif binaries and head[:4] in _MAGIC:
         found += [Need(installed, path, "linked") for path in _libraries(file, installed, prefix)]
     elif installed.endswith(".pc"):
         text = file.read_text(encoding="utf-8", errors="replace")

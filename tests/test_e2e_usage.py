@@ -88,6 +88,24 @@ def test_the_end_of_an_installation_tells_what_is_missing_and_what_is_too_much(t
     assert not {port for kind, port, _ in findings if kind == "unused-dependency"} - {"idle"}
 
 
+def test_what_brings_in_what_was_used_or_is_needed_is_not_called_unused(taker: Prefix) -> None:
+    """Without `chain` the build would not see `used`; `tool` is named by an installed script and nothing else."""
+    simple(taker, "chain", "depends_lib port:used\n")
+    simple(taker, "tool")
+    taker.port("install", "chain", "tool")
+    more = """
+depends_lib port:chain port:tool port:idle
+build {system -W ${worksrcpath} "cat ${prefix}/share/used/data > out"}
+post-destroot {
+    xinstall -d ${destroot}${prefix}/bin
+    system "echo '#!${prefix}/share/tool/data' > ${destroot}${prefix}/bin/script"
+}
+"""
+    simple(taker, "careful", more)
+    text = taker.port("-t", "install", "careful").text
+    assert "The following declared dependency was not used: idle\n" in text
+
+
 def test_deps_sets_declared_against_used(taker: Prefix) -> None:
     assert "no traced build of taker is on record" in taker.fails("-t", "deps", "taker").err
     taker.port("-t", "install", "taker")

@@ -13,9 +13,8 @@ from typing import Any
 
 from porttrace.absent import PortIndex
 from porttrace.cli.parser import Parser
-from porttrace.closure import closure, provider
 from porttrace.context import PhaseContext, read_context
-from porttrace.deptest import DepTest, deptest
+from porttrace.deptest import DepTest, RegistryPorts, deptest
 from porttrace.errors import PorttraceError
 from porttrace.findings import VIOLATIONS, Finding, FindingKind, Program
 from porttrace.formats.place import declared_in
@@ -56,37 +55,6 @@ examples:
   porttrace deps --out judged.json foo.json; porttrace report --format html -o foo.html judged.json
   port deptest foo                           all of it in one: build, test, judge
 """
-
-
-class RegistryPorts:
-    """What `deptest` asks of the installed ports. The registry must stay open."""
-
-    def __init__(self, registry: Registry, prefix: Path) -> None:
-        self._registry, self._prefix = registry, prefix
-
-    def provider(self, spec: str) -> str | None:
-        """See `porttrace.deptest.Ports`."""
-        try:
-            return provider(self._registry, spec, self._prefix)
-        except ValueError:
-            return None  # a word with a variable in it: not judged
-
-    def owner(self, path: str) -> str | None:
-        """By the path as it is, and by the real one (a library's name is often a link)."""
-        for name in dict.fromkeys([os.fsencode(path), os.fsencode(os.path.realpath(path))]):
-            port = self._registry.owner(name)
-            if port is not None:
-                return port.name
-        return None
-
-    def closure(self, names: Sequence[str]) -> frozenset[str]:
-        """See `porttrace.deptest.Ports`."""
-        return closure(self._registry, names)
-
-    def has_files(self, port: str) -> bool:
-        """See `porttrace.deptest.Ports`."""
-        entry = self._registry.active(port)
-        return entry is not None and bool(self._registry.files(entry))
 
 
 def _at_hand(port: str, phases: Sequence[PhaseContext]) -> tuple[str, Path, list[PhaseContext]]:

@@ -127,7 +127,7 @@ def _build(own: Sequence[str], port: _Named, how: str = "-t") -> _Built:
         failed = _port(own, how, "--report", file, "test", *words)
         built.tested = not failed
         if failed:
-            print(f"Warning: the tests of {port.name} fail under trace mode: {failed}", file=sys.stderr)
+            print(f"Warning: the tests of {port.name} fail under trace mode", file=sys.stderr)
         _join(built.report, read_report(file))
     return built
 
@@ -191,7 +191,7 @@ def _judge(own: Sequence[str], port: _Named, options: argparse.Namespace) -> _Ju
     if options.absent:
         deps.add_absent(result, phases, options.archives)
     if made.failed:
-        result.unsure = f"the build failed: {made.failed}"
+        result.unsure = "the build failed"
         if not result.findings:
             raise PorttraceError(
                 f"{port.name} does not build under trace mode, and no missing dependency explains it: {made.failed}"

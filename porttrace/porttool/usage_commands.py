@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,6 +86,9 @@ class UsageCommands:
                 return entry is not None and bool(registry and registry.files(entry))
 
             findings: list[Finding] = record.unused_dependencies(dependencies, has_files)
+            if findings and registry is not None:
+                sure = self._superfluous(record, dependencies, registry)
+                findings = [finding for finding in findings if finding.port.lower() in sure]
         findings += record.unused_allowances()
         if self._found is not None:
             self._found(findings)
@@ -104,6 +107,26 @@ class UsageCommands:
                 f"whether {port} needs all that it declares is not judged: only a whole build from scratch tells",
             )
         return ""
+
+    def _superfluous(self, record: Usage, dependencies: Sequence[Dependency], registry: Registry) -> frozenset[str]:
+        """The ports without which each phase still sees what it used, and what is installed has what it needs."""
+        from porttrace.context import PhaseContext
+        from porttrace.deptest import RegistryPorts, deptest
+        from porttrace.linkage import needs_of
+        from porttrace.policy import Policy
+
+        declared = tuple((dependency.type, dependency.spec) for dependency in dependencies)
+        phases = [
+            PhaseContext(Policy(port=record.port, phase=name), declared=declared, used=phase.used)
+            for name, phase in record.phases.items()
+        ]
+        entry = registry.active(record.port)
+        files = [os.fsdecode(file) for file in registry.files(entry)] if entry is not None else []
+        # What a program is linked to was read by the linker: it is used already.
+        needs = [need for file in files for need in needs_of(Path(file), file, str(self.prefix), binaries=False)]
+        ports = RegistryPorts(registry, self.prefix)
+        result = deptest(record.port, {"findings": []}, phases, ports, needs)
+        return frozenset(finding.port.lower() for finding in result.superfluous)
 
     def archive(self, port: str, build: str) -> TclValue:
         """The text of the archive's +TRACE; empty where this build was not traced."""
