@@ -20,3 +20,4 @@ html_theme = "furo"
 html_copy_source = False
 html_show_sphinx = False
 nitpicky = True
+smartquotes = False  # an option is --name

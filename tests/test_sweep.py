@@ -24,6 +24,7 @@ from terminal import Terminal
 from porttrace import archive
 from porttrace.errors import PorttraceError
 from porttrace.sweep import Node, Plan, Results
+from porttrace.sweep.job import probe
 
 HEAD = """\
 PortSystem 1.0
@@ -124,8 +125,15 @@ def wait_for_build(prefix: Prefix, port: str) -> None:
     wait_for(lambda: log.exists() and f"Building {port}" in log.read_text(), f"the build of {port}")
 
 
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="NOT CHECKED: looks for processes in /proc, which this system lacks"
+)
+
+
 @pytest.fixture(scope="module")
 def swept() -> Iterator[tuple[Prefix, Result]]:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("NOT CHECKED: looks for processes in /proc, which this system lacks")
     directory = Path(tempfile.mkdtemp(prefix="porttrace-test-"))
     directory.chmod(0o755)
     prefix = tree(directory, PORTS | {"crash": GATE.format(gate=directory / "gate")})
@@ -182,6 +190,7 @@ def test_what_is_done_is_not_done_again(swept: tuple[Prefix, Result]) -> None:
     after = rows(prefix)
     for name in ("base", "stray", "good", "greedy", "broken", "crash"):
         assert after[name]["started"] == before[name]["started"], name
+    assert not list(sweep_dir(prefix).glob("jobs/*")), "what the killed one had left"
     assert again.status == 1 and "3 right, 1 to be changed" in again.out and "--retry" in again.out
     # another Portfile, and only that port and what needs it
     portfile = prefix.tree / "devel/good/Portfile"
@@ -243,6 +252,7 @@ def at_work(directory: Path) -> list[int]:
     return found
 
 
+@needs_proc
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_is_stopped_goes_on_where_it_was(open_tmp: Path, number: signal.Signals) -> None:
     gate = open_tmp / "gate"
@@ -266,6 +276,7 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(open_tmp: Path, number: si
     assert after["slow"]["started"] > before["slow"]["started"]
 
 
+@needs_proc
 def test_a_port_that_takes_too_long_is_given_up(open_tmp: Path) -> None:
     prefix = tree(open_tmp, {"base": "", "slow": GATE.format(gate=open_tmp / "gate")})
     result = prefix.run("-t", "sweep", "--jobs", "2", "--timeout", "4", "all")
@@ -289,30 +300,72 @@ def test_two_sweeps_do_not_disturb_each_other(swept: tuple[Prefix, Result]) -> N
 # --- on Dask -------------------------------------------------------------------------------------------------------
 
 
-def test_workers_of_dask_one_of_which_is_killed(open_tmp: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="NOT CHECKED: Dask is not installed")
+@contextlib.contextmanager
+def dask(directory: Path, workers: int) -> Iterator[tuple[subprocess.Popen[bytes], list[subprocess.Popen[bytes]]]]:
+    """A scheduler and workers, each a process; the scheduler's address is in the file `scheduler`."""
+    file = directory / "scheduler"
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(what: str, *words: str) -> None:
+        argv = [sys.executable, "-P", "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *words]
+        argv += ["--scheduler-file", str(file)]
+        started.append(subprocess.Popen(argv, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    try:
+        begin("scheduler", "--host", "127.0.0.1", "--port", "0")
+        for _ in range(workers):
+            begin("worker", "--no-nanny", "--nthreads", "1")
+        yield started[0], started[1:]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+@needs_proc
+def test_workers_of_dask_and_what_is_killed_of_it(open_tmp: Path) -> None:
+    pytest.importorskip("distributed", reason="NOT CHECKED: Dask is not installed")
     gate = open_tmp / "gate"
     names = ("base", "stray", "good", "greedy")
     prefix = tree(open_tmp, {name: PORTS[name] for name in names} | {"slow": GATE.format(gate=gate)})
-    with (
-        distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None, protocol="tcp") as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        process = start(prefix, "--scheduler", cluster.scheduler_address, "all")
+    with dask(open_tmp, 3) as (scheduler, workers):
+        wait_for((open_tmp / "scheduler").exists, "the scheduler")
+        address = json.loads((open_tmp / "scheduler").read_text())["address"]
+        wait_for(lambda: prefix.run("-q", "-t", "sweep", "--scheduler", address, "stray").status == 0, "a worker")
+        process = start(prefix, "--scheduler", address, "all")
         wait_for_build(prefix, "slow")
         (child,) = [pid for pid in processes() if works_on(pid, prefix, "slow")]
-        worker = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
-        assert worker in client.run(os.getpid).values()
-        os.kill(worker, signal.SIGKILL)
+        parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+        (worker,) = [each for each in workers if each.pid == parent]
+        worker.kill()
         wait_for(lambda: not Path(f"/proc/{child}").exists(), "the end of what the worker had started")
         gate.touch()
         output = "".join(process.communicate(timeout=PATIENCE))
-    assert process.returncode == 3, output
-    assert {name: row["status"] for name, row in rows(prefix).items()} == {
-        **dict.fromkeys(("base", "stray", "good", "slow"), "right"),
-        "greedy": "change",
-    }
-    assert rows(prefix)["greedy"]["found"] == {("PT001", "stray"), ("PT007", "good")}
+        assert process.returncode == 3, output
+        found = rows(prefix)
+        assert {name: row["status"] for name, row in found.items()} == {
+            **dict.fromkeys(("base", "stray", "good", "slow"), "right"),
+            "greedy": "change",
+        }
+        assert found["greedy"]["found"] == {("PT001", "stray"), ("PT007", "good")}
+        # the scheduler itself
+        gate.unlink()
+        (sweep_dir(prefix) / "logs/slow.log").unlink()
+        process = start(prefix, "--scheduler", address, "--restart", "slow")
+        wait_for_build(prefix, "slow")
+        scheduler.kill()
+        out, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1 and out == ""
+        assert err == "Error: the Dask scheduler is gone; start the same again to go on\n"
+    assert rows(prefix)["slow"]["status"] == "running"
+    wait_for(lambda: not at_work(sweep_dir(prefix)), "the end of what the workers had started", 30)
+
+
+def test_a_worker_that_sees_another_directory_says_so(tmp_path: Path) -> None:
+    assert "cannot read" in probe(str(tmp_path), "mine")
+    (tmp_path / "token").write_text("another")
+    assert "sees another" in probe(str(tmp_path), "mine")
+    assert probe(str(tmp_path), "another") == ""
 
 
 def test_without_dask_the_message_says_what_to_install(swept: tuple[Prefix, Result], open_tmp: Path) -> None:

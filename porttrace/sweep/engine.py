@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ class Engine:
     def stop(self, token: str) -> None:
         """End what is under way."""
         jobs.stop_all(token)
-        if self.client is not None:
+        if self.client is not None and self.client.status == "running":
             self.client.run(jobs.stop_all, token, on_error="ignore")
 
 
@@ -62,6 +63,8 @@ def connect(address: str, most: int, directory: str, token: str) -> Iterator[Eng
         raise PorttraceError(
             "--scheduler needs Dask, which is not installed: pip install 'porttrace[sweep]' (here and on the workers)"
         ) from None
+    for name in ("distributed", "distributed.client"):  # we say ourselves what has gone
+        logging.getLogger(name).handlers[:] = [logging.NullHandler()]
     try:
         scheme, where = distributed.comm.parse_address(address)
         distributed.comm.registry.get_backend(scheme)
