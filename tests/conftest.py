@@ -34,6 +34,22 @@ def load_script(name: str) -> ModuleType:
 
 prefix_script = load_script("prefix")
 
+#: The beginning of a Portfile that fetches nothing and does not configure; to be formatted with a name.
+PORT_HEAD = """\
+PortSystem 1.0
+name {name}
+version 1.0
+categories devel
+license public-domain
+maintainers nomaintainer
+description a port of the tests
+long_description a port of the tests
+homepage https://porttrace.invalid/
+distfiles
+extract.mkdir yes
+use_configure no
+"""
+
 
 @dataclass(frozen=True)
 class Result:

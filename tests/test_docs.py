@@ -30,7 +30,8 @@ def shown() -> set[tuple[str, str]]:
         for line in code_of(document):
             for command in line.split("; "):
                 match = SHOWN.match(command)
-                if match:
+                # Of MacPorts' own port there is more than of this one.
+                if match and (match[1], document.name) != ("port", "macports.md"):
                     found.add((match[1], match[3]))
     return found
 

@@ -15,22 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BIN, PATIENCE, Prefix, Result, prefix_script, processes_of, sessions
+from conftest import BIN, PATIENCE, PORT_HEAD, Prefix, Result, prefix_script, processes_of, sessions
 from terminal import Terminal
 
-PORTFILE = """\
-PortSystem          1.0
-name                needs
-version             1.0
-categories          devel
-license             public-domain
-maintainers         nomaintainer
-description         a port of the tests
-long_description    a port of the tests
-homepage            https://porttrace.invalid/
-distfiles
-extract.mkdir       yes
-use_configure       no
+PORTFILE = (
+    PORT_HEAD.format(name="needs")
+    + """\
 test.run            yes
 variant doc description {documentation} {
     build.env-append    DOC=1
@@ -47,6 +37,7 @@ test {
     system "exit 1"
 }
 """
+)
 SHELL_LINE = re.compile(r"^Error: A shell where it failed: (.*)$", re.MULTILINE)
 
 

@@ -6,29 +6,20 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Prefix
+from conftest import PORT_HEAD, Prefix
 
 from porttrace import archive
 
-HEAD = """\
-PortSystem 1.0
-name {name}
-version 1.0
-categories devel
-license public-domain
-maintainers nomaintainer
-description a port of the tests
-long_description a port of the tests
-homepage https://porttrace.invalid/
-distfiles
-extract.mkdir yes
-use_configure no
+HEAD = (
+    PORT_HEAD
+    + """\
 build {{}}
 destroot {{
     xinstall -d ${{destroot}}${{prefix}}/share/{name}
     system "echo {name} > ${{destroot}}${{prefix}}/share/{name}/data"
 }}
 """
+)
 
 
 def simple(prefix: Prefix, name: str, more: str = "") -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from browser import CHROMIUM, Browser
-from conftest import PATIENCE, Prefix, Result, prefix_script, run_command
+from conftest import PATIENCE, PORT_HEAD, Prefix, Result, prefix_script, run_command
 from terminal import Terminal
 
 from porttrace import archive
@@ -26,25 +26,16 @@ from porttrace.errors import PorttraceError
 from porttrace.sweep import Node, Plan, Results
 from porttrace.sweep.job import probe
 
-HEAD = """\
-PortSystem 1.0
-name {name}
-version 1.0
-categories devel
-license public-domain
-maintainers nomaintainer
-description a port of the tests
-long_description a port of the tests
-homepage https://porttrace.invalid/
-distfiles
-extract.mkdir yes
-use_configure no
+HEAD = (
+    PORT_HEAD
+    + """\
 build {{}}
 destroot {{
     xinstall -d ${{destroot}}${{prefix}}/share/{name}
     system "echo ${{prefix}} > ${{destroot}}${{prefix}}/share/{name}/data"
 }}
 """
+)
 USE = 'build {{ system -W ${{worksrcpath}} "cat ${{prefix}}/share/{0}/data > out{1}" }}\n'
 GATE = """
 trace.read-append {gate}
