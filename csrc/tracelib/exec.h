@@ -58,6 +58,10 @@ const char *pt_session_dir(void);      /* DIR/N, NULL: not known */
 const char *pt_launcher(void);
 bool pt_has_supervisor(void);
 bool pt_wants_supervisor(const char *path, const char *real, size_t len);
+const struct link_map *pt_loaded(void); /* real.c: the loader's list */
+/* loader.c */
+const char *pt_library_by_name(const char *name, const void *caller);
+void pt_start_again(char *const *argv, char *const *envp);
 bool pt_loader_led_astray(char *const *envp); /* by its environment: to what is not the system's own */
 bool pt_watch_library(const char *name);
 /* This process, all threads; where the session has no supervisor it goes on. false: it is not supervised, and cannot be. */

@@ -326,11 +326,19 @@ static const char *library(uint16_t op, const char *name)
 	return name;
 }
 
+#if defined(__GLIBC__)
+#define BY_NAME(name) (strchr(name, '/') ? name : pt_library_by_name(name, __builtin_return_address(0)))
+#else
+#define BY_NAME(name) name
+#endif
+
 PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 {
 	typedef void *real_t(const char *, int);
 	if (name && name[0] != '@' && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_ACC_READ))
 		name = library(PT_OP_dlopen, name);
+	else if (name)
+		name = BY_NAME(name);
 	if (name && !pt_watch_library(name))
 		name = "/nonexistent/hidden";
 	return PT_REAL(real_t, dlopen)(name, flags);
@@ -343,6 +351,8 @@ PT_EXPORT void *PT_WRAP(dlmopen)(Lmid_t space, const char *name, int flags)
 	typedef void *real_t(Lmid_t, const char *, int);
 	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_ACC_READ))
 		name = library(PT_OP_dlmopen, name);
+	else if (name)
+		name = BY_NAME(name);
 	/* Another name space has another C library, in front of which nobody stands. */
 	if (name && pt_on() && space != LM_ID_BASE && !pt_supervise_all())
 		name = "/nonexistent/hidden";

@@ -31,6 +31,11 @@ const char *pt_own_path(void)
 	return m ? m->l_name : NULL;
 }
 
+const struct link_map *pt_loaded(void)
+{
+	return LOADED;
+}
+
 void pt_used_libraries(void)
 {
 	for (const struct link_map *m = LOADED; m; m = m->l_next)

@@ -71,11 +71,14 @@ static bool beside(const char *own, const char *name, char *buf, size_t size)
  */
 static const char *started_as;
 
+static char *const *environment;
+
 static void find_name(char **argv)
 {
 #if defined(__linux__) && defined(__GLIBC__)
 	while (*argv++)
 		;
+	environment = argv;
 	while (*argv++)                /* the environment as it was at first */
 		;
 	for (const unsigned long *aux = (const unsigned long *)(void *)argv; aux[0] != AT_NULL; aux += 2)
@@ -161,5 +164,10 @@ __attribute__((constructor)) static void start(int argc, char **argv)
 {
 	(void)argc;
 	find_name(argv);
+#ifdef __linux__
+	if (pt_on() && pt.events)
+		pt_start_again(environment ? argv : NULL, environment);
+#else
 	pt_on();
+#endif
 }

@@ -111,7 +111,7 @@ bool pt_wants_supervisor(const char *path, const char *real, size_t len)
  */
 static bool leads_astray(const char *list)
 {
-	static const char *const system[] = { "/usr/lib", "/lib", "/usr/local/lib" };
+	static const char *const system[] = { "/usr/lib", "/lib" };
 	for (size_t n; *list; list += n + (list[n] != 0)) {
 		n = strcspn(list, ": ;");
 		const char *other = pt_other_library();
