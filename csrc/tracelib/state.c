@@ -71,7 +71,9 @@ static bool beside(const char *own, const char *name, char *buf, size_t size)
  */
 static const char *started_as;
 
+#ifdef __linux__
 static char *const *environment;
+#endif
 
 static void find_name(char **argv)
 {
