@@ -79,9 +79,10 @@ static bool in_cache(struct search *s)
 		return true;
 	size_t size = (size_t)st.st_size;
 	const struct cache_file *c = (const struct cache_file *)(const void *)bytes;
-	if (!memcmp(c->magic, "glibc-ld.so.cache1.1", 20) && c->entries <= (size - sizeof *c) / sizeof c->entry[0] && !bytes[size - 1])
+	if (!memcmp(c->magic, "glibc-ld.so.cache1.1", 20) && c->entries <= (size - sizeof *c) / sizeof c->entry[0])
 		for (uint32_t i = 0; i < c->entries && go_on; i++)
-			if (c->entry[i].name < size && c->entry[i].path < size && !strcmp(bytes + c->entry[i].name, s->name))
+			if (c->entry[i].name < size && size - c->entry[i].name > s->len && c->entry[i].path < size &&
+			    !memcmp(bytes + c->entry[i].name, s->name, s->len + 1) && memchr(bytes + c->entry[i].path, 0, size - c->entry[i].path))
 				go_on = candidate(s, bytes + c->entry[i].path);
 	sys_munmap((void *)(uintptr_t)bytes, size);
 	return go_on;
