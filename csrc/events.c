@@ -36,7 +36,8 @@
 #define FINDING_SLOTS 65536u
 #define LINK_WORDS 256u
 #define FIRST_RULES 1024u              /* these lie in the first page: few policies have more */
-#define PROBES 32u
+#define PROBES 32u                      /* in each of two places */
+#define PAGE_SLOTS (4096u / sizeof(struct finding_slot))
 #define NO_SLOT UINT32_MAX
 
 struct finding_slot {
@@ -289,6 +290,27 @@ uint32_t pt_events_image(struct pt_events *ev, struct pt_event *process)
 	return image;
 }
 
+/* Length of a path up to its last slash. */
+static size_t directory(const struct pt_event *e)
+{
+	size_t n = e->path_len;
+	while (n && e->path[n - 1] != '/')
+		n--;
+	return n;
+}
+
+/*
+ * Where a finding is sought, one place after the other: first in the page of its kind (what programs of one chain are
+ * refused, what is used of one directory), so that a process that meets a hundred of them touches few pages; then
+ * anywhere.
+ */
+static uint32_t slot_of(uint64_t key, uint64_t near, uint32_t i)
+{
+	if (i < PROBES)
+		return (uint32_t)(near % (FINDING_SLOTS / PAGE_SLOTS) * PAGE_SLOTS + (key + i) % PAGE_SLOTS);
+	return (uint32_t)(((key >> 16) + i) % FINDING_SLOTS);
+}
+
 static void put_finding(struct pt_events *ev, const struct pt_event *e)
 {
 	const struct record *image = image_record(ev, e->image);
@@ -297,9 +319,10 @@ static void put_finding(struct pt_events *ev, const struct pt_event *e)
 	key = mix_bytes(key, e->path, e->path_len);
 	if (!key)
 		key = 1;
-	uint32_t first = (uint32_t)(key % FINDING_SLOTS), empty = NO_SLOT;
-	for (uint32_t i = 0; i < PROBES; i++) {
-		uint32_t n = (first + i) % FINDING_SLOTS;
+	uint64_t near = e->kind == PT_EV_USED ? mix_bytes(1, e->path, directory(e)) : mix(2, image ? image->key : (uint64_t)e->pid);
+	uint32_t empty = NO_SLOT;
+	for (uint32_t i = 0; i < 2 * PROBES; i++) {
+		uint32_t n = slot_of(key, near, i);
 		uint64_t have = atomic_load_explicit(&ev->findings[n].key, memory_order_acquire);
 		if (have == key) {
 			atomic_fetch_add_explicit(&ev->findings[n].count, 1, memory_order_relaxed);
