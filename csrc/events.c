@@ -396,6 +396,11 @@ void pt_events_amend(struct pt_events *ev, uint64_t event, int error)
 		at(ev, event)->error = (int16_t)error;
 }
 
+const _Atomic uint64_t *pt_events_generation_at(const struct pt_events *ev)
+{
+	return &ev->generation;
+}
+
 uint64_t pt_events_generation(const struct pt_events *ev)
 {
 	return atomic_load_explicit(&ev->generation, memory_order_acquire);

@@ -73,6 +73,7 @@ void pt_events_amend(struct pt_events *, uint64_t event, int error);
 #define PT_RULE_BITS 65536u
 void pt_events_rule_used(struct pt_events *, uint32_t rule);
 bool pt_events_rule_was_used(const struct pt_events *, uint32_t rule); /* rules from PT_RULE_BITS on: always true */
+const _Atomic uint64_t *pt_events_generation_at(const struct pt_events *);
 uint64_t pt_events_generation(const struct pt_events *);   /* topology: changes when cached real paths may be stale */
 void pt_events_bump(struct pt_events *);
 /* A link that somebody in the session has followed: its removal makes cached real paths stale. `hash`: pt_hash_path of the link. */

@@ -170,6 +170,68 @@ const char *pt_image_place(const struct pt_image *image, const char *path, size_
 	return NULL;
 }
 
+/* --- hashes -------------------------------------------------------------------- */
+
+/* The two halves of a 128-bit product, folded: every input bit reaches every output bit. */
+static inline uint64_t fold(uint64_t a, uint64_t b)
+{
+	unsigned __int128 p = (unsigned __int128)a * b;
+
+	return (uint64_t)p ^ (uint64_t)(p >> 64);
+}
+
+static inline uint64_t load(const char *p, size_t n)
+{
+	uint32_t a, b;
+
+	if (n >= 4) {
+		memcpy(&a, p, 4);
+		memcpy(&b, p + n - 4, 4);
+		return a | (uint64_t)b << 32;
+	}
+	return (unsigned char)p[0] | (uint64_t)(unsigned char)p[n / 2] << 8 | (uint64_t)(unsigned char)p[n - 1] << 16;
+}
+
+static inline uint64_t hash_child(uint64_t h, const char *name, size_t len)
+{
+	if (!len)
+		return h;
+	h ^= len * UINT64_C(0x9e3779b97f4a7c15);
+	for (; len > 8; name += 8, len -= 8) {
+		uint64_t w;
+
+		memcpy(&w, name, 8);
+		h = fold(h ^ w, UINT64_C(0xd1b54a32d192ed03));
+	}
+	return fold(h ^ load(name, len), UINT64_C(0xaef17502108ef2d9));
+}
+
+uint64_t pt_hash_child(uint64_t h, const char *name, size_t len)
+{
+	return hash_child(h, name, len);
+}
+
+/* A directory's hash is its path's hash, so that walks can go on from either. */
+uint64_t pt_hash_path(uint64_t seed, const char *path, size_t len)
+{
+	const char *end = path + len, *name;
+
+	for (;;) {
+		while (path < end && *path == '/')
+			path++;
+		for (name = path; path < end && *path != '/'; path++)
+			;
+		if (path == name)
+			return seed;
+		seed = hash_child(seed, name, (size_t)(path - name));
+	}
+}
+
+uint64_t pt_hash_dir(uint64_t seed, const char *dir, size_t len)
+{
+	return pt_hash_path(seed, dir, len);
+}
+
 /* --- the walk ---------------------------------------------------------------- */
 
 static const struct pti_node *node_at(const struct pt_image *image, uint32_t node)
@@ -294,7 +356,7 @@ bool pt_cursor_uniform(const struct pt_image *image, struct pt_cursor c)
 	return !c.node;
 }
 
-static uint32_t owner_of(const struct pt_image *image, uint64_t hash)
+static inline uint32_t owner_of(const struct pt_image *image, uint64_t hash)
 {
 	const struct pti_owner *table = (const struct pti_owner *)AT(image, owners);
 	uint64_t slots = image->h.owners.count, at;
@@ -376,6 +438,26 @@ struct pt_verdict pt_decide_child(const struct pt_image *image, struct pt_cursor
 	return verdict(image, &c, &s, false);
 }
 
+enum pt_children pt_children(const struct pt_image *image, struct pt_cursor c)
+{
+	const struct pti_rule *r = c.node ? NULL : rule_at(image, c.rule);
+
+	if (!r)
+		return PT_CHILDREN_DIFFER;
+	if (r->action == PT_ALLOW)
+		return PT_CHILDREN_ALLOWED;
+	return r->action == PT_ASK && !(r->flags & PTI_LIVE) ? PT_CHILDREN_OWNED : PT_CHILDREN_DIFFER;
+}
+
+bool pt_owned_child_allowed(const struct pt_image *image, uint64_t dirhash, const char *name, size_t len)
+{
+	uint32_t port = owner_of(image, len ? hash_child(dirhash, name, len) : dirhash);
+
+	if (port == PT_NO_PORT)
+		return !(image->h.flags & PT_IMG_STRICT);
+	return port < image->h.ports.count && ((const struct pti_port *)AT(image, ports) + port)->in_closure;
+}
+
 struct pt_verdict pt_decide(const struct pt_image *image, enum pt_map map, const char *path, size_t len)
 {
 	struct pt_cursor c = pt_cursor_root(image, map);
@@ -452,61 +534,4 @@ size_t pt_unredirect(const struct pt_image *image, const char *physical, size_t 
 			return n;
 	}
 	return 0;
-}
-
-/* --- hashes -------------------------------------------------------------------- */
-
-/* The two halves of a 128-bit product, folded: every input bit reaches every output bit. */
-static inline uint64_t fold(uint64_t a, uint64_t b)
-{
-	unsigned __int128 p = (unsigned __int128)a * b;
-
-	return (uint64_t)p ^ (uint64_t)(p >> 64);
-}
-
-static inline uint64_t load(const char *p, size_t n)
-{
-	uint32_t a, b;
-
-	if (n >= 4) {
-		memcpy(&a, p, 4);
-		memcpy(&b, p + n - 4, 4);
-		return a | (uint64_t)b << 32;
-	}
-	return (unsigned char)p[0] | (uint64_t)(unsigned char)p[n / 2] << 8 | (uint64_t)(unsigned char)p[n - 1] << 16;
-}
-
-uint64_t pt_hash_child(uint64_t h, const char *name, size_t len)
-{
-	if (!len)
-		return h;
-	h ^= len * UINT64_C(0x9e3779b97f4a7c15);
-	for (; len > 8; name += 8, len -= 8) {
-		uint64_t w;
-
-		memcpy(&w, name, 8);
-		h = fold(h ^ w, UINT64_C(0xd1b54a32d192ed03));
-	}
-	return fold(h ^ load(name, len), UINT64_C(0xaef17502108ef2d9));
-}
-
-/* A directory's hash is its path's hash, so that walks can go on from either. */
-uint64_t pt_hash_path(uint64_t seed, const char *path, size_t len)
-{
-	const char *end = path + len, *name;
-
-	for (;;) {
-		while (path < end && *path == '/')
-			path++;
-		for (name = path; path < end && *path != '/'; path++)
-			;
-		if (path == name)
-			return seed;
-		seed = pt_hash_child(seed, name, (size_t)(path - name));
-	}
-}
-
-uint64_t pt_hash_dir(uint64_t seed, const char *dir, size_t len)
-{
-	return pt_hash_path(seed, dir, len);
 }

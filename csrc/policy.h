@@ -110,6 +110,13 @@ struct pt_cursor pt_cursor_descend(const struct pt_image *, struct pt_cursor, co
 bool pt_cursor_uniform(const struct pt_image *, struct pt_cursor);
 /* The verdict of a directory's child (name without '/'); an empty name means the directory itself. `dirhash` is pt_hash_dir of the directory. */
 struct pt_verdict pt_decide_child(const struct pt_image *, struct pt_cursor dir, uint64_t dirhash, const char *name, size_t len);
+/*
+ * For listings, name by name: what there is to ask about a directory's children. `allowed`: nothing. `owned`: only whose
+ * they are, which pt_owned_child_allowed() says. `differ`: everything, of pt_decide_child().
+ */
+enum pt_children { PT_CHILDREN_DIFFER, PT_CHILDREN_ALLOWED, PT_CHILDREN_OWNED };
+enum pt_children pt_children(const struct pt_image *, struct pt_cursor dir);
+bool pt_owned_child_allowed(const struct pt_image *, uint64_t dirhash, const char *name, size_t len);
 /* The verdict of a whole absolute, normalized path. */
 struct pt_verdict pt_decide(const struct pt_image *, enum pt_map, const char *path, size_t len);
 

@@ -188,7 +188,7 @@ PT_EXPORT ssize_t PT_WRAP(__getdirentries64)(int fd, char *buf, size_t size, off
 			size_t length = e->d_reclen;
 			if (length < offsetof(struct dirent, d_name) || length > (size_t)(n - in))
 				break;
-			if (pt_shown(fd, e->d_name, e->d_type)) {
+			if (pt_shown(fd, e->d_name, strlen(e->d_name), e->d_type)) {
 				memmove(buf + out, e, length);
 				out += (ssize_t)length;
 			}
@@ -213,7 +213,7 @@ PT_EXPORT int PT_WRAP(getdirentries)(int fd, char *buf, int size, long *position
 			memcpy(&length, buf + in + 4, sizeof length);
 			if (length < 9 || length > n - in)
 				break;
-			if (pt_shown(fd, buf + in + 8, (unsigned char)buf[in + 6])) {
+			if (pt_shown(fd, buf + in + 8, strlen(buf + in + 8), (unsigned char)buf[in + 6])) {
 				memmove(buf + out, buf + in, length);
 				out += length;
 			}
@@ -265,7 +265,7 @@ PT_EXPORT int PT_WRAP(getattrlistbulk)(int fd, struct attrlist *want, char *buf,
 			if (length < sizeof length || length > (size_t)(end - in))
 				return n;
 			const char *name = bulk_name(want, in, length, &type);
-			bool show = !name || pt_shown(fd, name, type);
+			bool show = !name || pt_shown(fd, name, strlen(name), type);
 			if (show) {
 				memmove(out, in, length);
 				out += length;

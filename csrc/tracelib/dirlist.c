@@ -49,6 +49,36 @@ PT_EXPORT int PT_WRAP(closedir)(DIR *d)
 	return PT_REAL(real_t, closedir)(d);
 }
 
+/* The kernel's entries end with the name's NUL and up to seven more bytes: its length without a walk over it. */
+static inline size_t name_length(const struct dirent *e)
+{
+	size_t end = e->d_reclen, head = offsetof(struct dirent, d_name);
+	if (unlikely(end < head + 1 || end > sizeof *e || end % 8))
+		return strlen(e->d_name);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	uint64_t last, low = 0x0101010101010101ull;
+	memcpy(&last, (const char *)e + end - 8, sizeof last);
+	if (end - 8 < head)            /* the type and what is before it are no name */
+		last |= (1ull << 8 * (head - end + 8)) - 1;
+	last = (last - low) & ~last & low << 7;
+	if (likely(last))
+		return end - 8 + (size_t)__builtin_ctzll(last) / 8 - head;
+#endif
+	return strlen(e->d_name);
+}
+
+static __attribute__((noinline)) struct dirent *next_shown(DIR *d, int fd)
+{
+	typedef struct dirent *real_t(DIR *);
+	int kept = errno;
+	struct dirent *e;
+	do {
+		errno = kept;
+		e = PT_REAL(real_t, readdir)(d);
+	} while (e && !pt_shown(fd, e->d_name, name_length(e), e->d_type));
+	return e;
+}
+
 PT_EXPORT struct dirent *PT_WRAP(readdir)(DIR *d)
 {
 	typedef struct dirent *real_t(DIR *);
@@ -56,14 +86,8 @@ PT_EXPORT struct dirent *PT_WRAP(readdir)(DIR *d)
 	struct dirent *e = real(d);
 	if (!e)
 		return e;
-	int fd = dirfd(d), kept = errno;
-	if (likely(!pt_fd_filtered(fd)))
-		return e;
-	while (e && !pt_shown(fd, e->d_name, e->d_type)) {
-		errno = kept;
-		e = real(d);
-	}
-	return e;
+	int fd = dirfd(d);
+	return likely(pt_listed(fd, e->d_name, name_length(e), e->d_type)) ? e : next_shown(d, fd);
 }
 PT_ALIASES_readdir
 
@@ -74,7 +98,7 @@ PT_EXPORT int PT_WRAP(readdir_r)(DIR *restrict d, struct dirent *restrict entry,
 	int r;
 	do
 		r = real(d, entry, result);
-	while (r == 0 && *result && pt_fd_filtered(dirfd(d)) && !pt_shown(dirfd(d), entry->d_name, entry->d_type));
+	while (r == 0 && *result && pt_fd_filtered(dirfd(d)) && !pt_shown(dirfd(d), entry->d_name, strlen(entry->d_name), entry->d_type));
 	return r;
 }
 PT_ALIASES_readdir_r
@@ -90,7 +114,7 @@ ssize_t pt_filter_entries(int fd, char *buf, ssize_t n)
 		size_t size = e->d_reclen;
 		if (!size)
 			break;
-		if (pt_shown(fd, e->d_name, e->d_type)) {
+		if (pt_shown(fd, e->d_name, name_length(e), e->d_type)) {
 			memmove(buf + out, e, size);
 			out += (ssize_t)size;
 		}

@@ -30,7 +30,7 @@ static uint64_t text_key(const char *s, size_t len)
 
 static uint64_t generation(void)
 {
-	return pt.events ? pt_events_generation(pt.events) : 0;
+	return pt.generation ? atomic_load_explicit(pt.generation, memory_order_acquire) : 0;
 }
 
 /* A slot's contents where they are `key`'s (0: whatever is there) and still true. */
@@ -151,6 +151,7 @@ static void settle(struct pt_info *info)
 			filter = !info->uniform[map] || info->all[map].action != PT_ALLOW;
 	}
 	info->filter = filter && !(pt.flags & PT_IMG_AUDIT);
+	info->children = (uint8_t)pt_children(pt.image, info->cursor[PT_READ]);
 }
 
 static void info_root(struct pt_info *info)
@@ -595,6 +596,20 @@ again:
 	return error;
 }
 
+/* The most of a listing: allowed without a doubt. */
+static inline bool entry_allowed(int fd, const char *name, size_t len)
+{
+	if (!bit(known, fd))
+		return false;
+	struct pt_dir *d = &pt.fds[fd];
+	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_acquire);
+	uint64_t hash = d->info.hash;
+	bool sure = d->key == 1 && d->info.children == PT_CHILDREN_OWNED && (d->info.stable || d->info.generation == generation());
+	atomic_thread_fence(memory_order_acquire);
+	return sure && seq && !(seq & 1) && atomic_load_explicit(&d->seq, memory_order_relaxed) == seq &&
+		pt_owned_child_allowed(pt.image, hash, name, len);
+}
+
 /* The verdict on an entry, from the few things that it depends on: it is asked for each name of a listing. */
 static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdict *v, uint64_t *dir)
 {
@@ -622,14 +637,13 @@ static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdic
 	return true;
 }
 
-/* May the program see this entry? */
-bool pt_shown(int fd, const char *name, unsigned char type)
+static __attribute__((noinline)) bool entry_shown(int fd, const char *name, size_t len, unsigned char type)
 {
 	struct pt_verdict v;
 	uint64_t dir;
 	if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])))
 		return true;
-	if (!entry_verdict(fd, name, strlen(name), &v, &dir))
+	if (!entry_verdict(fd, name, len, &v, &dir))
 		return pt.flags & PT_IMG_AUDIT;       /* where the directory lies cannot be learnt */
 	if (v.action != PT_DENY)
 		return true;
@@ -644,4 +658,14 @@ bool pt_shown(int fd, const char *name, unsigned char type)
 	if (type != DT_DIR && v.port != PT_NO_PORT)
 		pt_left_out(fd, dir, v.port, v.rule);
 	return type == DT_DIR;
+}
+
+PT_HOT bool pt_shown(int fd, const char *name, size_t len, unsigned char type)
+{
+	return likely(entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
+}
+
+PT_HOT bool pt_listed(int fd, const char *name, size_t len, unsigned char type)
+{
+	return !bit(filtered, fd) || likely(entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
 }

@@ -149,6 +149,8 @@ bool pt_start(void)
 				pt_events_touch(pt.events);
 			if (pt.events && !pt_events_check(pt.events, size))
 				pt.events = NULL;
+			if (pt.events)
+				pt.generation = pt_events_generation_at(pt.events);
 		}
 		ok = pt.slabs;
 		pt.first = sys_getpid();

@@ -30,7 +30,8 @@ static long old_getdents(int fd, char *buf, unsigned size)
 			memcpy(&length, buf + in + 2 * sizeof(long), sizeof length);
 			if (!length)
 				break;
-			if (pt_shown(fd, buf + in + 2 * sizeof(long) + sizeof length, (unsigned char)buf[in + length - 1])) {
+			const char *name = buf + in + 2 * sizeof(long) + sizeof length;
+			if (pt_shown(fd, name, strlen(name), (unsigned char)buf[in + length - 1])) {
 				memmove(buf + out, buf + in, length);
 				out += length;
 			}

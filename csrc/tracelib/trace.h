@@ -33,6 +33,7 @@ struct pt_state {
 	_Atomic int ready;             /* 0: not yet, 1: traced, 2: no session (a library without its policy) */
 	const struct pt_image *image;
 	struct pt_events *events;
+	const _Atomic uint64_t *generation;  /* of the event file: looked at for each name of a listing */
 	struct pt_own *own;
 	pid_t first;                   /* the process for which the kernel has made this memory */
 	char *slabs;
@@ -131,6 +132,7 @@ struct pt_info {
 	uint8_t magic;                 /* a link of /proc was on the way: the kernel goes by the object, not by its path */
 	uint8_t linked;                /* a link was on the way */
 	uint8_t filter;                /* listings need a look at each entry */
+	uint8_t children;              /* enum pt_children, of reading */
 	int16_t error;                 /* ELOOP, ENAMETOOLONG, … : the kernel will say so itself */
 	int16_t unseen;                /* with what error a component could not be looked at: it may be a link */
 	uint16_t lex_len, real_len;
@@ -181,7 +183,8 @@ void pt_cwd_forget(void);
 /* The name by which the program knows a physical path, in place; its new length. */
 size_t pt_own_name(char *path, size_t len, size_t cap);
 bool pt_fd_filtered(int fd);
-bool pt_shown(int fd, const char *name, unsigned char type); /* may the program see this entry of a directory? */
+bool pt_shown(int fd, const char *name, size_t len, unsigned char type); /* may the program see this entry of a directory? */
+bool pt_listed(int fd, const char *name, size_t len, unsigned char type); /* the same of a descriptor that was opened here: most need no look */
 void pt_info_of_real(const char *real, size_t len, struct pt_info *);
 
 /* ---- judge.c ---- */
