@@ -400,7 +400,12 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 
 /* ---- descriptors and the working directory ---- */
 
-static _Atomic uint64_t known[PT_FDS / 64], filtered[PT_FDS / 64], writers[PT_FDS / 64];
+/*
+ * What is known of a descriptor: the directory behind it, that its listings need a look at each entry, that it was
+ * opened for writing.
+ */
+enum { KNOWN = 1, FILTERED = 2, WRITER = 4 };
+static _Atomic uint8_t facts[PT_FDS];
 static _Atomic bool shared;            /* with a process that has memory of its own: nothing that is remembered would hold */
 /*
  * A vfork child has the parent's memory, yet a working directory of its own:
@@ -412,35 +417,29 @@ static _Atomic pid_t cwd_pid;
 
 #define FILE_KEY 2                      /* of a descriptor's slot: a file that was opened for writing; a directory's is 1 */
 
-static bool bit(const _Atomic uint64_t *map, int fd)
+static inline uint8_t facts_of(int fd)
 {
-	return fd >= 0 && fd < (int)PT_FDS && (atomic_load_explicit(&map[fd / 64], memory_order_relaxed) >> (fd % 64) & 1);
+	return likely((unsigned)fd < PT_FDS) ? atomic_load_explicit(&facts[fd], memory_order_relaxed) : 0;
 }
 
-static void set_bit(_Atomic uint64_t *map, int fd, bool on)
+static void add_fact(int fd, uint8_t fact)
 {
-	if (on)
-		atomic_fetch_or_explicit(&map[fd / 64], 1ull << (fd % 64), memory_order_relaxed);
-	else
-		atomic_fetch_and_explicit(&map[fd / 64], ~(1ull << (fd % 64)), memory_order_relaxed);
+	atomic_fetch_or_explicit(&facts[fd], fact, memory_order_relaxed);
 }
 
 bool pt_fd_filtered(int fd)
 {
 	struct pt_info info;
-	if (likely(bit(known, fd)) && !atomic_load_explicit(&shared, memory_order_relaxed))
-		return bit(filtered, fd);
+	uint8_t known = facts_of(fd);
+	if (likely(known & KNOWN))
+		return known & FILTERED;
 	return pt_on() && (pt_fd_dir(fd, &info, NULL, 0) != 0 || info.filter);
 }
 
 void pt_fd_forget(int fd)
 {
-	if (unlikely(bit(known, fd)))
-		set_bit(known, fd, false);
-	if (unlikely(bit(filtered, fd)))
-		set_bit(filtered, fd, false);
-	if (unlikely(bit(writers, fd)))
-		set_bit(writers, fd, false);
+	if (unlikely(facts_of(fd)))
+		atomic_store_explicit(&facts[fd], 0, memory_order_relaxed);
 }
 
 void pt_fds_shared(void)
@@ -463,12 +462,12 @@ void pt_fd_wrote(int fd, const struct pt_at *at)
 		struct pt_info info = { .real_len = (uint16_t)at->real_len };
 		slot_write(&pt.fds[fd], FILE_KEY, at->real, at->real_len, &info, at->real);
 	}
-	set_bit(writers, fd, true);
+	add_fact(fd, WRITER);
 }
 
 bool pt_fd_writer(int fd, struct pt_info *info, char *real)
 {
-	return bit(writers, fd) && (!real || slot_read(&pt.fds[fd], FILE_KEY, NULL, 0, info, real));
+	return (facts_of(fd) & WRITER) && (!real || slot_read(&pt.fds[fd], FILE_KEY, NULL, 0, info, real));
 }
 
 void pt_fd_forget_range(unsigned first, unsigned last)
@@ -479,12 +478,8 @@ void pt_fd_forget_range(unsigned first, unsigned last)
 
 void pt_fd_set(int fd, const char *real, size_t len)
 {
-	if (fd < 0 || fd >= (int)PT_FDS)
+	if (len > PT_DIR_TEXT || !may_remember(fd))
 		return;
-	if (len > PT_DIR_TEXT || !may_remember(fd)) {   /* what is not remembered is looked at for each entry */
-		set_bit(filtered, fd, true);
-		return;
-	}
 	struct pt_info info;
 	uint64_t begun = generation();
 	if (!pt_dir_cached(real, len, &info, NULL) || info.real_len != len)
@@ -492,8 +487,7 @@ void pt_fd_set(int fd, const char *real, size_t len)
 	info.generation = begun;
 	info.missing = 0;
 	slot_write(&pt.fds[fd], 1, real, len, &info, real);
-	set_bit(filtered, fd, info.filter);
-	set_bit(known, fd, true);
+	add_fact(fd, info.filter ? KNOWN | FILTERED : KNOWN);
 }
 
 void pt_cwd_forget(void)
@@ -515,7 +509,7 @@ bool pt_fd_cached(int fd, struct pt_info *info, char *real)
 {
 	if (fd == AT_FDCWD)
 		return cwd_slot_mine() && slot_read(&pt.fds[PT_FDS], 1, NULL, 0, info, real);
-	return bit(known, fd) && slot_read(&pt.fds[fd], 1, NULL, 0, info, real);
+	return (facts_of(fd) & KNOWN) && slot_read(&pt.fds[fd], 1, NULL, 0, info, real);
 }
 
 size_t pt_own_name(char *path, size_t len, size_t cap)
@@ -548,7 +542,7 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real, size_t cap)
 		return EBADF;
 	} else if (fd < (int)PT_FDS) {
 		d = &pt.fds[fd];
-		if (bit(known, fd) && slot_read(d, 1, NULL, 0, info, real))
+		if ((facts_of(fd) & KNOWN) && slot_read(d, 1, NULL, 0, info, real))
 			return 0;
 	}
 	uint64_t begun = generation();
@@ -596,11 +590,9 @@ again:
 	return error;
 }
 
-/* The most of a listing: allowed without a doubt. */
+/* The most of a listing: allowed without a doubt. The descriptor is known. */
 static inline bool entry_allowed(int fd, const char *name, size_t len)
 {
-	if (!bit(known, fd))
-		return false;
 	struct pt_dir *d = &pt.fds[fd];
 	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_acquire);
 	uint64_t hash = d->info.hash;
@@ -613,7 +605,7 @@ static inline bool entry_allowed(int fd, const char *name, size_t len)
 /* The verdict on an entry, from the few things that it depends on: it is asked for each name of a listing. */
 static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdict *v, uint64_t *dir)
 {
-	struct pt_dir *d = fd >= 0 && fd < (int)PT_FDS && bit(known, fd) ? &pt.fds[fd] : NULL;
+	struct pt_dir *d = facts_of(fd) & KNOWN ? &pt.fds[fd] : NULL;
 	uint32_t seq = d ? atomic_load_explicit(&d->seq, memory_order_acquire) : 0;
 	if (seq && !(seq & 1) && d->key == 1 && (d->info.stable || d->info.generation == generation())) {
 		uint64_t hash = d->info.hash;
@@ -662,10 +654,10 @@ static __attribute__((noinline)) bool entry_shown(int fd, const char *name, size
 
 PT_HOT bool pt_shown(int fd, const char *name, size_t len, unsigned char type)
 {
-	return likely(entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
+	return ((facts_of(fd) & KNOWN) && entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
 }
 
 PT_HOT bool pt_listed(int fd, const char *name, size_t len, unsigned char type)
 {
-	return !bit(filtered, fd) || likely(entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
+	return (facts_of(fd) & (KNOWN | FILTERED)) == KNOWN || !pt_fd_filtered(fd) || pt_shown(fd, name, len, type);
 }
