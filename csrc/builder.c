@@ -53,7 +53,7 @@ struct pt_owners *pt_owners_new(const char *paths, size_t size, const uint32_t *
 	if (!o)
 		return NULL;
 	o->seed = seed;
-	o->size = count * 2 + 8; /* half full: most look-ups are of files that no port owns, and end at the first free slot */
+	o->size = count + count / 4 * 3 + 8; /* rather empty: most look-ups are of files that no port owns, and end at a free slot */
 	o->slots = calloc(o->size, sizeof *o->slots);
 	if (!o->slots)
 		goto fail;

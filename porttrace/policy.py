@@ -305,6 +305,13 @@ class Policy:
 
     def compile(self) -> bytes:
         """The image. Raises ``PolicyError`` naming the rule that cannot be compiled."""
+        return bytes(self.build())
+
+    def build(self) -> Any:
+        """The image where the compiler has left it, a buffer: with a large registry each copy of it would be felt.
+
+        Raises ``PolicyError`` as `compile` does.
+        """
         rules = [*self.read, *self.write]
         maps = bytes(len(self.read)) + b"\x01" * len(self.write)
         texts = list(chain.from_iterable((r.path, r.target or b"", _encode(r.origin)) for r in rules))
@@ -364,10 +371,7 @@ class Policy:
                 if b"\0" in rule.path + (rule.target or b"") or "\0" in rule.origin:
                     raise PolicyError(f"rule for {display(rule.path)}: it holds a NUL byte")
             raise PolicyError(f"the policy cannot be compiled: {_text(why[0])}")
-        try:
-            return bytes(ffi.buffer(image, size[0]))
-        finally:
-            lib.pt_build_free(image)
+        return ffi.buffer(ffi.gc(image, lib.pt_build_free), size[0])
 
 
 def _texts(texts: list[bytes]) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import mmap
 import os
 import shutil
 import signal
@@ -168,10 +169,8 @@ class Trace:
         self._fenced = policy.fence and not policy.audit and "fence" in session.tiers
         self.fence: fence.Fence | None = None
         """What the kernel keeps this trace from writing, and where that differs from the policy."""
-        data = self._compile()
-        self.image = Image(data)
+        self.image = self._fill(self._compile())
         self._names = _ImageNames(self.image)
-        self._fill(data)
         self._supervisor: Supervisor | None = None
         if "supervisor" in session.tiers and policy.supervised:
             self._supervise()
@@ -199,7 +198,7 @@ class Trace:
             return
         self._supervisor = supervisor
 
-    def _compile(self) -> bytes:
+    def _compile(self) -> Any:
         read, write = self.policy.read.copy(), self.policy.write.copy()
         session = os.fsencode(self.session.directory)
         # The library opens its files by plain system calls, which the supervisor judges like any other.
@@ -211,11 +210,12 @@ class Trace:
         write.prepend(Rule(os.fsencode(self.directory / "events"), Action.ALLOW, origin="the session's own files"))
         try:
             places = known(self.policy.prefix)
-            return replace(self.policy, read=read, write=write, fence=self._fenced, places=places).compile()
+            return replace(self.policy, read=read, write=write, fence=self._fenced, places=places).build()
         except PolicyError as error:
             raise PorttraceError(str(error)) from None
 
-    def _fill(self, data: bytes) -> None:
+    def _fill(self, data: Any) -> Image:
+        """Make the directory of this trace; its image, as the processes map it."""
         directory, identity = self.directory, self.identity
         try:
             directory.mkdir()
@@ -226,6 +226,8 @@ class Trace:
             image = directory / "policy"
             image.write_bytes(data)
             image.chmod(0o444)
+            with image.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             events = directory / "events"
             create(events, self._capacity)
             # Opened before it is given away: what the build user does to the name or the mode no longer matters.
@@ -236,6 +238,7 @@ class Trace:
                 self.fence = fence.write(directory, self.policy.write)
         except OSError as error:
             raise PorttraceError(f"cannot set up {directory}: {error.strerror}") from None
+        return Image(mapped)
 
     @property
     def tiers(self) -> tuple[str, ...]:
