@@ -27,6 +27,30 @@ namespace eval porttrace::inport {
         ELOOP {too many levels of symbolic links}
     }
 
+    # What is not guarded, and why. A test holds this against the commands that this Tcl has: one that is new is judged
+    # or gets a reason here.
+    variable unguarded_commands {
+        interp {another interpreter's commands are Tcl's own: an honest Portfile has no use for them}
+        socket {a network's addresses; Tcl opens no sockets that are files}
+        pwd {names where the process stands, which cd has judged}
+        unload {what load has judged}
+        auto_execok {a procedure, of commands that are judged}
+        auto_import {a procedure}
+        auto_load {a procedure, of commands that are judged}
+        auto_load_index {a procedure, of commands that are judged}
+        auto_qualify {a procedure}
+        package {loads by source and load}
+        encoding {Tcl's own tables, by name}
+        zipfs {archives are mounted by the name of a file that open would find; no Portfile does}
+        tclLog {a procedure}
+        unknown {a procedure, of commands that are judged}
+    }
+    variable unguarded_file {
+        channels {names of channels} dirname {text} extension {text} join {text} nativename {text, and home directories} pathtype {text}
+        rootname {text} separator {text} split {text} tail {text} volumes {names of file systems}
+        system {the kind of file system; one that is not there has one, too} home {a name} tildeexpand {text}
+    }
+
     # Tcl's own commands while ours are in front.
     namespace eval real {}
 }
@@ -325,7 +349,8 @@ proc porttrace::inport::file_guard {subcommand} {
         copy - rename { return file_transfer }
         link { return file_link }
         tempfile { return file_tempfile }
-        tempdir { return "" }
+        tempdir { return file_tempdir }
+        normalize { return file_normalize }
     }
     return ""
 }
@@ -488,6 +513,31 @@ proc porttrace::inport::file_link {subcommand args} {
         }
     }
     tailcall ::tcl::file::link {*}$args
+}
+
+# Tcl follows the links on the way: as far as what they lead to is to be seen, a hidden one does not show where that is.
+proc porttrace::inport::file_normalize {subcommand args} {
+    if {[llength $args] == 1} {
+        set path [absolute [lindex $args 0]]
+        set above [::tcl::file::dirname $path]
+        if {$above ne $path && [lindex [::porttrace::call check entry $above/.] 0 0] ne "ok"} {
+            set above [file_normalize normalize $above]
+            switch -- [::tcl::file::tail $path] {
+                . { return $above }
+                .. { return [::tcl::file::dirname $above] }
+                default { return [::tcl::file::join $above [::tcl::file::tail $path]] }
+            }
+        }
+    }
+    tailcall ::tcl::file::normalize {*}$args
+}
+
+# A template with a directory names the place; without one it is made in that of temporary files.
+proc porttrace::inport::file_tempdir {subcommand args} {
+    if {[string match */* [lindex $args 0]]} {
+        permit create [lindex $args 0] "can't create temporary directory"
+    }
+    tailcall ::tcl::file::tempdir {*}$args
 }
 
 proc porttrace::inport::file_tempfile {subcommand args} {

@@ -32,7 +32,6 @@ namespace eval porttrace::inport {
         mktemp {last create}
         mkdtemp {last create}
         clonefile {transfer read}
-        fs-traverse traverse
         portutil::_reinplace reinplace
         portutil::_touch touch
     }
@@ -51,6 +50,9 @@ proc porttrace::inport::install_port_commands {} {
         if {[llength [info commands ::$name]] && ![llength [info procs ::$name]]} {
             cover $name [namespace current]::guarded_port_command $name $how
         }
+    }
+    if {[llength [info commands ::fs-traverse]] && ![llength [info procs ::fs-traverse]]} {
+        cover fs-traverse [namespace current]::guarded_traverse
     }
 }
 
@@ -189,11 +191,72 @@ proc porttrace::inport::judge_touch {name how words} {
     return $words
 }
 
-proc porttrace::inport::judge_traverse {name how words} {
-    set paths [lindex [operands $name $words] 0]
-    # variable, list of targets, body
-    foreach path [lindex $paths 1] {
-        permit list $path "fs-traverse: %s"
+##
+# MacPorts' walk is its own, in C, and shows what is hidden: while a trace is in force it is made of commands that do not.
+#
+#   fs-traverse ?-depth? ?-ignoreErrors? ?-tails? ?--? variable targets body
+#
+# A `continue` for a directory leaves out what is below it, a `break` ends the walk.
+proc porttrace::inport::guarded_traverse {args} {
+    set words $args
+    set options [dict create -depth 0 -ignoreErrors 0 -tails 0]
+    while {[string match -* [lindex $words 0]]} {
+        set words [lassign $words option]
+        if {$option eq "--"} {
+            break
+        }
+        dict set options $option 1
     }
-    return $words
+    if {[llength $words] != 3 || [dict size $options] != 3} {
+        tailcall [real_name fs-traverse] {*}$args
+    }
+    lassign $words variable targets body
+    set level [expr {[info level] - 1}]
+    foreach target $targets {
+        if {![dict get $options -ignoreErrors]} {
+            permit list $target "fs-traverse: %s"
+        } elseif {![visible $target]} {
+            continue
+        }
+        if {[traverse $level $variable $body $target . $options] == 3} {
+            return
+        }
+    }
+}
+
+# One path of a walk and what is below it: 3 where the body broke off.
+proc porttrace::inport::traverse {level variable body target tail options} {
+    set path [expr {$tail eq "." ? $target : [::tcl::file::join $target $tail]}]
+    set directory [expr {[::file isdirectory $path] && ($tail eq "." || [::file type $path] ne "link")}]
+    set visit {
+        upvar #$level $variable shown
+        set shown [expr {[dict get $options -tails] ? $tail : $path}]
+        set code [catch {uplevel #$level $body} result details]
+        switch -- $code {
+            0 {}
+            3 { return 3 }
+            4 { return 0 }
+            default {
+                dict incr details -level
+                return -options $details $result
+            }
+        }
+    }
+    if {![dict get $options -depth]} {
+        eval $visit
+    }
+    if {$directory} {
+        foreach name [lsort [::glob -nocomplain -tails -directory $path -- * .*]] {
+            if {$name ni {. ..}} {
+                set below [expr {$tail eq "." ? $name : [::tcl::file::join $tail $name]}]
+                if {[traverse $level $variable $body $target $below $options] == 3} {
+                    return 3
+                }
+            }
+        }
+    }
+    if {[dict get $options -depth]} {
+        eval $visit
+    }
+    return 0
 }
