@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,6 +100,27 @@ def _wider(first: str | None, second: str) -> str:
     return "lib" if {first, second} & {"lib", "run"} else "build"
 
 
+_REMOVES = frozenset({"delete", "rename"})
+
+
+def _emptied(findings: Sequence[Json], lesson: PhaseLesson) -> list[str]:
+    """Directories of what a phase takes away and has not made itself: the kernel's fence can let a file be removed only
+    where it opens the directory."""
+    own = [
+        finding
+        for finding in findings
+        if finding["kind"] == FindingKind.WRITE_OUTSIDE
+        and ((finding.get("built") or ""), (finding.get("phase") or "")) == (lesson.port, lesson.phase)
+    ]
+    made = [finding["path"] for finding in own if finding["access"] == "create"]
+    removed = [finding["path"] for finding in own if finding["access"] in _REMOVES]
+    return [
+        os.path.dirname(path)  # noqa: PTH120 - text of the report
+        for path in removed
+        if not any(path == each or _below(path, each) for each in made)
+    ]
+
+
 def _below(path: str, top: str) -> bool:
     return path != top and path.startswith(top.rstrip("/") + "/")
 
@@ -148,7 +170,7 @@ def learn(
         else:
             reads.setdefault(path, set()).add(finding["access"])
     for lesson, reads in phases.values():
-        lesson.write = _smallest(lesson.write)
+        lesson.write = _smallest([*lesson.write, *_emptied(findings, lesson)])
         # A Portfile's trace_write allows reading, too.
         open_already = [path for path in reads if any(path == w or _below(path, w) for w in lesson.write)]
         needed = {path: accesses for path, accesses in reads.items() if path not in open_already}

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Prefix
+from test_e2e_usage import HEAD
 
 from porttrace.baseline import compare, fresh
 from porttrace.learn import learn
@@ -122,6 +124,9 @@ def test_the_smallest_lines() -> None:
         "# a directory: this opens all that lies below it",
         "build.trace_write-append /x/dir",
     ]
+    removed = finding("/x/dir/f", "write-outside", "delete")
+    assert lines(removed)[-1] == "build.trace_write-append /x/dir", "the kernel's fence opens directories"
+    assert lines(finding("/x/dir/f", "write-outside", "create"), removed) == ["build.trace_write-append /x/dir/f"]
     assert lines(finding("/x", "write-outside", "write"), finding("/x")) == ["build.trace_write-append /x"]
     assert lines(finding("/a b"), finding("/a b", phase="test")) == [
         "build.trace_read-append {/a b}",
@@ -184,3 +189,38 @@ def test_bad_use_is_one_line(work: Path, command: str) -> None:
         done = tool(work, command, *words)
         assert done.returncode == 1 and done.stderr.startswith("porttrace: ") and done.stderr.count("\n") == 1
     assert "examples:" in tool(work, command, "--help").stdout
+
+
+def test_what_an_audit_of_a_port_teaches_makes_it_build(prefix: Prefix, place: Path) -> None:
+    """`port --audit` refuses nothing; the lines learned from it are what `port -t` needs, phase by phase."""
+    (place / "input").write_text("x")
+    (place / "input").chmod(0o644)
+    place.chmod(0o777)
+    head = HEAD.replace("build {}\n", "")
+    prefix.add_port("devel", "given", HEAD.format(name="given"))
+    prefix.port("install", "given")
+    text = head.format(name="audited") + (
+        f'build {{system "cat {place}/input ${{prefix}}/share/given/data && touch {place}/made"}}\n'
+        f'post-destroot {{system "cat {place}/input && rm {place}/made"}}\n'
+    )
+    portfile = prefix.add_port("devel", "audited", text) / "Portfile"
+    assert prefix.run("-t", "destroot", "audited").status == 1
+    prefix.port("clean", "audited")
+    report = prefix.path / "audit.json"
+    prefix.port("--audit", "--report", report, "destroot", "audited")
+    assert (
+        not (prefix.path / "var/macports/porttrace/usage/audited.json").exists()
+        or "post-destroot" not in (prefix.path / "var/macports/porttrace/usage/audited.json").read_text()
+    )
+    learned = tool(prefix.path, "learn", report).stdout
+    assert {
+        "depends_lib-append port:given",
+        f"build.trace_read-append {place}/input",
+        f"build.trace_write-append {place}/made",
+        f"destroot.trace_write-append {place}",
+    } == {line for line in learned.splitlines() if not line.startswith("#")}, learned
+    portfile.write_text(text + learned)
+    prefix.port("clean", "audited")
+    prefix.port("-t", "--report", report, "destroot", "audited")
+    violations = [f for f in json.loads(report.read_text())["findings"] if f["kind"] in ("hidden", "write-outside")]
+    assert [f["path"] for f in violations if not f["path"].startswith("/usr/local")] == []
