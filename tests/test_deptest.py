@@ -65,6 +65,7 @@ PROVIDERS = {
         "cc -shared -fPIC -Wl,-soname,libso.so.1 -o DESTROOT@/lib/libso.so.1 so.c; "
         "ln -s libso.so.1 DESTROOT@/lib/libso.so",
     ),
+    "toolchain": port("toolchain", "depends_run port:tool"),
     "sochain": port("sochain", "depends_lib port:so"),
     "pcone": port(
         "pcone",
@@ -133,6 +134,7 @@ CORPUS: dict[str, tuple[str, list[str], set[str]]] = {
     ),
     "through": (port("through", "depends_lib port:chain", build="cat @/include/one.h"), [], {"one"}),
     "linkthrough": (port("linkthrough", "depends_lib port:sochain", destroot=LINK), [], {"so"}),
+    "needthrough": (port("needthrough", "depends_lib port:toolchain", destroot=TOOL_SCRIPT), [], {"tool"}),
     "noise": (
         port(
             "noise",
