@@ -66,5 +66,6 @@ bool pt_loader_led_astray(char *const *envp); /* by its environment: to what is 
 bool pt_watch_library(const char *name);
 /* This process, all threads; where the session has no supervisor it goes on. false: it is not supervised, and cannot be. */
 bool pt_supervise_all(void);
+bool pt_is_supervised(void);
 int pt_supervise_self(void);           /* 0 or errno: the program must then not be started */
 #endif

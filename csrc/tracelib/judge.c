@@ -461,7 +461,7 @@ void pt_left_out(int fd, uint64_t hash, uint32_t port, uint32_t rule)
 static int refuse(uint16_t op, struct pt_at *at, uint8_t outcome, int error)
 {
 	at->outcome = outcome;
-	if (!(at->verdict.flags & PT_V_SILENT))
+	if (!(at->verdict.flags & PT_V_SILENT) && !(pt.supervised && outcome == PT_OUT_ABSENT))
 		pt_report(op, at, PT_EV_FINDING, outcome, error);
 	return pt.flags & PT_IMG_AUDIT ? 0 : error;
 }

@@ -159,6 +159,9 @@ bool pt_start(void)
 			announce();
 			pt_used_libraries();
 		}
+		/* One decides, not two: under a supervisor our own looks would be judged and told as the program's. */
+		if (ok && !(pt.flags & PT_IMG_REDIRECTS) && pt_is_supervised())
+			ok = false;
 	}
 	atomic_store_explicit(&pt.ready, ok ? 1 : 2, memory_order_release);
 	return ok;

@@ -9,6 +9,9 @@
 #include "fence_linux.h"
 #include "supervise_linux.h"
 
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+
 /* Written once with the same bytes by whoever comes first; the library's path never changes. */
 static char session[sizeof pt.path], launcher[sizeof pt.path];
 
@@ -151,6 +154,12 @@ bool pt_loader_led_astray(char *const *envp)
 	return false;
 }
 
+/* The first question is quick, and the answer mostly no. */
+bool pt_is_supervised(void)
+{
+	return PT_SYS5(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) == 2 && pt_supervised();
+}
+
 int pt_supervise_self(void)
 {
 	const char *what;
@@ -166,6 +175,7 @@ bool pt_supervise_all(void)
 		return true;
 	if (pt_supervise(session, true, &what))
 		return pt_supervised(); /* no: it has filters of its own that keep ours away; it must do without what it wanted */
+	pt.supervised = true;
 	atomic_store_explicit(&done, true, memory_order_release);
 	return true;
 }

@@ -43,6 +43,7 @@ struct pt_state {
 	uint32_t flags;                /* pt_image_flags */
 	uint64_t chain;                /* its hash, see struct pt_event */
 	uint32_t index;                /* this image's index in the event file */
+	bool supervised;               /* since it started: what the supervisor hides from us it has told */
 	bool plain;                    /* neither log nor redirects nor audit: the quick way is open */
 	uint32_t path_len;
 	char path[256];                /* of this library: what LD_PRELOAD must hold */
