@@ -175,15 +175,9 @@ def test_a_missing_supervisor_is_told(ready: Prefix, tmp_path: Path) -> None:
     source = tmp_path / "x.c"
     source.write_text("int main(void) { return 0; }")
     subprocess.run(["gcc", "-static", "-o", tmp_path / "x", source], check=True)
-    words = [
-        Path(ready.launcher[0]).parent / "porttrace",
-        "run",
-        "--tiers",
-        "tracelib",
-        "--report",
-        tmp_path / "r.json",
-    ]
-    words += ["--", "/bin/sh", "-c", "./x"]
+    report_file = tmp_path / "r.json"
+    words: list[str | Path] = [Path(ready.launcher[0]).parent / "porttrace", "run", "--tiers", "tracelib"]
+    words += ["--report", report_file, "--", "/bin/sh", "-c", "./x"]
     subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, env={"PATH": os.environ["PATH"]})
     report = json.loads((tmp_path / "r.json").read_text())
     assert [f["path"] for f in report["findings"] if f["kind"] == "untraced-process"] == [str(tmp_path / "x")]
