@@ -14,11 +14,11 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Rule
+from porttrace.installed import installed
 
 __all__ = ["find_sdk", "kept_places", "sdk_rules"]
 
@@ -72,7 +72,7 @@ def find_sdk(name: str, portdbpath: Path | None = None, platform: str | None = N
 
 @cache
 def _keep(platform: str) -> tuple[str, ...]:
-    text = (files("porttrace") / "data" / f"toolchain-{platform}.toml").read_text(encoding="utf-8")
+    text = installed(f"data/toolchain-{platform}.toml").read_text(encoding="utf-8")
     return tuple(path for group in tomllib.loads(text)["keep"] for path in group["paths"])
 
 

@@ -22,7 +22,6 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from porttrace import fence
-from porttrace.absent import Probe, probes
 from porttrace.askserver import Asked, AskServer
 from porttrace.calls import call_names
 from porttrace.errors import PorttraceError
@@ -40,6 +39,7 @@ from porttrace.supervisor import Supervisor
 from porttrace.tiers import TIERS, available_tiers
 
 if TYPE_CHECKING:
+    from porttrace.absent import Probe
     from porttrace.sipcopy import SipCache
 
 __all__ = ["Session", "Trace", "TraceResult", "Used", "merge_used"]
@@ -343,7 +343,10 @@ class Trace:
             for event in events
             if event.kind is Kind.USED and event.outcome is Outcome.HIDE
         }
-        self.probed = probes(accesses, tree, self.workpath, self.policy.prefix)
+        if self.policy.absent:
+            from porttrace.absent import probes  # reads archives, for which it loads a lot
+
+            self.probed = probes(accesses, tree, self.workpath, self.policy.prefix)
         found = collect(
             events, tree, self._names, phase=self.policy.phase, built=self.policy.port, audit=self.policy.audit
         )

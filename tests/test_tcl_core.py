@@ -169,6 +169,21 @@ def test_start_cost(tclsh: str, scratch: Path) -> None:  # noqa: F811
     assert int(done.stdout.split()[0]) / 1e6 <= 80, done.stdout
 
 
+def test_a_core_loads_no_more_than_a_phase_needs() -> None:
+    """What costs milliseconds at each start and is of use in rare cases only."""
+    rare = ["tempfile", "subprocess", "platform", "importlib.resources", "zipfile", "tarfile", "zstandard", "secrets",
+            "json", "porttrace.archive", "porttrace.absent", "porttrace.sipcopy", "tkinter", "argparse"]  # fmt: skip
+    script = (
+        "import sys, porttrace.tclbridge.coprocess\n"
+        "from porttrace.tclbridge.backend import Backend\n"
+        "Backend.prepare()\nprint(*sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "porttrace.session" in loaded
+    assert not loaded & set(rare)
+
+
 def test_threads_share_the_core(tclsh: str, scratch: Path) -> None:  # noqa: F811
     done = run(
         tclsh,
