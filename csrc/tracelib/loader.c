@@ -170,7 +170,8 @@ void pt_start_again(char *const *argv, char *const *envp)
 {
 	char exe[512];
 	bool hidden = false;
-	if (pt.flags & PT_IMG_AUDIT)
+	/* MacPorts' own map (all directories show) is made for a library that does not see what the loader opens. */
+	if (pt.flags & (PT_IMG_AUDIT | PT_IMG_DIRS_VISIBLE))
 		return;
 	for (const struct link_map *m = pt_loaded(); m; m = m->l_next)
 		if (m->l_name && m != pt_loaded() && is_hidden(m->l_name))
