@@ -657,7 +657,15 @@ PT_HOT bool pt_shown(int fd, const char *name, size_t len, unsigned char type)
 	return ((facts_of(fd) & KNOWN) && entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
 }
 
+static __attribute__((noinline)) bool unknown_listed(int fd, const char *name, size_t len, unsigned char type)
+{
+	return !pt_fd_filtered(fd) || entry_shown(fd, name, len, type);
+}
+
 PT_HOT bool pt_listed(int fd, const char *name, size_t len, unsigned char type)
 {
-	return (facts_of(fd) & (KNOWN | FILTERED)) == KNOWN || !pt_fd_filtered(fd) || pt_shown(fd, name, len, type);
+	uint8_t known = facts_of(fd);
+	if (unlikely(!(known & KNOWN)))
+		return unknown_listed(fd, name, len, type);
+	return !(known & FILTERED) || likely(entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
 }
