@@ -132,6 +132,31 @@ def from_log(path: Path) -> tuple[dict[str, dict[tuple[str, bool], dict[str, obj
     return out, walked
 
 
+def interpreters(path: str) -> Iterable[str]:
+    """What the kernel starts for a script: it opens them itself, and strace shows no call for it."""
+    for _ in range(4):
+        try:
+            with Path(path).open("rb") as file:
+                head = file.readline(256)
+        except OSError:
+            return
+        words = head[2:].split() if head.startswith(b"#!") else []
+        if not words:
+            return
+        path = os.fsdecode(words[0])
+        yield path
+
+
+def searched(libraries: Iterable[str]) -> set[str]:
+    """Directories that the loader looks into for what these libraries need (RUNPATH): it asks for each of them once."""
+    found = set()
+    for library in libraries:
+        listing = subprocess.run(["readelf", "-d", "-W", library], capture_output=True, text=True).stdout
+        for paths in re.findall(r"\((?:RUNPATH|RPATH)\).*\[(.*)\]", listing):
+            found |= {path.replace("$ORIGIN", os.path.dirname(library)) for path in paths.split(":")}  # noqa: PTH120
+    return found
+
+
 def reason(path: str) -> str:
     for why, pattern in REASONS:
         if pattern.search(path):
@@ -162,8 +187,26 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
 
     try:
         run(["strace", "-f", "-y", "-s", "8192", "-o", str(top / "strace.out"), "--"])
-        run([os.environ.get("PORTTRACE", "porttrace"), "run", "-q", "--audit", "--log", str(top / "log"), "--"])
+        run(
+            [
+                os.environ.get("PORTTRACE", "porttrace"),
+                "run",
+                "-q",
+                "--tiers",
+                "tracelib",
+                "--audit",
+                "--log",
+                str(top / "log"),
+                "--",
+            ]
+        )
         truth = from_strace(accesses(top / "strace.out", str(work)))
+        started = [one.path for kinds in truth.values() for one in kinds.values() if one.access == "exec"]
+        scripts = {name for path in started for name in interpreters(path)}
+        seen = [
+            one.path for kinds in truth.values() for one in kinds.values() if one.access == "read" and not one.error
+        ]
+        directories = searched(path for path in seen if re.search(r"\.so(\.[\d.]+)?$", path))
         log, walked = from_log(top / "log")
     finally:
         if not os.environ.get("KEEP"):
@@ -177,9 +220,14 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
                 hit += 1
             elif one.access == "readlink" and not paths.isdisjoint(walked):
                 missed["a step of realpath, which is in the log as one look"].append(one.path)
+            elif one.path in directories:
+                missed["loader and dlopen search"].append(one.path)
+            elif one.access == "exec" and not one.program:
+                missed["the command itself, which the launcher starts"].append(one.path)
             else:
                 missed[reason(one.path)].append(f"{one.path} {key[0]} {'ok' if key[1] else one.error} ({one.program})")
     known = {(path, key) for paths, kinds in truth.items() for path in paths for key in kinds}
+    known |= {(name, ("exec", True)) for path in scripts for name in names(path)}
     invented = [
         f"{path} {key[0]} {'ok' if key[1] else entry['errno']} {entry['op']} ({entry['exe']})"
         for path, kinds in log.items()
@@ -209,7 +257,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "# Recall against strace",
         "",
         "Made by `bench/recall.py --out bench/results/recall.md`: each build once under `strace -f`, once with the",
-        "full log. An access is a real path, a kind of access and whether it succeeded.",
+        "full log of tracelib alone. An access is a real path, a kind of access and whether it succeeded. What is",
+        "explained happens inside the C library, its loader or the launcher, past all functions that can be replaced.",
         "",
         "| build | source | accesses | in the log | explained | missed | invented |",
         "|---|---|---|---|---|---|---|",

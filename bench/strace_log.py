@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,23 +133,30 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
     loading: dict[str, bool] = {}
     lines = list(joined(log))
     # A vfork child is in the log before the call that made it: it stands where its parent stood.
-    parents: dict[str, str] = {}
+    # A number comes again when all have been used: its makers are kept in the order of the log.
+    parents: dict[str, deque[str]] = defaultdict(deque)
     for line in lines:
         made = re.match(r"^(\d+)\s+(?:clone3?|v?fork)\(.*\)\s*=\s*(\d+)", line)
         if made:
-            parents[made[2]] = made[1]
+            parents[made[2]].append(made[1])
     for line in lines:
+        gone = re.match(r"^(\d+)\s+\+\+\+ (?:exited|killed)", line)
+        if gone:
+            for known in (where, program, loading):
+                known.pop(gone[1], None)
         match = _LINE.match(line)
         if not match:
             continue
         pid, call, rest = match.groups()
         if pid not in where:
-            parent = parents.get(pid, "")
+            parent = parents[pid][0] if parents[pid] else ""
             where[pid] = where.get(parent, cwd)
             program.setdefault(pid, program.get(parent, ""))
         result = list(_RESULT.finditer(rest))
         value, error = (result[-1][1], result[-1][2] or "") if result else ("?", "")
         if call in ("clone", "clone3", "fork", "vfork") and value.isdigit() and value != "0":
+            if parents[value]:
+                parents[value].popleft()
             where.setdefault(value, where[pid])
             program.setdefault(value, program.get(pid, ""))
             loading.setdefault(value, False)

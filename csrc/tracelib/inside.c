@@ -71,17 +71,16 @@ PT_EXPORT char *bindtextdomain(const char *domain, const char *path)
 	if (pt_bad_pointer(path))
 		return PT_REAL(real_t, bindtextdomain)(domain, path);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_LIST, .flags = PT_FOLLOW };
-	char *r = NULL;
+	char *r;
 	int error = pt_judge(PT_OP_bindtextdomain, &at);
 	if (!error) {
 		r = PT_REAL(real_t, bindtextdomain)(domain, at.path);
-		if (!r)
-			error = errno;
+		pt_slab_give(at.slab);         /* nothing has been looked at yet: no access for the log */
+		return r;
 	}
 	pt_done(PT_OP_bindtextdomain, &at, error);
-	if (!r)
-		errno = error;
-	return r;
+	errno = error;
+	return NULL;
 }
 
 PT_EXPORT void updwtmp(const char *path, const struct utmp *entry)

@@ -612,6 +612,31 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	return error;
 }
 
+/*
+ * A walk that came to an end on the way (".." out of what is not there, a file where a directory should be) has no real
+ * path: what the log has is the name, from where the program stood.
+ */
+static void log_lost(uint16_t op, struct pt_at *at, int error)
+{
+	struct pt_slab *s = at->slab;
+	size_t len = 0, n = strlen(at->asked);
+	if (at->asked[0] != '/') {
+		struct pt_info info;
+		if (pt_fd_dir(at->dirfd, &info, s->real, s->cap) != 0)
+			return;
+		len = info.real_len;
+		if (len + n + 2 > s->cap)
+			return;
+		s->real[len++] = '/';
+	} else if (n + 1 > s->cap) {
+		return;
+	}
+	memcpy(s->real + len, at->asked, n + 1);
+	at->real = s->real;
+	at->real_len = len + n;
+	at->logged = pt_report(op, at, PT_EV_ACCESS, PT_OUT_ALLOW, error);
+}
+
 void pt_done(uint16_t op, struct pt_at *at, int error)
 {
 	if (!at->slab)
@@ -642,6 +667,8 @@ void pt_done(uint16_t op, struct pt_at *at, int error)
 		}
 		if (pt.flags & PT_IMG_LOG)
 			at->logged = pt_report(op, at, PT_EV_ACCESS, at->outcome, error);
+	} else if (at->lost && error && at->lost != EBADF && (pt.flags & PT_IMG_LOG)) {
+		log_lost(op, at, error);
 	}
 	pt_slab_give(at->slab);
 	at->slab = NULL;

@@ -423,6 +423,7 @@ static void case_removed_cwd(void)
 static void case_no_descriptors(void)
 {
 	int first = dup(0);
+	CHECK(first == 3);          /* 0, 1 and 2 are all that it was started with */
 	look();
 	int second = dup(0);
 	CHECK(second == first + 1);

@@ -1,0 +1,55 @@
+"""Files that the C library opens inside itself, or that are reached by no path: what names them is judged before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tracelib_session import MUSL_LIBRARY, SOURCE, Session, compile_c
+
+MUSL = (shutil.which("musl-gcc") or "") if MUSL_LIBRARY.exists() else ""
+NO_MUSL = pytest.mark.skipif(not MUSL, reason="NOT CHECKED: programs of musl (Debian: musl-tools)")
+
+
+@pytest.fixture
+def tree() -> Iterator[Path]:
+    """On tmpfs where there is one: not every file system has handles."""
+    place = Path(tempfile.mkdtemp(prefix="pt", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    place.chmod(0o755)
+    for name in ("seen", "hidden"):
+        (place / name).mkdir()
+        (place / name / "file").touch()
+    yield place
+    shutil.rmtree(place)
+
+
+def inside(where: Path, compiler: str = "cc") -> Path:
+    after = ("-idirafter", "/usr/include", f"-idirafter/usr/include/{os.uname().machine}-linux-gnu")
+    flags = ("-pthread", "-Wno-format-truncation", *(after if compiler != "cc" else ()))
+    return compile_c(SOURCE / "tests" / "guest" / "inside.c", where / "inside", *flags, compiler=compiler)
+
+
+@pytest.mark.parametrize("compiler", ["cc", pytest.param(MUSL, marks=NO_MUSL, id="musl")])
+def test_what_has_another_name_than_its_path_is_judged(compiler: str, tree: Path, tmp_path: Path) -> None:
+    program, name = inside(tmp_path, compiler), tree.name
+    objects = [f"rw:/dev/shm/{prefix}{name}-hidden=-" for prefix in ("", "sem.")]
+    with Session(f"rw:{tree}/hidden=-", *objects, "rw:/=+") as session:
+        done = session.run("/usr/bin/env", program, tree, name)
+        found = {e.op for e in session.findings()}
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    if done.stdout != "ok\n" and os.geteuid() == 0:
+        pytest.skip(f"NOT CHECKED: open_by_handle_at: {done.stdout.splitlines()[0]}")
+    assert {"shm_open", "shm_unlink", "sem_open", "openat2", "sendto", "sendmsg"} <= found
+
+
+def test_temporary_file_where_nothing_may_be_written(tmp_path: Path) -> None:
+    source = tmp_path / "temporary.c"
+    source.write_text("#include <stdio.h>\nint main(void) { return tmpfile() ? 0 : 7; }\n")
+    program = compile_c(source, tmp_path / "temporary")
+    with Session("r:/=+") as session:
+        assert session.run(program).returncode == 7
+        assert [(e.op, e.access, e.path) for e in session.findings()] == [("tmpfile", "create", "/tmp")]
