@@ -220,6 +220,8 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
                 hit += 1
             elif one.access == "readlink" and not paths.isdisjoint(walked):
                 missed["a step of realpath, which is in the log as one look"].append(one.path)
+            elif one.static:
+                missed["a static program, which is for the supervisor"].append(one.path)
             elif one.path in directories:
                 missed["loader and dlopen search"].append(one.path)
             elif one.access == "exec" and not one.program:

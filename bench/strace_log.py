@@ -66,6 +66,7 @@ class Seen:
     error: str
     program: str
     loader: bool
+    static: bool = False
 
 
 def _arguments(text: str) -> list[str]:
@@ -131,6 +132,7 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
     where: dict[str, str] = {}
     program: dict[str, str] = {}
     loading: dict[str, bool] = {}
+    dynamic: dict[str, bool] = {}
     lines = list(joined(log))
     # A vfork child is in the log before the call that made it: it stands where its parent stood.
     # A number comes again when all have been used: its makers are kept in the order of the log.
@@ -142,7 +144,7 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
     for line in lines:
         gone = re.match(r"^(\d+)\s+\+\+\+ (?:exited|killed)", line)
         if gone:
-            for known in (where, program, loading):
+            for known in (where, program, loading, dynamic):
                 known.pop(gone[1], None)
         match = _LINE.match(line)
         if not match:
@@ -152,6 +154,7 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
             parent = parents[pid][0] if parents[pid] else ""
             where[pid] = where.get(parent, cwd)
             program.setdefault(pid, program.get(parent, ""))
+            dynamic.setdefault(pid, dynamic.get(parent, True))
         result = list(_RESULT.finditer(rest))
         value, error = (result[-1][1], result[-1][2] or "") if result else ("?", "")
         if call in ("clone", "clone3", "fork", "vfork") and value.isdigit() and value != "0":
@@ -159,6 +162,7 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
                 parents[value].popleft()
             where.setdefault(value, where[pid])
             program.setdefault(value, program.get(pid, ""))
+            dynamic.setdefault(value, dynamic.get(pid, True))
             loading.setdefault(value, False)
             continue
         args = _arguments(rest)
@@ -197,9 +201,12 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
                     kind = "list"
                 else:
                     kind = "read"
-            yield Seen(path, kind, error, program.get(pid, ""), loading.get(pid, False))
+            if path.startswith("/etc/ld.so."):
+                dynamic[pid] = True
+            yield Seen(path, kind, error, program.get(pid, ""), loading.get(pid, False), not dynamic.get(pid, True))
             if call == "chdir" and value == "0":
                 where[pid] = path
         if call == "execve" and value == "0":
             program[pid] = _string(args[0]) or ""
             loading[pid] = True
+            dynamic[pid] = False  # until its loader shows
