@@ -24,7 +24,7 @@ struct pt_owners {
 	uint64_t seed;
 };
 
-static bool own(struct pt_owners *o, uint64_t hash, uint32_t port)
+static bool own(struct pt_owners *o, uint64_t hash, uint32_t port, uint64_t directory)
 {
 	uint32_t probes = 0;
 	size_t at;
@@ -38,6 +38,7 @@ static bool own(struct pt_owners *o, uint64_t hash, uint32_t port)
 	}
 	o->slots[at].hash = hash;
 	o->slots[at].port = port;
+	o->slots[at].directory = (uint32_t)directory;
 	if (probes > o->max_probe)
 		o->max_probe = probes;
 	o->count++;
@@ -62,7 +63,13 @@ struct pt_owners *pt_owners_new(const char *paths, size_t size, const uint32_t *
 
 		if (!nul)
 			goto fail;
-		own(o, pt_hash_path(seed, paths, (size_t)(nul - paths)), ports[i]);
+		const char *name = nul;
+		uint64_t directory;
+
+		while (name > paths && name[-1] != '/')
+			name--;
+		directory = pt_hash_dir(seed, paths, (size_t)(name - paths));
+		own(o, pt_hash_child(directory, name, (size_t)(nul - name)), ports[i], directory);
 		paths = nul + 1;
 	}
 	return o;
@@ -292,6 +299,16 @@ static const char *check_rule(const struct pti_rule *r, const char *strings)
 	return NULL;
 }
 
+/* Mark the directories in which a port outside the closure has a file. */
+static void close_directories(uint64_t *words, const struct pt_build *b)
+{
+	const struct pti_owner *o = b->owners->slots, *end = o + b->owners->size;
+
+	for (; o < end; o++)
+		if (o->hash && (o->port >= b->ports || !b->in_closure[o->port]))
+			words[PTI_CLOSED_BIT(o->directory) / 64] |= UINT64_C(1) << PTI_CLOSED_BIT(o->directory) % 64;
+}
+
 /* Fill the table of places from `n` pairs of texts that begin at `at`. */
 static void settle(char *image, const struct pti_header *h, const char *strings, uint64_t at, uint32_t n)
 {
@@ -393,6 +410,7 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 	place(&end, &h.labels, b->labels, sizeof(struct pti_label));
 	place(&end, &h.strings, texts, 1);
 	place(&end, &h.places, b->places ? b->places * 2 : 0, sizeof(struct pti_place));
+	place(&end, &h.closed, b->owners ? PTI_CLOSED_WORDS : 0, sizeof(uint64_t));
 	/* the large part last: what each process reads when it starts lies close together */
 	place(&end, &h.owners, b->owners ? b->owners->size : 0, sizeof(struct pti_owner));
 	image = calloc(1, end);
@@ -405,6 +423,8 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 		h.max_probe = b->owners->max_probe;
 		memcpy(image + h.owners.offset, b->owners->slots, b->owners->size * sizeof(struct pti_owner));
 	}
+	if (b->owners)
+		close_directories((uint64_t *)(image + h.closed.offset), b);
 	memcpy(image + h.rules.offset, rules, b->rules * sizeof *rules);
 	memcpy(image + h.strings.offset, strings, texts);
 	if (!lay_out(&t, (struct pti_node *)(image + h.nodes.offset), rules, h.root)) {

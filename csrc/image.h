@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define PTI_MAGIC "PTIMAGE" /* with its NUL: eight bytes */
-#define PTI_VERSION 2
+#define PTI_VERSION 3
 
 struct pti_section {
 	uint64_t offset, count;
@@ -20,7 +20,7 @@ struct pti_header {
 	char magic[8];
 	uint32_t version, flags;
 	uint64_t size, seed;
-	struct pti_section rules, nodes, owners, ports, labels, strings, places;
+	struct pti_section rules, nodes, owners, ports, labels, strings, places, closed;
 	uint32_t root[2];   /* first node of the read map and of the write map; 0: an empty map */
 	uint32_t max_probe; /* longest search in the ownership table */
 	uint32_t reserved;
@@ -49,8 +49,15 @@ struct pti_node {
 
 struct pti_owner {
 	uint64_t hash; /* 0: free */
-	uint32_t port, reserved;
+	uint32_t port, directory; /* the lower half of its directory's hash */
 };
+
+/*
+ * Which directories hold files of ports outside the closure: 64-bit words, a bit for each hash of a directory, taken
+ * modulo their number. A bit that is not set is certain.
+ */
+#define PTI_CLOSED_WORDS 4096
+#define PTI_CLOSED_BIT(directory) ((uint32_t)(directory) % (PTI_CLOSED_WORDS * 64))
 
 struct pti_port {
 	uint32_t name, in_closure;

@@ -23,6 +23,7 @@ static const struct { size_t field, unit, align; } sections[] = {
 	{offsetof(struct pti_header, labels), sizeof(struct pti_label), 4},
 	{offsetof(struct pti_header, strings), 1, 1},
 	{offsetof(struct pti_header, places), sizeof(struct pti_place), 8},
+	{offsetof(struct pti_header, closed), 8, 8},
 };
 
 static const struct pt_image *refuse(const char **why, size_t *offset, const char *text, size_t at)
@@ -438,7 +439,16 @@ struct pt_verdict pt_decide_child(const struct pt_image *image, struct pt_cursor
 	return verdict(image, &c, &s, false);
 }
 
-enum pt_children pt_children(const struct pt_image *image, struct pt_cursor c)
+/* False: no port outside the closure has a file in this directory. */
+static bool holds_closed(const struct pt_image *image, uint64_t dirhash)
+{
+	const uint64_t *words = (const uint64_t *)AT(image, closed);
+	uint32_t bit = PTI_CLOSED_BIT(dirhash);
+
+	return image->h.closed.count != PTI_CLOSED_WORDS || (words[bit / 64] >> bit % 64 & 1);
+}
+
+enum pt_children pt_children(const struct pt_image *image, struct pt_cursor c, uint64_t dirhash)
 {
 	const struct pti_rule *r = c.node ? NULL : rule_at(image, c.rule);
 
@@ -446,7 +456,9 @@ enum pt_children pt_children(const struct pt_image *image, struct pt_cursor c)
 		return PT_CHILDREN_DIFFER;
 	if (r->action == PT_ALLOW)
 		return PT_CHILDREN_ALLOWED;
-	return r->action == PT_ASK && !(r->flags & PTI_LIVE) ? PT_CHILDREN_OWNED : PT_CHILDREN_DIFFER;
+	if (r->action != PT_ASK || r->flags & PTI_LIVE)
+		return PT_CHILDREN_DIFFER;
+	return image->h.flags & PT_IMG_STRICT || holds_closed(image, dirhash) ? PT_CHILDREN_OWNED : PT_CHILDREN_ALLOWED;
 }
 
 bool pt_owned_child_allowed(const struct pt_image *image, uint64_t dirhash, const char *name, size_t len)

@@ -115,7 +115,7 @@ struct pt_verdict pt_decide_child(const struct pt_image *, struct pt_cursor dir,
  * they are, which pt_owned_child_allowed() says. `differ`: everything, of pt_decide_child().
  */
 enum pt_children { PT_CHILDREN_DIFFER, PT_CHILDREN_ALLOWED, PT_CHILDREN_OWNED };
-enum pt_children pt_children(const struct pt_image *, struct pt_cursor dir);
+enum pt_children pt_children(const struct pt_image *, struct pt_cursor dir, uint64_t dirhash);
 bool pt_owned_child_allowed(const struct pt_image *, uint64_t dirhash, const char *name, size_t len);
 /* The verdict of a whole absolute, normalized path. */
 struct pt_verdict pt_decide(const struct pt_image *, enum pt_map, const char *path, size_t len);

@@ -25,7 +25,7 @@ __all__ = ["cache_places", "load", "ownership", "registry_identity", "store"]
 
 Rows = Iterable[tuple[bytes, str]]
 
-_MAGIC = b"PTOWNER1"
+_MAGIC = b"PTOWNER2"
 # magic, identity of the registry, seed, number of paths, longest search, bytes of slots, of ports' names, of links
 _HEADER = struct.Struct("=8s32sQQIQQQ")
 _ALIGN = 4096

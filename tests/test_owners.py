@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from porttrace._core import lib
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.owners import cache_places, load, ownership, registry_identity
 from porttrace.policy import Image, Ownership, Policy
@@ -304,3 +305,31 @@ def test_half_a_million_files(open_tmp: Path) -> None:
     assert runs[0]["image"] <= 32 << 20
     assert scratch[1] <= 1.0, text
     assert again[1] <= 0.05 and other[1] <= 0.05, text
+
+
+def test_a_directory_without_hidden_files_needs_no_look(tmp_path: Path) -> None:
+    """`pt_children` may say that all is allowed only where no port outside the closure has a file."""
+    files = [(b"/p/share/d%d/f%d" % (i % 300, i), "seen" if i % 300 < 200 else "closed") for i in range(3000)]
+    for strict in (False, True):
+        policy = Policy(
+            Filemap([Rule(b"/p", Action.ASK)]),
+            prefix=Path("/p"),
+            owners=Ownership(files, resolve=False),
+            closure=frozenset({"seen"}),
+            strict=strict,
+        )
+        image = Image(policy.compile(), verify=True)
+
+        def children(path: bytes, image: Image = image) -> int:
+            cursor = lib.pt_cursor_root(image.pointer, lib.PT_READ)
+            for name in path.strip(b"/").split(b"/"):
+                cursor = lib.pt_cursor_descend(image.pointer, cursor, name, len(name))
+            return int(lib.pt_children(image.pointer, cursor, lib.pt_hash_dir(image.seed, path, len(path))))
+
+        closed = [children(b"/p/share/d%d" % i) for i in range(200, 300)]
+        assert set(closed) == {lib.PT_CHILDREN_OWNED}
+        free = [children(b"/p/share/d%d" % i) for i in range(200)]
+        if strict:
+            assert set(free) == {lib.PT_CHILDREN_OWNED}, "what no port owns is hidden, too"
+        else:
+            assert free.count(lib.PT_CHILDREN_ALLOWED) > 190

@@ -60,5 +60,7 @@ struct pt_cursor pt_cursor_descend(const struct pt_image *, struct pt_cursor, co
 bool pt_cursor_uniform(const struct pt_image *, struct pt_cursor);
 struct pt_verdict pt_decide_child(const struct pt_image *, struct pt_cursor dir, uint64_t dirhash, const char *name, size_t len);
 struct pt_verdict pt_decide(const struct pt_image *, enum pt_map, const char *path, size_t len);
+enum pt_children { PT_CHILDREN_DIFFER, PT_CHILDREN_ALLOWED, PT_CHILDREN_OWNED };
+enum pt_children pt_children(const struct pt_image *, struct pt_cursor dir, uint64_t dirhash);
 size_t pt_redirect(const struct pt_image *, uint32_t rule, const char *path, size_t len, char *out, size_t cap);
 size_t pt_unredirect(const struct pt_image *, const char *physical, size_t len, char *out, size_t cap);

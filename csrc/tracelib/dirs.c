@@ -137,7 +137,6 @@ static int16_t too_long(const struct pt_slab *s)
 
 static void settle(struct pt_info *info)
 {
-	bool filter = false;
 	for (int map = PT_READ; map <= PT_WRITE; map++) {
 		info->uniform[map] = 0;
 		struct pt_rule_view rule;
@@ -147,11 +146,9 @@ static void settle(struct pt_info *info)
 			info->uniform[map] = 1;
 			info->all[map] = pt_decide_child(pt.image, info->cursor[map], info->hash, "-", 1);
 		}
-		if (map == PT_READ)
-			filter = !info->uniform[map] || info->all[map].action != PT_ALLOW;
 	}
-	info->filter = filter && !(pt.flags & PT_IMG_AUDIT);
-	info->children = (uint8_t)pt_children(pt.image, info->cursor[PT_READ]);
+	info->children = (uint8_t)pt_children(pt.image, info->cursor[PT_READ], info->hash);
+	info->filter = info->children != PT_CHILDREN_ALLOWED && !(pt.flags & PT_IMG_AUDIT);
 }
 
 static void info_root(struct pt_info *info)
