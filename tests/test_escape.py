@@ -22,6 +22,10 @@ def test_nothing_gets_through(user: str, tiers: str) -> None:
     assert set(missing) <= {"32bit-int80", "musl"}
     assert runner.unexpected(results) == []
     assert not [key for key, outcome in results.items() if "crashed" in outcome.note]
+    if missing:
+        pytest.skip(
+            f"NOT CHECKED: attempts compiled as {', '.join(missing)}, for which no compiler is here; the rest is held"
+        )
 
 
 @pytest.mark.parametrize("user", USERS)
