@@ -1,367 +1,7 @@
 /*
  * From a call's arguments to its verdict, and what is told about it.
  */
-#include "trace.h"
-
-/* ---- the quick way: an allowed path without surprises, no system call ---- */
-
-static inline bool dots(const char *name, size_t len)
-{
-	return name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'));
-}
-
-/* Where a clean absolute path's last slash is; false for anything else. */
-static inline bool split_clean(const char *p, size_t *dir, size_t *len)
-{
-	size_t last = 0, i = 1;
-	for (; p[i]; i++)
-		if (p[i] == '/') {
-			size_t n = i - last - 1;
-			if (!n || (n < 3 && dots(p + last + 1, n)))
-				return false;
-			last = i;
-			if (i >= 4096)
-				return false;
-		}
-	size_t n = i - last - 1;
-	if (!n || (n < 3 && dots(p + last + 1, n)))
-		return false;
-	*dir = last;
-	*len = i;
-	return i < 4096;
-}
-
-/* A word that is true as long as what we know of `name` below `info` holds. */
-static uint64_t link_word(const struct pt_info *info, uint64_t hash, const char *name, size_t len)
-{
-	bool fixed = info->stable && !(pt.flags & PT_IMG_AUDIT) &&
-		(info->uniform[PT_WRITE] ? info->all[PT_WRITE] :
-		 pt_decide_child(pt.image, info->cursor[PT_WRITE], info->hash, name, len)).action == PT_DENY;
-	uint64_t generation = fixed || !pt.events ? 0 : pt_events_generation(pt.events) + 1;
-	return (hash ^ generation * 0x9e3779b97f4a7c15ull) | 1;
-}
-
-static inline bool was_told(uint64_t hash, uint8_t access)
-{
-	return atomic_load_explicit(&pt_told[(hash >> 8 ^ access) % PT_TOLD], memory_order_relaxed) == ((hash + access) | 1);
-}
-
-static inline enum pt_held quick(int dirfd, const char *path, uint8_t access, bool follow, bool held)
-{
-	enum pt_map map = access > PT_ACC_READLINK ? PT_WRITE : PT_READ;
-	struct pt_info info;
-	char buf[512];
-	const char *name;
-	size_t dir, len;
-	bool one = false;                      /* below a directory that the kernel has in its hand */
-
-	if (unlikely(!pt_on() || !pt.plain || pt_bad_pointer(path)))
-		return PT_NOT_QUICK;
-	if (path[0] == '/') {
-		if (!split_clean(path, &dir, &len) || !pt_dir_cached(path, dir, &info, NULL))
-			return PT_NOT_QUICK;
-		name = path + dir + 1;
-		len -= dir + 1;
-	} else {
-		if (held && unlikely(pt_threads()))
-			return PT_NOT_QUICK;           /* the descriptor may be another one meanwhile */
-		while (path[0] == '.' && path[1] == '/' && path[2] != '/')
-			path += 2;
-		for (len = 0; path[len] && path[len] != '/'; len++)
-			;
-		if (!len || (len < 3 && dots(path, len)))
-			return PT_NOT_QUICK;
-		if (!path[len]) {
-			if (len > 255 || pt_fd_dir(dirfd, &info, NULL, 0) != 0)
-				return PT_NOT_QUICK;
-			name = path;
-			one = true;
-		} else {
-			size_t rest = len + strlen(path + len);
-			char full[PT_DIR_TEXT + 1];
-			struct pt_info base;
-			if (rest > sizeof buf - PT_DIR_TEXT - 2 || !pt_fd_cached(dirfd, &base, full))
-				return PT_NOT_QUICK;
-			memcpy(buf, full, base.real_len);
-			buf[base.real_len] = '/';
-			memcpy(buf + base.real_len + 1, path, rest + 1);
-			if (!split_clean(buf, &dir, &len) || !pt_dir_cached(buf, dir, &info, NULL))
-				return PT_NOT_QUICK;
-			name = buf + dir + 1;
-			len -= dir + 1;
-		}
-	}
-	if (unlikely(info.error))
-		return PT_NOT_QUICK;
-	if (PT_NAMES_VARY && !info.uniform[map])
-		return PT_NOT_QUICK;                  /* what a rule speaks of may be meant in other letters */
-	struct pt_verdict v = info.uniform[map] ? info.all[map] : pt_decide_child(pt.image, info.cursor[map], info.hash, name, len);
-	if (v.action != PT_ALLOW || (v.flags & ~PT_V_ASKED))
-		return PT_NOT_QUICK;
-	uint64_t hash = 0;
-	if (follow || v.port != PT_NO_PORT)
-		hash = pt_hash_child(info.hash, name, len);
-	if (v.port != PT_NO_PORT && !was_told(hash, access))
-		return PT_NOT_QUICK;                  /* a port's file, used for the first time */
-	if (follow) {
-		if (atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) != link_word(&info, hash, name, len))
-			return PT_NOT_QUICK;
-	}
-	pt_rule_used(v.rule);
-	return info.stable || one ? PT_FIXED : PT_MOVABLE;
-}
-
-PT_HOT bool pt_quick(int dirfd, const char *path, uint8_t access)
-{
-	return quick(dirfd, path, access, false, false) != PT_NOT_QUICK;
-}
-
-PT_HOT bool pt_quick_follow(int dirfd, const char *path, uint8_t access)
-{
-	return quick(dirfd, path, access, true, false) != PT_NOT_QUICK;
-}
-
-PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], bool follow)
-{
-	if (unlikely(pt_bad_pointer(*path)))
-		return PT_NOT_QUICK;
-	size_t n = strnlen(*path, PT_COPY);
-	if (unlikely(n >= PT_COPY))
-		return PT_NOT_QUICK;
-	memcpy(copy, *path, n);
-	copy[n] = 0;
-	enum pt_held held = quick(dirfd, copy, access, follow, true);
-	if (held != PT_NOT_QUICK)
-		*path = copy;
-	return held;
-}
-
-/* ---- the slow way ---- */
-
-/*
- * Appends the components of `path` to slab->lex, cleaned; ".." is taken from
- * the real path. 0 or errno; at->final where the kernel need not be asked.
- */
-static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool *dir)
-{
-	struct pt_slab *s = at->slab;
-	size_t len = *lex_len;
-	*dir = false;
-	for (const char *p = path; *p;) {
-		if (*p == '/') {
-			p++;
-			*dir = true;
-			continue;
-		}
-		size_t n = 0;
-		while (p[n] && p[n] != '/')
-			n++;
-		*dir = false;
-		if (n < 3 && dots(p, n)) {
-			*dir = true;
-			if (n == 2 || len != *lex_len) {  /* what it is said of has to be a directory */
-				struct pt_info info;
-				pt_dir_resolve(s->lex, len, s, &info);
-				if (info.error && !info.hidden)
-					return info.error;
-				if (info.unseen)
-					at->unseen = info.unseen;
-				int error = info.hidden ? ENOENT : pt_not_passable(s->real, info.real_len, &info);
-				if (info.hidden && at->access <= PT_ACC_READLINK)
-					break;         /* what is hidden is judged, and told */
-				if (error) {
-					at->final = true;
-					return error;
-				}
-				if (n == 2) {
-					len = info.real_len;
-					memcpy(s->lex, s->real, len);
-					while (len && s->lex[--len] != '/')
-						;
-				}
-			}
-		} else {
-			if (sys_fork_name(p, n))
-				break;         /* a fork of the file before it, which is judged */
-			if (len + n + 2 > s->cap)
-				return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
-			s->lex[len] = '/';
-			memcpy(s->lex + len + 1, p, n);
-			len += n + 1;
-		}
-		p += n;
-	}
-	s->lex[len] = 0;
-	*lex_len = len;
-	return 0;
-}
-
-static void split_real(struct pt_at *at)
-{
-	size_t dir = at->real_len;
-	while (dir && at->real[--dir] != '/')
-		;
-	if (!pt_dir_cached(at->real, dir, &at->parent, NULL) || at->parent.real_len != dir)
-		pt_info_of_real(at->real, dir, &at->parent);
-}
-
-static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
-{
-	(void)user;
-	return sys_readlink(path, buf, size);
-}
-
-static int fs_exists(void *user, const char *path)
-{
-	(void)user;
-	struct stat st;
-	return sys_lstat(path, &st);
-}
-
-/* Where some rule redirects, a path has two names and core's resolver walks the virtual one. */
-static int locate_redirected(struct pt_at *at, size_t lex_len, bool follow)
-{
-	struct pt_slab *s = at->slab;
-	static const struct pt_fs fs = { NULL, fs_readlink, fs_exists };
-	struct pt_resolved out = { .real = s->real, .physical = s->physical };
-	if (!lex_len) {
-		s->lex[0] = '/';
-		s->lex[lex_len = 1] = 0;
-	}
-	unsigned flags = PT_RES_CREATE | (follow ? 0 : PT_RES_NOFOLLOW_LAST);
-	if (at->access == PT_ACC_CREATE || at->access == PT_ACC_DELETE || at->access == PT_ACC_RENAME)
-		flags |= PT_RES_ENTRY;
-	pt_resolve(pt.image, &fs, s->lex, lex_len, flags, s->pending, &out);
-	at->real = s->real;
-	at->real_len = out.real_len;
-	if (out.real_len == 1 && s->real[0] == '/')
-		at->real_len = 0;
-	s->physical[out.physical_len] = 0;
-	split_real(at);
-	if (out.hidden) {
-		at->parent.hidden = 1;
-		return ENOENT;
-	}
-	if (out.error) {
-		at->final = true;  /* the kernel, asked by the program's name, might find the original */
-		return out.error;
-	}
-	if (out.physical_len != out.real_len || memcmp(s->physical, s->real, out.real_len) != 0) {
-		at->path = s->physical;
-		at->dirfd = AT_FDCWD;
-	}
-	return 0;
-}
-
-static void prepare(struct pt_at *at, struct pt_slab *s)
-{
-	at->slab = s;
-	at->real = NULL;
-	at->real_len = 0;
-	at->fixed = at->linked = at->final = false;
-	at->magic = 0;
-	at->unseen = 0;
-	at->parent.hidden = 0;
-}
-
-/* Fills real path and parent. 0, ENOENT with parent.hidden for a hidden link, or another errno that the kernel will find itself. */
-static int locate(struct pt_at *at)
-{
-	struct pt_slab *s = at->slab;
-	struct pt_info info;
-	size_t lex_len = 0;
-	bool dir = false;
-	int error;
-
-	if (at->path[0] != '/') {
-		error = pt_fd_dir(at->dirfd, &info, s->lex, s->cap);
-		if (error)
-			return error;
-		lex_len = info.real_len;
-	}
-	if (!at->path[0])
-		dir = true;
-	error = make_clean(at, &lex_len, at->path, &dir);
-	if (error)
-		return error;
-	at->fixed = true;
-	bool follow = (at->flags & PT_FOLLOW) || (dir && at->access != PT_ACC_CREATE && at->access != PT_ACC_DELETE);
-	if (pt.flags & PT_IMG_REDIRECTS)
-		return locate_redirected(at, lex_len, follow);
-	at->real = s->real;
-	size_t cut = lex_len;
-	while (cut && s->lex[--cut] != '/')
-		;
-	const char *name = s->lex + cut + 1;
-	size_t n = lex_len ? lex_len - cut - 1 : 0;
-	pt_dir_resolve(s->lex, cut, s, &info);
-	at->parent = info;
-	at->real_len = info.real_len;
-	at->fixed = info.magic ? info.magic == PT_MAGIC_FIXED : info.stable;
-	at->magic = info.magic;
-	at->linked = info.linked;
-	if (info.unseen)
-		at->unseen = info.unseen;
-	if (info.error)
-		return info.error;
-	if (!lex_len)
-		return 0;
-	if (info.real_len + n + 2 > s->cap)
-		return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
-	s->real[info.real_len] = '/';
-	memcpy(s->real + info.real_len + 1, name, n);
-	s->real[info.real_len + n + 1] = 0;
-	if (PT_NAMES_VARY && !info.missing && sys_alias(s->real, info.real_len + n + 1, s->link, s->cap - 1) > 0) {
-		pt_dir_resolve(s->lex, lex_len, s, &info);
-		at->real_len = info.real_len;
-		if (info.error)
-			return info.error;
-		split_real(at);
-		return 0;
-	}
-	if (!info.missing)
-		n = sys_true_name(s->real, info.real_len, n);
-	name = s->real + info.real_len + 1;
-	at->real_len = info.real_len + n + 1;
-	if (!follow || info.missing)
-		return 0;
-	if (at->fixed && !at->magic && pt_decide_child(pt.image, info.cursor[PT_WRITE], info.hash, name, n).action != PT_DENY)
-		at->fixed = false;
-	uint64_t hash = pt_hash_child(info.hash, name, n), word = link_word(&info, hash, name, n);
-	/* a process about to be replaced remembers nothing: the memory would cost more than the question */
-	bool remember = at->access != PT_ACC_EXEC;
-	if (remember && atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) == word)
-		return 0;
-	ssize_t got = sys_readlink(s->real, s->link, s->cap - 1);
-	if (got == (ssize_t)s->cap - 1)
-		return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
-	if (got <= 0) {
-		if (got == -EINVAL && remember)
-			atomic_store_explicit(&pt_not_links[hash % PT_NOT_LINKS], word, memory_order_relaxed);
-		else if (got < 0 && got != -EINVAL && got != -ENOENT && got != -ENOTDIR)
-			at->unseen = (int16_t)-got;
-		return 0;
-	}
-	s->link[got] = 0;
-	if (s->link[0] != '/' && memchr(s->link, ':', (size_t)got) && !memchr(s->link, '/', (size_t)got) && memcmp(s->real, "/proc/", 6) == 0)
-	{
-		at->magic = at->fixed ? PT_MAGIC_FIXED : PT_MAGIC;
-		return 0;          /* pipe:[…] and its like: no path */
-	}
-	pt_dir_resolve(s->lex, lex_len, s, &info);
-	at->real_len = info.real_len;
-	at->fixed = info.magic ? info.magic == PT_MAGIC_FIXED : info.stable;
-	at->magic = info.magic;
-	at->linked = true;
-	if (info.unseen)
-		at->unseen = info.unseen;
-	if (info.error) {
-		at->parent.hidden = info.hidden;
-		return info.error;
-	}
-	split_real(at);
-	return 0;
-}
+#include "locate.h"
 
 static bool is_dir(const char *path)
 {
@@ -550,7 +190,7 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	at->outcome = PT_OUT_ALLOW;
 	at->asked = at->path;
 	at->lost = 0;
-	prepare(at, NULL);
+	pt_prepare(at, NULL);
 	if (!pt_on() || pt_bad_pointer(at->path))
 		return 0;
 	size_t length = strnlen(at->path, PT_ASKED_MAX);
@@ -568,18 +208,18 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	memcpy(s->asked, at->path, length);
 	s->asked[length] = 0;
 	at->asked = at->path = s->asked;
-	prepare(at, s);
+	pt_prepare(at, s);
 	s->passing = at->access == PT_ACC_EXEC;
-	int error = locate(at);
+	int error = pt_locate(at);
 	if (error == PT_NO_ROOM) {
 		struct pt_slab *large = pt_slab_take(PT_PATH_CAP);
 		if (!large)
 			return ENOMEM;
 		memcpy(large->asked, s->asked, length + 1);
 		at->asked = at->path = large->asked;
-		prepare(at, large);
+		pt_prepare(at, large);
 		pt_slab_give(s);
-		error = locate(at);
+		error = pt_locate(at);
 	}
 	at->lost = (int16_t)error;
 	if (error && at->final)
@@ -592,7 +232,7 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	at->judged = true;
 	at->verdict = decide(at, PT_READ);
 	if (error) {
-		split_real(at);
+		pt_split_real(at);
 		at->verdict = decide(at, PT_READ);
 		return refuse(op, at, PT_OUT_HIDE, ENOENT);
 	}
@@ -701,13 +341,13 @@ bool pt_hides(int dirfd, const char *path)
 	at.slab = pt_slab_take(pt_usual_room());
 	if (!at.slab)
 		return false;
-	int error = locate(&at);
+	int error = pt_locate(&at);
 	if (error == PT_NO_ROOM) {
 		pt_slab_give(at.slab);
-		prepare(&at, pt_slab_take(PT_PATH_CAP));
+		pt_prepare(&at, pt_slab_take(PT_PATH_CAP));
 		if (!at.slab)
 			return false;
-		error = locate(&at);
+		error = pt_locate(&at);
 	}
 	bool hides = error ? at.parent.hidden : !readable(&at, decide(&at, PT_READ));
 	pt_slab_give(at.slab);

@@ -120,7 +120,7 @@ void pt_find_own(void);                /* sets pt.own, where the kernel can do i
 
 struct pt_at;
 
-/* ---- dirs.c: what is known of directories ---- */
+/* ---- dirs.c, fdinfo.c: what is known of directories, and of descriptors ---- */
 enum { PT_MAGIC = 1, PT_MAGIC_FIXED = 2 }; /* the second: and nobody in the session can change how it is reached */
 struct pt_info {
 	uint64_t hash, generation;
@@ -188,7 +188,7 @@ bool pt_shown(int fd, const char *name, size_t len, unsigned char type); /* may 
 bool pt_listed(int fd, const char *name, size_t len, unsigned char type); /* the same of a descriptor that was opened here: most need no look */
 void pt_info_of_real(const char *real, size_t len, struct pt_info *);
 
-/* ---- judge.c ---- */
+/* ---- quick.c, locate.c, judge.c: from a path to its verdict ---- */
 enum pt_at_flag {
 	PT_FOLLOW = 1u << 0,           /* the last link is followed */
 	PT_EXCL = 1u << 1,             /* an existing target is EEXIST whatever the policy says (mkdir, symlink, O_EXCL …) */
