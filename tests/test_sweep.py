@@ -433,11 +433,22 @@ def test_the_order_and_what_a_prefix_holds() -> None:
     plan = Plan(nodes(top="lib:mid run:low", mid="build:low", low="", other="", side="lib:other"), ["top"], False)
     assert [plan.nodes[name].level for name in ("low", "other", "mid", "side", "top")] == [0, 0, 1, 1, 2]
     assert plan.closure("top") == ["low", "mid"]
-    assert plan.others("top") == ["other", "side"] and plan.nodes["top"].waits == {"low", "mid", "other", "side"}
+    assert plan.others("top") == ["other", "side"]
+    assert plan.ready("low", (), 0) and not plan.ready("mid", ("other",), 0) and not plan.ready("mid", ("low",), 0)
+    assert plan.ready("mid", ("low", "other"), 1) and not plan.ready("top", ("low", "mid", "other"), 1)
     assert {name for name, node in plan.nodes.items() if node.kind == "test"} == {"top"}
     alone = Plan(nodes(top="lib:mid run:low", mid="build:low", low="", other=""), ["top"], True)
-    assert alone.others("top") == [] and alone.nodes["top"].waits == {"low", "mid"}
+    assert alone.others("top") == [] and alone.ready("top", ("low", "mid"), 0) and not alone.ready("top", ("low",), 0)
     assert alone.nodes["top"].key != plan.nodes["top"].key
+
+
+def test_a_whole_tree_is_ordered_quickly() -> None:
+    start = time.process_time()
+    many = [Node(f"p{n}", needs=tuple(("lib", f"p{m}") for m in (n // 2, n // 3) if m < n)) for n in range(20_000)]
+    plan = Plan(many, ["p19999"], False)
+    assert plan.closure("p19999")[0] == "p0" and max(node.level for node in plan.nodes.values()) == 15
+    assert sum(len(plan.closure(name)) for name in plan.order) > 900_000
+    assert time.process_time() - start < 20
 
 
 def test_circles() -> None:

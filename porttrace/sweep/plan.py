@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -27,8 +27,6 @@ class Node:
     level: int = 0
     key: str = ""
     """Digest of all that its result depends on: the same key, the same result."""
-    waits: frozenset[str] = field(default_factory=frozenset)
-    """The ports (lower-cased) that have to be done before it is started."""
 
 
 def tree_digest(directory: Path) -> bytes:
@@ -54,10 +52,7 @@ class Plan:
         for name in order:
             self._place(self.nodes[name])
         self.order = sorted(order, key=lambda name: (self.nodes[name].level, name))
-        for name in self.order:
-            node = self.nodes[name]
-            others = () if alone else (n for n in self.order if self.nodes[n].level < node.level)
-            node.waits = frozenset(others) | self.direct(name) - {name}
+        self._place_of = {name: number for number, name in enumerate(self.order)}
 
     def direct(self, name: str) -> frozenset[str]:
         """What a port itself declares, without what closes a circle."""
@@ -72,7 +67,11 @@ class Plan:
             if one not in seen:
                 seen.add(one)
                 todo += self._edges[one]
-        return [one for one in self.order if one in seen]
+        return sorted(seen, key=self._place_of.__getitem__)
+
+    def ready(self, name: str, done: Container[str], lowest: int) -> bool:
+        """Whether a port can be started; `lowest` is the lowest level of what is not done."""
+        return (self.alone or self.nodes[name].level <= lowest) and all(one in done for one in self._edges[name])
 
     def others(self, name: str) -> list[str]:
         """What else is in a port's prefix, so that a use of it is seen: all that stands before it in the order."""

@@ -57,9 +57,10 @@ def sweep(
     while todo or running:
         capacity = engine.capacity()
         usable = {name for name, word in status.items() if word in _USABLE}
+        lowest = min(plan.nodes[name].level for name in (*todo, *running.values()))
         for name in list(todo):
             node = plan.nodes[name]
-            if not node.waits <= status.keys():
+            if not plan.ready(name, status, lowest):
                 continue
             bad = [n for n in plan.closure(name) if n not in usable]
             if node.error or bad:

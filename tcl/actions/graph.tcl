@@ -8,7 +8,10 @@ proc port::all_names {} {
 		if {[catch {open_port $directory "" {} {}} worker]} {
 			continue
 		}
-		lappend names {*}[worker_eval $worker {set ::portutil::subports}]
+		foreach subport [worker_eval $worker {set ::portutil::subports}] {
+			lappend names $subport
+			remember [string tolower $subport] $directory
+		}
 		close_port $worker
 	}
 	return [lsort -unique $names]
@@ -17,6 +20,14 @@ proc port::all_names {} {
 # NAMES and all that they need: a list of dicts with the keys name, portdir ("": no tree has it), version, needs
 # (type and port by turns, without what the base system satisfies) and error.
 proc port::graph {names} {
+	variable found
+	# Once, and not for each name.
+	foreach directory [all_directories] {
+		set key [string tolower [file tail $directory]]
+		if {![dict exists $found $key]} {
+			remember $key $directory
+		}
+	}
 	set rows {}
 	set seen [dict create]
 	set todo $names
