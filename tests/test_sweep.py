@@ -329,7 +329,8 @@ def test_workers_of_dask_and_what_is_killed_of_it(open_tmp: Path) -> None:
         parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
         (worker,) = [each for each in workers if each.pid == parent]
         worker.kill()
-        wait_for(lambda: not Path(f"/proc/{child}").exists(), "the end of what the worker had started")
+        # Not its number: whoever has adopted it may not have asked for its end yet.
+        wait_for(lambda: not works_on(child, prefix, "slow"), "the end of what the worker had started")
         gate.touch()
         output = "".join(process.communicate(timeout=PATIENCE))
         assert process.returncode == 3, output
