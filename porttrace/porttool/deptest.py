@@ -64,8 +64,10 @@ def _port(own: Sequence[str], *words: str) -> str:
     return next(iter(errors or rows[-1:]), f"status {done.returncode}")
 
 
-def _say(text: str) -> None:
-    print(f"--->  {text}", file=sys.stderr, flush=True)
+def _say(own: Sequence[str], text: str) -> None:
+    """What is being done; `own` are port's own options."""
+    if "-q" not in own:
+        print(f"--->  {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _build(own: Sequence[str], port: _Named, how: str = "-t") -> _Built:
         file = str(Path(directory) / "report.json")
         if failed := _port(own, "clean", *words):
             raise PorttraceError(f"{port.name} could not be cleaned: {failed}")
-        _say(f"Building {' '.join(words)} {'with nothing hidden' if how == '--audit' else 'under trace mode'}")
+        _say(own, f"Building {' '.join(words)} {'with nothing hidden' if how == '--audit' else 'under trace mode'}")
         failed = _port(own, how, "--report", file, "destroot", *words)
         try:
             built = _Built(read_report(file), failed)
@@ -123,7 +125,7 @@ def _build(own: Sequence[str], port: _Named, how: str = "-t") -> _Built:
             raise PorttraceError(f"{port.name} does not build under trace mode: {failed}")
         if failed or not any(p["tests"] for p in own_phases):
             return built
-        _say(f"Testing {' '.join(words)}")
+        _say(own, f"Testing {' '.join(words)}")
         failed = _port(own, how, "--report", file, "test", *words)
         built.tested = not failed
         if failed:
@@ -150,7 +152,8 @@ def _decide(own: Sequence[str], port: _Named, report: dict[str, Any], left_open:
     """
     if not left_open:
         return
-    _say(f"Listings left out files of {', '.join(sorted(left_open))}: one more build tells whether they are wanted")
+    names = ", ".join(sorted(left_open))
+    _say(own, f"Listings left out files of {names}: one more build tells whether they are wanted")
     try:
         audit = _build(own, port, "--audit").report
     finally:
