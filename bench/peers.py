@@ -31,7 +31,10 @@ def yardsticks(native: Path, writable: Path) -> list[Peer]:
 _PACKAGED: dict[str, list[str]] = {
     "fakeroot": ["fakeroot", "--"],
     "fakechroot": ["fakechroot", "--"],
-    "bubblewrap": ["bwrap", "--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev", "--bind", "{base}", "{base}", "--"],
+    "bubblewrap": [
+        *("bwrap", "--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev", "--bind", "/tmp", "/tmp"),
+        *("--bind", "{base}", "{base}", "--"),
+    ],
     "strace": ["strace", "-f", "--seccomp-bpf", "-e", "trace=%file", "-o", "{base}/strace.out", "--"],
     "proot": ["proot", "-r", "/"],
 }

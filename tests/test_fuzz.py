@@ -74,6 +74,7 @@ def test_event_file_programs_lists_arguments_and_questions(place: Path, tmp_path
         "path",
         "filemap",
         "events",
+        "events_read",
         "eventlog",
     ]
     sources = [ROOT / "tests/fuzz/session_fuzz.c", *(CSRC / f"{part}.c" for part in parts), tmp_path / "ops.c"]

@@ -124,6 +124,8 @@ def test_a_program_is_built_with_the_sysroots_headers_and_library(sysroot: Path,
     depends = (work / "t.d").read_text().replace("\\\n", " ").split()
     assert "/usr/include/zlib.h" in depends and "/usr/include/stdio.h" in depends
     assert not [name for name in depends if str(sysroot) in name]
+    rules = Run(work, "--sdk", sysroot, "--", "cc", "-M", "t.c").out.replace("\\\n", " ").split()
+    assert rules[1:] == depends[1:], "gcc -M says the same"
 
 
 def test_a_static_program(sysroot: Path, work: Path) -> None:

@@ -1,0 +1,105 @@
+/*
+ * The event file as its bytes, shared by its writers (events.c) and its reader (events_read.c). Layout:
+ *
+ *	header      4096 bytes: magic, capacity, generation, heads, lost, and
+ *	execs       64 slots: pid -> image that executes another program
+ *	links       16384 bits: which links were followed
+ *	rules       1024 bits: which of the first rules have decided something
+ *	starts      the first records of programs that start and execute others
+ *	findings    65536 slots: key -> count
+ *	rules       65536 bits: the same of the others
+ *	arena       records, each led by one 64-bit word
+ *
+ * All that a process writes when it does nothing but start lies in the first
+ * megabyte: it costs a fault for each page, and one more for each two
+ * megabytes in which there is such a page.
+ *
+ * A record's word says its size before the record is filled, so that a writer
+ * killed half way leaves a gap of known size and not a broken chain: a writer
+ * claims the word at the head with compare-and-swap, and whoever comes next
+ * moves the head past it. No locks, so nothing that fork or a signal could
+ * leave taken.
+ */
+#ifndef PORTTRACE_EVENT_FILE_H
+#define PORTTRACE_EVENT_FILE_H
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "events.h"
+
+#define MAGIC 0x35767365636172ull      /* "racesv5" */
+#define EXEC_SLOTS 64u                 /* another process may take the slot: then the reader tells who started whom */
+#define STARTS_END PT_STARTS_END
+#define FINDING_SLOTS 65536u
+#define LINK_WORDS 256u
+#define FIRST_RULES 1024u              /* these lie in the first page: few policies have more */
+#define PROBES 32u                      /* in each of two places */
+#define PAGE_SLOTS (4096u / sizeof(struct finding_slot))
+#define NO_SLOT UINT32_MAX
+
+struct finding_slot {
+	_Atomic uint64_t key;
+	_Atomic uint64_t count;
+};
+
+struct exec_slot {
+	_Atomic uint64_t image;                /* pid in the upper half */
+	_Atomic uint64_t chain;                /* of the image: its record need not be looked at, which would cost a fault */
+	_Atomic uint64_t record;               /* of the exec, for the program that then starts; 0: none */
+};
+
+struct pt_events {
+	uint64_t magic;
+	uint64_t capacity;
+	_Alignas(64) _Atomic uint64_t generation;
+	_Alignas(64) _Atomic uint64_t head;    /* offset of the first byte of the file that no record has claimed */
+	_Alignas(64) _Atomic uint64_t starts_head;
+	_Alignas(64) _Atomic uint64_t lost, touched;
+	_Alignas(64) struct exec_slot execs[EXEC_SLOTS];
+	_Atomic uint64_t links[LINK_WORDS];
+	_Atomic uint64_t first_rules[FIRST_RULES / 64];
+	_Alignas(4096) unsigned char starts[STARTS_END - 4096];
+	struct finding_slot findings[FINDING_SLOTS];
+	_Atomic uint64_t rules[PT_RULE_BITS / 64];
+	_Alignas(4096) unsigned char arena[];
+};
+_Static_assert(offsetof(struct pt_events, starts) == 4096 && offsetof(struct pt_events, findings) == STARTS_END, "starts");
+#define STARTS offsetof(struct pt_events, starts)
+
+/*
+ * word: bits 0-1 state, 2-21 size in units of 16 bytes, 22-45 pid of the writer, 48-63 a mark by which a reader
+ * that has lost its way finds the next record.
+ */
+#define MARK (0xb7e5ull << 48)
+#define MARK_MASK (0xffffull << 48)
+enum { RESERVED = 1, PUBLISHED = 2, WITHDRAWN = 3 };
+#define WORD(state, size, pid) (MARK | ((uint64_t)((pid) & 0xffffff) << 22) | ((uint64_t)((size) >> 4) << 2) | (state))
+#define WORD_STATE(w) ((w) & 3)
+#define WORD_SIZE(w) ((((w) >> 2) & 0xfffff) << 4)
+#define WORD_PID(w) ((pid_t)(((w) >> 22) & 0xffffff))
+
+struct record {
+	_Atomic uint64_t word;
+	uint8_t kind, access, outcome, tier;
+	uint16_t op;
+	int16_t error;
+	int32_t pid, ppid;
+	uint32_t image, rule, port, slot;
+	uint64_t time;
+	uint64_t key;                          /* of a process: hash over its chain of executables; of a finding: its key */
+	uint32_t path_len, asked_len;
+	unsigned char bytes[];
+};
+_Static_assert(sizeof(struct record) == 64, "record header");
+
+#define STRING_MAX (64u << 10)                 /* longest string kept */
+#define RECORD_MIN ((sizeof(struct record) + 15) & ~(size_t)15)
+#define RECORD_MAX (RECORD_MIN + 2 * STRING_MAX + 16)
+
+static inline struct record *at(const struct pt_events *ev, uint64_t offset)
+{
+	return (struct record *)((char *)(uintptr_t)ev + offset);
+}
+
+#endif

@@ -1,0 +1,188 @@
+/*
+ * The session's side of the event file: it makes the file, and reads what the build may have scribbled over. It
+ * believes nothing.
+ */
+#include "bytes.h"
+#include "event_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+int pt_events_begin(int fd, uint64_t capacity)
+{
+	if (capacity < PT_EVENTS_MIN)
+		capacity = PT_EVENTS_MIN;
+	uint64_t first[2] = { MAGIC, capacity };
+	uint64_t head = sizeof(struct pt_events), starts = STARTS;
+	if (ftruncate(fd, (off_t)capacity) < 0 ||
+	    pwrite(fd, first, sizeof first, 0) != (ssize_t)sizeof first ||
+	    pwrite(fd, &head, sizeof head, offsetof(struct pt_events, head)) != (ssize_t)sizeof head ||
+	    pwrite(fd, &starts, sizeof starts, offsetof(struct pt_events, starts_head)) != (ssize_t)sizeof starts)
+		return errno ? -errno : -EIO;
+	return 0;
+}
+
+int pt_events_create(const char *path, uint64_t capacity)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	int error = pt_events_begin(fd, capacity);
+	if (close(fd) < 0 && !error)
+		error = -errno;
+	if (error)
+		unlink(path);
+	return error;
+}
+
+bool pt_events_rule_was_used(const struct pt_events *ev, uint32_t rule)
+{
+	if (rule >= PT_RULE_BITS)
+		return true;
+	const _Atomic uint64_t *word = rule < FIRST_RULES ? &ev->first_rules[rule / 64] : &ev->rules[rule / 64];
+	return atomic_load_explicit(word, memory_order_relaxed) >> (rule % 64) & 1;
+}
+
+/*
+ * The caller's cursor: bits 0-31 the offset in the arena in units of 16 bytes, 32-47 that among the starts, 48-53 how
+ * many waits were in vain, 54-63 records dropped so far (saturating).
+ */
+struct cursor {
+	uint64_t arena, starts, waits, drops;
+};
+
+static struct cursor cursor_read(uint64_t c)
+{
+	return (struct cursor){ (c & UINT32_MAX) << 4, (c >> 32 & 0xffff) << 4, c >> 48 & 0x3f, c >> 54 };
+}
+
+static uint64_t cursor_write(const struct cursor *c)
+{
+	uint64_t starts = c->starts < STARTS_END ? c->starts >> 4 : (STARTS_END >> 4) - 1;
+	return (c->arena >> 4 & UINT32_MAX) | starts << 32 | (c->waits < 0x3f ? c->waits : 0x3f) << 48 |
+		(c->drops < 0x3ff ? c->drops : 0x3ff) << 54;
+}
+
+/* Waits for a writer between its two steps; false when it will not come back. */
+static bool await(const struct record *r, uint64_t word)
+{
+	for (int i = 0; i < 50; i++) {
+		if (kill(WORD_PID(word), 0) < 0 && errno == ESRCH) {
+			/* it may have published just before it ended */
+			return WORD_STATE(atomic_load_explicit(&r->word, memory_order_acquire)) != RESERVED;
+		}
+		const struct timespec pause = { 0, 1000000 };
+		nanosleep(&pause, NULL);
+		if (WORD_STATE(atomic_load_explicit(&r->word, memory_order_acquire)) != RESERVED)
+			return true;
+	}
+	return false;
+}
+
+/* The next record of one region from *where on. */
+static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_free, uint64_t begin, uint64_t end, uint64_t *where,
+		    struct cursor *cur, struct pt_event *out)
+{
+	uint64_t offset = *where ? *where : begin;
+	bool more = false;
+	while (offset >= begin && offset + RECORD_MIN <= end) {
+		const struct record *r = at(ev, offset);
+		/* The head first: a record that is claimed between the two looks is not there yet, and no broken chain. */
+		uint64_t head = atomic_load_explicit(first_free, memory_order_acquire);
+		uint64_t word = atomic_load_explicit(&r->word, memory_order_acquire);
+		if (!word && offset >= head)
+			break;
+		uint64_t size = WORD_SIZE(word);
+		if ((word & MARK_MASK) != MARK || size < RECORD_MIN || size > RECORD_MAX || size > end - offset) {
+			/* lost the way: the next mark below the head, if any */
+			uint64_t limit = head < end - RECORD_MIN ? head : end - RECORD_MIN;
+			cur->drops++;
+			do
+				offset += 16;
+			while (offset < limit && (at(ev, offset)->word & MARK_MASK) != MARK);
+			if (offset >= limit)
+				break;
+			continue;
+		}
+		if (WORD_STATE(word) == RESERVED) {
+			if (cur->waits < 20 && await(r, word))
+				continue;
+			if (cur->waits < 20)
+				cur->waits++;
+			cur->drops++;
+			offset += size;
+			continue;
+		}
+		if (WORD_STATE(word) == WITHDRAWN) {
+			offset += size;
+			continue;
+		}
+		uint32_t path_len = *(volatile const uint32_t *)&r->path_len, asked_len = *(volatile const uint32_t *)&r->asked_len;
+		uint8_t kind = *(volatile const uint8_t *)&r->kind;
+		if ((uint64_t)path_len + asked_len > size - sizeof(struct record) || kind < PT_EV_PROCESS || kind > PT_EV_USED ||
+		    WORD_STATE(word) != PUBLISHED) {
+			cur->drops++;
+			offset += size;
+			continue;
+		}
+		memset(out, 0, sizeof *out);
+		out->kind = kind;
+		out->access = r->access < PT_ACC_COUNT ? r->access : PT_ACC_READ;
+		out->outcome = r->outcome <= PT_OUT_REDIRECTED_MISSING ? r->outcome : PT_OUT_ALLOW;
+		out->tier = r->tier;
+		out->op = r->op;
+		out->error = r->error;
+		out->pid = r->pid;
+		out->ppid = r->ppid;
+		out->image = kind == PT_EV_PROCESS ? (uint32_t)(offset >> 4) : r->image;
+		out->rule = r->rule;
+		out->port = r->port;
+		out->time = r->time;
+		out->count = 1;
+		uint32_t slot = *(volatile const uint32_t *)&r->slot;
+		if (slot < FINDING_SLOTS && ev->findings[slot].key == r->key) {
+			uint64_t count = atomic_load_explicit(&ev->findings[slot].count, memory_order_relaxed);
+			out->count = !count ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+		}
+		out->path = (const char *)r->bytes;
+		out->path_len = path_len;
+		out->asked = (const char *)r->bytes + path_len;
+		out->asked_len = asked_len;
+		offset += size;
+		more = true;
+		break;
+	}
+	*where = offset;
+	return more;
+}
+
+bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cursor, struct pt_event *out)
+{
+	if (!pt_events_check(ev, mapped_size))
+		return false;
+	struct cursor cur = cursor_read(*cursor);
+	bool more = next_in(ev, &ev->starts_head, STARTS, STARTS_END, &cur.starts, &cur, out) ||
+		next_in(ev, &ev->head, sizeof(struct pt_events), mapped_size & ~15ull, &cur.arena, &cur, out);
+	*cursor = cursor_write(&cur);
+	return more;
+}
+
+bool pt_events_ends(int fd, uint64_t ends[2])
+{
+	return pread(fd, &ends[0], sizeof ends[0], offsetof(struct pt_events, starts_head)) == (ssize_t)sizeof ends[0] &&
+		pread(fd, &ends[1], sizeof ends[1], offsetof(struct pt_events, head)) == (ssize_t)sizeof ends[1];
+}
+
+uint64_t pt_events_lost(const struct pt_events *ev)
+{
+	return atomic_load_explicit(&ev->lost, memory_order_relaxed);
+}
+
+uint64_t pt_events_unsound(const struct pt_events *ev, uint64_t cursor)
+{
+	(void)ev;
+	return cursor_read(cursor).drops;
+}
