@@ -477,3 +477,9 @@ def test_words_are_added_in_the_files_own_style() -> None:
 def test_what_cannot_be_done_safely_is_left_to_people(change: Change, said: str) -> None:
     with pytest.raises(PortfileEditError, match=said):
         edited(change)
+
+
+def test_a_prefix_in_which_nothing_was_ever_installed(prefix: Prefix) -> None:
+    """The first thing that somebody does there: the report names a registry all the same."""
+    result = prefix.run("-q", "deptest", "stray")
+    assert (result.status, result.text) == (0, "stray: the dependencies are right\n")

@@ -140,9 +140,14 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
     settings = Settings(prefix, lambda text: ui.say("warn", text))
     from porttrace.porttool.registry_commands import RegistryCommands
     from porttrace.porttool.usage_commands import UsageCommands
+    from porttrace.registry import Registry
 
     build_user = _build_user(settings)
     report = _report_file(options.pop("report", None))
+    if report is not None:
+        # Who may not write there cannot build there either, and port says so.
+        with contextlib.suppress(OSError, PorttraceError):
+            Registry.make(settings.portdbpath / "registry" / "registry.db")
     if settings.flag("portverbose") and ui.level == 1:
         ui.level = 2
     options["verbose"] = "1" if ui.level > 1 else ""

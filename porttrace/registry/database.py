@@ -62,6 +62,16 @@ class Registry:
         """
         return cls(Path(path), write=write, timeout=timeout)
 
+    @classmethod
+    def make(cls, path: Path) -> None:
+        """An empty registry where there is none yet: reports name it, also where nothing is installed.
+
+        Raises ``OSError`` or ``PorttraceError`` where it cannot be made.
+        """
+        if not path.exists():
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            cls.open(path, write=True).close()
+
     def close(self) -> None:
         self._connection.close()
         if self._reader is not None and self._reader.keep is not None:

@@ -77,10 +77,7 @@ class Worker:
         own = f"prefix {prefix}\nportdbpath {var}\n"
         (etc / "macports.conf").write_text(own + self.job["settings"], encoding="utf-8")
         (etc / "sources.conf").write_text(self.job["sources"], encoding="utf-8")
-        database = var / "registry" / "registry.db"
-        database.parent.mkdir(mode=0o755)
-        with Registry.open(database, write=True):  # a report names it, also where nothing is installed yet
-            pass
+        Registry.make(var / "registry" / "registry.db")
         (var / "packages").symlink_to(self.place.archives)
         (var / "distfiles").symlink_to(self.job["distfiles"])
 
