@@ -54,7 +54,7 @@ struct pt_owners *pt_owners_new(const char *paths, size_t size, const uint32_t *
 	if (!o)
 		return NULL;
 	o->seed = seed;
-	o->size = count + count / 4 * 3 + 8; /* rather empty: most look-ups are of files that no port owns, and end at a free slot */
+	o->size = count + count / 2 + 8; /* load at most 2/3 */
 	o->slots = calloc(o->size, sizeof *o->slots);
 	if (!o->slots)
 		goto fail;
