@@ -70,19 +70,30 @@ ssize_t pt_target_path(pid_t pid, int fd, char *out, size_t cap)
 	return got;
 }
 
-void pt_target_ids(pid_t pid, pid_t *process, pid_t *parent)
+#define STATUS_SIZE 2048
+
+/* What the kernel tells of a process, as text. */
+static bool read_status(pid_t pid, char text[STATUS_SIZE])
 {
-	char name[64], text[2048];
-	*process = pid;
-	*parent = 0;
+	char name[64];
 	snprintf(name, sizeof name, "/proc/%d/status", (int)pid);
 	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, STATUS_SIZE - 1);
 	if (fd >= 0)
 		close(fd);
 	if (got <= 0)
-		return;
+		return false;
 	text[got] = 0;
+	return true;
+}
+
+void pt_target_ids(pid_t pid, pid_t *process, pid_t *parent)
+{
+	char text[STATUS_SIZE];
+	*process = pid;
+	*parent = 0;
+	if (!read_status(pid, text))
+		return;
 	const char *line = strstr(text, "\nTgid:"); /* the name in the first line has its newlines escaped */
 	if (line)
 		*process = (pid_t)atoi(line + 6);
@@ -94,15 +105,9 @@ void pt_target_ids(pid_t pid, pid_t *process, pid_t *parent)
 /* A line of /proc/PID/status as a number. */
 static bool status_number(pid_t pid, const char *label, int base, long *out)
 {
-	char name[64], text[2048];
-	snprintf(name, sizeof name, "/proc/%d/status", (int)pid);
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		close(fd);
-	if (got <= 0)
+	char text[STATUS_SIZE];
+	if (!read_status(pid, text))
 		return false;
-	text[got] = 0;
 	const char *line = strstr(text, label);
 	if (line)
 		*out = strtol(line + strlen(label), NULL, base);
