@@ -266,19 +266,32 @@ def ops_c(rows: list[Row]) -> str:
     )
 
 
+def switch(row: Row) -> tuple[str, bool]:
+    """The flag that decides whether a row's last link is followed, and whether it is followed where the flag is set."""
+    for a in row.path_args() if row.form == "plain" or "?(" in row.paths else []:
+        m = re.search(r"& (\w+)", a.follow)
+        if m:
+            return m[1], not a.follow.startswith("(!")
+    return "0", False
+
+
 def tests(rows: list[Row]) -> str:
-    """A table of functions; the harness in tests/calls/main.c runs them by name."""
+    """A table of functions; the harness in tests/calls/main.c runs them by name. Its descriptors and flag come in."""
     out = ["/* Made from csrc/calls.table by csrc/gen_calls.py: do not edit. */"]
+    by_name = {row.name: row for row in rows if row.form != "not"}
     tested = [row for row in rows if row.test]
     for row in tested:
-        expression = row.test
+        expression = row.test.replace("AT_FDCWD", "DP", 1).replace("AT_FDCWD", "DQ", 1)
         compared = "(intptr_t)" if not re.search(r"[?<]", expression) else ""
         resulting = row.result or next((r.result for r in rows if r.name == row.target), "")
         failure = "== 0" if "*" in resulting else "< 0"
         value = f"({expression})"
         out.append(f"static int call_{row.name}(void)\n{{\n\treturn {compared}{value} {failure} ? -1 : 0;\n}}")
     out.append("static const struct call calls[] = {")
-    out += [f'\t{{ "{row.name}", call_{row.name} }},' for row in tested]
+    flags = {row.name: switch(by_name[row.target] if row.target else row)[0] for row in tested}
+    out += [
+        f'\t{{ "{row.name}", call_{row.name}, {int("AT_FDCWD" in row.test)}, {flags[row.name]} }},' for row in tested
+    ]
     out.append("};")
     return "\n".join(out) + "\n"
 

@@ -1,8 +1,15 @@
-"""Every row of ``csrc/calls.table``: the call is made on an allowed, a hidden, a read-only and a redirected path."""
+"""Every row of ``csrc/calls.table``: the call is made on an allowed, a hidden, a read-only and a redirected path;
+through a link, relative to a directory, with and without the flag that follows links, on a descriptor alone.
+
+What a row says is held against what strace knows of the system call of that name, and against what the call changes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +28,7 @@ ROWS = gen_calls.read(SOURCE / "csrc" / "calls.table")
 BY_NAME = {row.name: row for row in ROWS if row.form != "not"}
 TESTED = [row for row in ROWS if row.test]
 SCENES = ("allowed", "hidden", "readonly", "redirected")
+TWO = [row for row in TESTED if len(re.findall(r"\b[PQ]\b", row.test)) == 2]
 WRITES = gen_calls.ACCESS[5:]
 
 
@@ -62,6 +70,19 @@ def prepare(row: gen_calls.Row, p: Path) -> None:
         shutil.copy(next(Path("/lib").glob("*/libm.so.6")), p)
     elif kind == "file":
         p.write_text("content")
+        if base(row).name == "removexattr":  # of links there are none of the user's
+            with contextlib.suppress(OSError):
+                os.setxattr(p, "user.t", b"v")
+
+
+def state(place: Path) -> dict[str, tuple[int, ...]]:
+    """What a call could change, of each name below: content and attributes show in the time of the last change."""
+    return {
+        str(p.relative_to(place)): (st.st_mode, st.st_size, st.st_nlink, st.st_mtime_ns, st.st_ctime_ns)
+        for p in place.rglob("*")
+        for st in [p.lstat()]
+        if not p.is_dir() or p.is_symlink()  # a directory's own times are its entries'
+    } | {str(p.relative_to(place)): (p.stat().st_mode,) for p in place.rglob("*") if p.is_dir() and not p.is_symlink()}
 
 
 @dataclass
@@ -71,7 +92,8 @@ class Outcome:
     dir: Path
     results: dict[str, int]
     events: list[Event]
-    left: set[str]
+    before: dict[str, tuple[int, ...]]
+    left: dict[str, tuple[int, ...]]
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +115,9 @@ def outcomes(helper: Path) -> Iterator[dict[str, Outcome]]:
         place.mkdir()
         for row in TESTED:
             prepare(row, place / row.name)
+        before = state(place)
         asked = top / scene
-        lines = "".join(f"{row.name} {asked / row.name} {asked / row.name}.q\n" for row in TESTED)
+        lines = "".join(f"{row.name} - {asked / row.name} {asked / row.name}.q\n" for row in TESTED)
         with Session(
             f"rw:{top}/hidden=-",
             f"w:{top}/readonly=-",
@@ -110,8 +133,8 @@ def outcomes(helper: Path) -> Iterator[dict[str, Outcome]]:
                 done = session.run(helper, input=lines)
             assert done.returncode == 0, done.stderr
             results = {name: int(error) for name, error in (line.split() for line in done.stdout.splitlines())}
-            left = {str(p.relative_to(place)) for p in place.rglob("*")}
-            found[scene] = Outcome(asked, results, session.findings(), left)
+            left = state(place)
+            found[scene] = Outcome(asked, results, session.findings(), before, left)
             session.__exit__()
     yield found
     shutil.rmtree(top)
@@ -157,8 +180,10 @@ def test_readonly_path_is_read_and_not_changed(row: gen_calls.Row, outcomes: dic
 
 def test_nothing_was_changed_where_writing_is_refused(outcomes: dict[str, Outcome]) -> None:
     there = {row.name for row in TESTED if needs(row) != "nothing"}
-    assert outcomes["readonly"].left == there
-    assert outcomes["hidden"].left == there
+    for scene in ("readonly", "hidden"):
+        assert set(outcomes[scene].left) == there
+        changed = {n for n, was in outcomes[scene].before.items() if outcomes[scene].left[n] != was}
+        assert not changed
 
 
 @pytest.mark.parametrize("row", TESTED, ids=lambda r: r.name)
@@ -170,5 +195,117 @@ def test_redirected_changes_happen_at_the_target(outcomes: dict[str, Outcome]) -
     def made_up(names: set[str]) -> set[str]:
         return {n for n in names if not n.startswith(("mkstemp", "mkostemp", "mkdtemp"))}
 
-    assert made_up(outcomes["redirected"].left) == made_up(outcomes["untraced"].left)
+    assert made_up(set(outcomes["redirected"].left)) == made_up(set(outcomes["untraced"].left))
     assert not outcomes["redirected"].dir.exists()
+
+
+@dataclass
+class Around:
+    """The calls made in other ways: results by row."""
+
+    at: dict[str, int]
+    links: dict[str, int]
+    links_untraced: dict[str, int]
+    flagged: dict[str, int]
+    flagged_untraced: dict[str, int]
+    second: dict[str, int]
+    second_events: list[Event]
+    at_events: list[Event]
+
+
+def linked(place: Path, hidden: Path, rows: list[gen_calls.Row]) -> None:
+    """Links in `place` to what the rows need in `hidden`."""
+    place.mkdir()
+    hidden.mkdir(exist_ok=True)
+    for row in rows:
+        prepare(row, hidden / row.name)
+        (place / row.name).symlink_to(hidden / row.name)
+
+
+def follows(row: gen_calls.Row, flagged: bool = False) -> bool:
+    """Whether the row's call follows a link at the end of P, with its flag or without."""
+    name, switched = base(row).name, gen_calls.switch(base(row))
+    if switched[0] != "0":
+        return switched[1] == flagged
+    letters = re.findall(r"(?:^|\s)\w+(?:@\w+)?(?::(\w+))?[?=]", base(row).paths)[0]
+    return "f" in letters or name.startswith(("glob", "execv", "execl", "execveat"))
+
+
+#: Not those that make their last name, nor walks and searches: what they do with a link is in test_tracelib_walks.py.
+LINKED = [
+    r for r in TESTED if not base(r).name.startswith(("mk", "glob", "fts_open", "nftw", "ftw")) or r.name[:3] == "mkd"
+]
+LINKED = [r for r in LINKED if access_of(r) != "create" or base(r).name == "creat"]
+FLAGGED = [r for r in TESTED if gen_calls.switch(base(r))[0] != "0"]
+
+
+@pytest.fixture(scope="module")
+def around(helper: Path) -> Iterator[Around]:
+    top = Path(tempfile.mkdtemp(prefix="tracelib-around-"))
+    top.chmod(0o755)
+    events: dict[str, list[Event]] = {}
+
+    def run(scene: str, rows: list[gen_calls.Row], mode: str, p: Path, q: Path, traced: bool = True) -> dict[str, int]:
+        lines = "".join(f"{row.name} {mode} {p / row.name} {q / row.name}.q\n" for row in rows)
+        if not traced:
+            done = subprocess.run([helper], input=lines, capture_output=True, text=True, timeout=60, cwd="/")
+        else:
+            with Session(
+                f"rw:{top}/hidden=-", f"rw:{top}/links-hidden=-", f"rw:{top}/flagged-hidden=-", "rw:/=+"
+            ) as session:
+                done = session.run(helper, input=lines, cwd="/")
+                events[scene] = session.findings()
+        assert done.returncode == 0, (scene, done.stderr)
+        return {name: int(error) for name, error in (line.split() for line in done.stdout.splitlines())}
+
+    (top / "hidden").mkdir()
+    (top / "seen").mkdir()
+    for row in TESTED:
+        prepare(row, top / "hidden" / row.name)
+        prepare(row, top / "seen" / row.name)
+    for scene, rows in (("links", LINKED), ("flagged", FLAGGED)):
+        linked(top / scene, top / f"{scene}-hidden", rows)
+        linked(top / f"{scene}-untraced", top / f"{scene}-target", rows)
+    yield Around(
+        at=run("at", TESTED, "at", top / "hidden", top / "hidden"),
+        links=run("links", LINKED, "-", top / "links", top / "links"),
+        links_untraced=run("", LINKED, "-", top / "links-untraced", top / "links-untraced", traced=False),
+        flagged=run("flagged", FLAGGED, "flag", top / "flagged", top / "flagged"),
+        flagged_untraced=run("", FLAGGED, "flag", top / "flagged-untraced", top / "flagged-untraced", traced=False),
+        second=run("second", TWO, "-", top / "seen", top / "hidden"),
+        second_events=events["second"],
+        at_events=events["at"],
+    )
+    shutil.rmtree(top)
+
+
+@pytest.mark.parametrize("row", TESTED, ids=lambda r: r.name)
+def test_hidden_path_relative_to_a_directory_does_not_exist(row: gen_calls.Row, around: Around) -> None:
+    error = around.at[row.name]
+    assert error == expected_refusal(row, "hidden") or (base(row).name == "dlopen" and error)
+
+
+@pytest.mark.parametrize("row", LINKED, ids=lambda r: r.name)
+def test_link_to_what_is_hidden(row: gen_calls.Row, around: Around) -> None:
+    """Where the call follows it, the target does not exist; where it does not, the link is like any other."""
+    error = around.links[row.name]
+    if follows(row):
+        assert error == expected_refusal(row, "hidden") or (base(row).name == "dlopen" and error)
+    else:
+        assert error == around.links_untraced[row.name]
+
+
+@pytest.mark.parametrize("row", FLAGGED, ids=lambda r: r.name)
+def test_flag_that_says_whether_a_link_is_followed(row: gen_calls.Row, around: Around) -> None:
+    expected = expected_refusal(row, "hidden") if follows(row, True) else around.flagged_untraced[row.name]
+    assert around.flagged[row.name] == expected
+
+
+@pytest.mark.parametrize("row", TWO, ids=lambda r: r.name)
+def test_second_path_is_judged_too(row: gen_calls.Row, around: Around) -> None:
+    second = base(row).path_args()[1]
+    made = second.access == "create" or "m" in second.letters
+    assert around.second[row.name] == (errno.EACCES if made else errno.ENOENT)
+    assert [(e.access, e.outcome) for e in around.second_events if about(e, row) and e.op == base(row).name] == [
+        (second.access, "deny" if made else "absent")  # there is no Q to be hidden
+    ]

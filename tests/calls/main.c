@@ -1,6 +1,8 @@
 /*
- * Makes calls by name: each line of standard input is NAME P Q, each line of output NAME and 0 or the errno with
- * which it failed. Every call is made in a child of its own, so that an exec can succeed and a crash shows (as 1000
+ * Makes calls by name: each line of standard input is NAME MODE P Q, each line of output NAME and 0 or the errno with
+ * which it failed. MODE "-": the paths as they are; "at": relative to a descriptor of the directory that holds the paths'
+ * own directory, or to that as the working directory where the call takes no descriptor; "flag": with the flag that says
+ * whether the last link is followed; "empty": no path but a descriptor of P, with AT_EMPTY_PATH. Every call is made in a child of its own, so that an exec can succeed and a crash shows (as 1000
  * plus the signal).
  */
 #include <dirent.h>
@@ -37,6 +39,7 @@
 
 extern char **environ;
 static char P[4096], Q[4096], T[4096 + 8];
+static int DP = AT_FDCWD, DQ = AT_FDCWD, F;
 static char *A[] = { (char *)"true", NULL };
 /* one shape for every kind of buffer that a call may want */
 static _Alignas(64) char buffer[8192];
@@ -85,17 +88,50 @@ static void *first_of(FTS *fts)
 struct call {
 	const char *name;
 	int (*make)(void);
+	int at, flag; /* takes a descriptor; follows or does not follow the last link with it */
 };
 
 #include "calls_tests.inc"
 
+/* A descriptor of the directory two steps above, and the rest of the path. */
+static int split(char *path)
+{
+	char *cut = strrchr(path, '/');
+	while (*--cut != '/')
+		;
+	*cut = 0;
+	int fd = open(path, O_RDONLY | O_DIRECTORY);
+	memmove(path, cut + 1, strlen(cut + 1) + 1);
+	return fd;
+}
+
+static int set_up(const struct call *c, const char *mode)
+{
+	if (strcmp(mode, "flag") == 0) {
+		F = c->flag;
+	} else if (strcmp(mode, "empty") == 0) {
+		DP = open(P, O_PATH | O_NOFOLLOW);
+		F = AT_EMPTY_PATH;
+		*P = 0;
+		return DP;
+	} else if (strcmp(mode, "at") == 0) {
+		int p = split(P), q = split(Q);
+		if (p < 0 || q < 0)
+			return -1;
+		if (!c->at)
+			return fchdir(p);
+		DP = p;
+		DQ = q;
+	}
+	return 0;
+}
+
 int main(void)
 {
-	char line[9000], name[128];
+	char line[9000], name[128], mode[16];
 	while (fgets(line, sizeof line, stdin)) {
-		if (sscanf(line, "%127s %4095s %4095s", name, P, Q) != 3)
+		if (sscanf(line, "%127s %15s %4095s %4095s", name, mode, P, Q) != 4)
 			return 2;
-		snprintf(T, sizeof T, "%sXXXXXX", P);
 		const struct call *c = NULL;
 		for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
 			if (strcmp(calls[i].name, name) == 0)
@@ -107,6 +143,9 @@ int main(void)
 			return 2;
 		pid_t pid = fork();
 		if (pid == 0) {
+			if (set_up(c, mode) < 0)
+				_exit(4);
+			snprintf(T, sizeof T, "%sXXXXXX", P);
 			errno = 0;
 			int r = c->make();
 			error = r < 0 ? errno : 0;
@@ -123,6 +162,8 @@ int main(void)
 		close(back[0]);
 		if (WIFSIGNALED(status))
 			error = 1000 + WTERMSIG(status);
+		else if (WEXITSTATUS(status) == 4)
+			return 4;
 		printf("%s %d\n", name, error);
 	}
 	return 0;
