@@ -210,7 +210,13 @@ class Around:
     flagged_untraced: dict[str, int]
     second: dict[str, int]
     second_events: list[Event]
-    at_events: list[Event]
+    exists: dict[str, int]
+    empty: dict[str, int]
+    null: dict[str, int]
+    null_untraced: dict[str, int]
+    empty_log: dict[str, int]
+    empty_log_untraced: dict[str, int]
+    log: list[Event]
 
 
 def linked(place: Path, hidden: Path, rows: list[gen_calls.Row]) -> None:
@@ -220,6 +226,11 @@ def linked(place: Path, hidden: Path, rows: list[gen_calls.Row]) -> None:
     for row in rows:
         prepare(row, hidden / row.name)
         (place / row.name).symlink_to(hidden / row.name)
+
+
+def path_args(row: gen_calls.Row) -> list[gen_calls.PathArg]:
+    row = base(row)
+    return row.path_args() if row.form == "plain" or row.name.startswith(("readlink", "__readlink")) else []
 
 
 def follows(row: gen_calls.Row, flagged: bool = False) -> bool:
@@ -236,6 +247,9 @@ LINKED = [
     r for r in TESTED if not base(r).name.startswith(("mk", "glob", "fts_open", "nftw", "ftw")) or r.name[:3] == "mkd"
 ]
 LINKED = [r for r in LINKED if access_of(r) != "create" or base(r).name == "creat"]
+NEW = [r for r in TESTED if any("x" in a.letters for a in path_args(r))]
+EMPTY = [r for r in TESTED if any("e" in a.letters for a in path_args(r))]
+NULL = [r for r in TESTED if any("0" in a.letters for a in path_args(r))]
 FLAGGED = [r for r in TESTED if gen_calls.switch(base(r))[0] != "0"]
 
 
@@ -250,11 +264,12 @@ def around(helper: Path) -> Iterator[Around]:
         if not traced:
             done = subprocess.run([helper], input=lines, capture_output=True, text=True, timeout=60, cwd="/")
         else:
+            hidden = [f"rw:{top}/{name}hidden=-" for name in ("", "links-", "flagged-")]
             with Session(
-                f"rw:{top}/hidden=-", f"rw:{top}/links-hidden=-", f"rw:{top}/flagged-hidden=-", "rw:/=+"
+                *hidden, f"w:{top}/readonly=-", f"w:{top}/fixed=-", "rw:/=+", log=scene == "empty-log"
             ) as session:
                 done = session.run(helper, input=lines, cwd="/")
-                events[scene] = session.findings()
+                events[scene] = session.events("access") if scene == "empty-log" else session.findings()
         assert done.returncode == 0, (scene, done.stderr)
         return {name: int(error) for name, error in (line.split() for line in done.stdout.splitlines())}
 
@@ -263,6 +278,15 @@ def around(helper: Path) -> Iterator[Around]:
     for row in TESTED:
         prepare(row, top / "hidden" / row.name)
         prepare(row, top / "seen" / row.name)
+    (top / "readonly").mkdir()
+    (top / "fixed").mkdir()
+    for row in NEW:
+        (top / "readonly" / row.name).touch()
+        (top / "readonly" / f"{row.name}.q").touch()
+    for row in EMPTY:
+        prepare(row, top / "fixed" / row.name)
+    (top / "made").mkdir()
+    (top / "untraced").mkdir()
     for scene, rows in (("links", LINKED), ("flagged", FLAGGED)):
         linked(top / scene, top / f"{scene}-hidden", rows)
         linked(top / f"{scene}-untraced", top / f"{scene}-target", rows)
@@ -274,7 +298,13 @@ def around(helper: Path) -> Iterator[Around]:
         flagged_untraced=run("", FLAGGED, "flag", top / "flagged-untraced", top / "flagged-untraced", traced=False),
         second=run("second", TWO, "-", top / "seen", top / "hidden"),
         second_events=events["second"],
-        at_events=events["at"],
+        exists=run("exists", NEW, "-", top / "readonly", top / "readonly"),
+        empty=run("empty", EMPTY, "empty", top / "fixed", top / "made"),
+        null=run("null", NULL, "null", top / "seen", top / "seen"),
+        null_untraced=run("", NULL, "null", top / "seen", top / "seen", traced=False),
+        empty_log=run("empty-log", EMPTY, "empty", top / "seen", top / "made"),
+        empty_log_untraced=run("", EMPTY, "empty", top / "seen", top / "untraced", traced=False),
+        log=events["empty-log"],
     )
     shutil.rmtree(top)
 
@@ -309,3 +339,24 @@ def test_second_path_is_judged_too(row: gen_calls.Row, around: Around) -> None:
     assert [(e.access, e.outcome) for e in around.second_events if about(e, row) and e.op == base(row).name] == [
         (second.access, "deny" if made else "absent")  # there is no Q to be hidden
     ]
+
+
+@pytest.mark.parametrize("row", NEW, ids=lambda r: r.name)
+def test_what_is_there_is_said_to_be_there_before_it_is_said_to_be_readonly(row: gen_calls.Row, around: Around) -> None:
+    judged_first = base(row).path_args()[0].access == "link"  # of what may not be changed there is no second name
+    assert around.exists[row.name] == (errno.EACCES if judged_first else errno.EEXIST)
+
+
+@pytest.mark.parametrize("row", EMPTY, ids=lambda r: r.name)
+def test_empty_path_is_the_descriptor(row: gen_calls.Row, around: Around) -> None:
+    """What may not be changed is not changed so either; what may be looked at is in the log by its path."""
+    if access_of(row) in WRITES:
+        assert around.empty[row.name] == errno.EACCES
+    assert around.empty_log[row.name] == around.empty_log_untraced[row.name]
+    paths = {Path(e.path).name for e in around.log if e.op == base(row).name and e.access == access_of(row)}
+    assert paths >= {row.name}
+
+
+@pytest.mark.parametrize("row", NULL, ids=lambda r: r.name)
+def test_null_path_is_the_callers_business(row: gen_calls.Row, around: Around) -> None:
+    assert around.null[row.name] == around.null_untraced[row.name]

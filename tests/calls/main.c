@@ -2,7 +2,7 @@
  * Makes calls by name: each line of standard input is NAME MODE P Q, each line of output NAME and 0 or the errno with
  * which it failed. MODE "-": the paths as they are; "at": relative to a descriptor of the directory that holds the paths'
  * own directory, or to that as the working directory where the call takes no descriptor; "flag": with the flag that says
- * whether the last link is followed; "empty": no path but a descriptor of P, with AT_EMPTY_PATH. Every call is made in a child of its own, so that an exec can succeed and a crash shows (as 1000
+ * whether the last link is followed; "empty": no path but a descriptor of P, with AT_EMPTY_PATH; "null": the same with NULL. Every call is made in a child of its own, so that an exec can succeed and a crash shows (as 1000
  * plus the signal).
  */
 #include <dirent.h>
@@ -38,7 +38,7 @@
 #include <utmpx.h>
 
 extern char **environ;
-static char P[4096], Q[4096], T[4096 + 8];
+static char first[4096], Q[4096], T[4096 + 8], *P = first;
 static int DP = AT_FDCWD, DQ = AT_FDCWD, F;
 static char *A[] = { (char *)"true", NULL };
 /* one shape for every kind of buffer that a call may want */
@@ -47,6 +47,11 @@ static _Alignas(64) char buffer[8192];
 
 /* names that the headers do not declare */
 int pivot_root(const char *, const char *);
+int __open(const char *, int, ...);
+int __open64(const char *, int, ...);
+FILE *_IO_fopen(const char *, const char *);
+FILE *__setmntent(const char *, const char *);
+int __statfs(const char *, struct statfs *);
 int __open_2(const char *, int);
 int __open64_2(const char *, int);
 int __openat_2(int, const char *, int);
@@ -111,8 +116,12 @@ static int set_up(const struct call *c, const char *mode)
 		F = c->flag;
 	} else if (strcmp(mode, "empty") == 0) {
 		DP = open(P, O_PATH | O_NOFOLLOW);
-		F = AT_EMPTY_PATH;
+		F = c->flag == FSPICK_SYMLINK_NOFOLLOW ? FSPICK_EMPTY_PATH : AT_EMPTY_PATH;
 		*P = 0;
+		return DP;
+	} else if (strcmp(mode, "null") == 0) {
+		DP = open(P, O_RDONLY);
+		P = NULL;
 		return DP;
 	} else if (strcmp(mode, "at") == 0) {
 		int p = split(P), q = split(Q);
@@ -130,7 +139,7 @@ int main(void)
 {
 	char line[9000], name[128], mode[16];
 	while (fgets(line, sizeof line, stdin)) {
-		if (sscanf(line, "%127s %15s %4095s %4095s", name, mode, P, Q) != 4)
+		if (sscanf(line, "%127s %15s %4095s %4095s", name, mode, first, Q) != 4)
 			return 2;
 		const struct call *c = NULL;
 		for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
@@ -145,7 +154,8 @@ int main(void)
 		if (pid == 0) {
 			if (set_up(c, mode) < 0)
 				_exit(4);
-			snprintf(T, sizeof T, "%sXXXXXX", P);
+			if (P)
+				snprintf(T, sizeof T, "%sXXXXXX", P);
 			errno = 0;
 			int r = c->make();
 			error = r < 0 ? errno : 0;

@@ -1,0 +1,210 @@
+"""Break the injected library, one place at a time, and see that a test goes red.
+
+usage: bench/mutants.py rows|intents|hand [FILE …]
+
+``rows``     each wrapper is left out
+``intents``  each plain row of the table with another access, another letter, without a descriptor, a path or an `after`
+``hand``     each place in the hand-written wrappers that says an access, a follow flag or a descriptor
+
+The library is built in a directory of its own (the sources stay as they are) and given to the suites in
+PORTTRACE_TEST_TRACELIB. What nothing notices is printed: write its test, or know why it is the same thing.
+Exit status 1 where something survives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+TOP = Path(__file__).parent.parent
+sys.path += [str(TOP / "csrc"), str(TOP / "tests")]
+import gen_calls  # noqa: E402
+from test_tracelib_sanitizer import sources  # noqa: E402
+
+CSRC = TOP / "csrc"
+ROWS = gen_calls.read(CSRC / "calls.table")
+#: The suites, the quick ones first: a mutant that one of them notices is done.
+SUITES = [
+    f"tests/test_tracelib_{name}.py"
+    for name in ("calls", "other", "inside", "paths", "walks", "fds", "log", "used", "events", "guest")
+]
+
+
+def flags(name: str) -> list[str]:
+    """A list of arguments that the build gives the compiler."""
+    listed = re.search(rf"{name} = \[(.*?)\]", (CSRC / "meson.build").read_text(), re.S)
+    assert listed, f"csrc/meson.build has no list {name}"
+    return re.findall(r"'([^']+)'", listed[1])
+
+
+FLAGS = ["-fPIC", "-std=gnu11", *flags("tracelib_c_args")]
+LINK = ["-shared", *flags("tracelib_link_args")]
+
+
+class Build:
+    """Objects of the library; a mutant compiles one of them again, or only links."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        for what, name, platform in (("wrappers", "calls.inc", "linux"), ("ops.h", "ops.h", "any")):
+            (place / name).write_text(gen_calls.MAKERS[what](gen_calls.read(CSRC / "calls.table", platform)))
+        self.objects = {source: self.compile(source, source.read_text(), place) for source in sources()}
+
+    def compile(self, source: Path, text: str, includes: Path) -> Path:
+        out = Path(tempfile.mkstemp(".o", f"{source.stem}-", self.place)[1])
+        where = [f"-I{place}" for place in (includes, self.place, source.parent, CSRC, CSRC / "tracelib")]
+        command = ["gcc", *FLAGS, *where, "-x", "c", "-c", "-", "-o", str(out)]
+        done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
+        if done.returncode:
+            raise ValueError(done.stderr[:500])
+        return out
+
+    def link(self, other: dict[Path, Path] | None = None, without: list[str] | None = None) -> Path:
+        out = self.place / "libtracelib.so"
+        out.unlink(missing_ok=True)
+        more = []
+        if without:
+            script = self.place / "without.map"
+            script.write_text("{ local: " + " ".join(f"{name};" for name in without) + " };\n")
+            more = [f"-Wl,--version-script={script}"]
+        subprocess.run(["gcc", *LINK, *more, *{**self.objects, **(other or {})}.values(), "-o", out], check=True)
+        return out
+
+
+def red(library: Path, suites: list[str], *more: str) -> set[str]:
+    """Tests that fail with this library; with ``-x`` the first one."""
+    failed: set[str] = set()
+    for suite in suites:
+        command = [str(Path(sys.executable).parent / "pytest"), "-q", "-p", "no:cacheprovider", *more]
+        done = subprocess.run(
+            [*command, "-k", "not musl and not valgrind", suite],
+            env={**os.environ, "PORTTRACE_TEST_TRACELIB": str(library)},
+            cwd=TOP, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        failed |= set(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M))
+        if done.returncode not in (0, 1, 5):
+            failed.add(f"{suite}: pytest ended with {done.returncode}")
+        if failed and more:
+            break
+    return failed
+
+
+def rows(build: Build) -> Iterator[str]:
+    """All rows that have a test of their own at once, the others one by one."""
+    own = [row.name for row in ROWS if row.form != "not" and row.test]
+    failed = red(build.link(without=own), SUITES[:1])
+    missed = [name for name in own if not any(f.endswith(f"[{name}]") for f in failed)]
+    for name in missed + [row.name for row in ROWS if row.form != "not" and not row.test]:
+        if not red(build.link(without=[name]), SUITES, "-x"):
+            yield f"{name}: its wrapper is left out"
+
+
+def changed(row: gen_calls.Row) -> Iterator[tuple[str, gen_calls.Row]]:
+    """The row with one thing else."""
+    parts = [m[0] for m in re.finditer(r"\w+(?:@\w+)?(?::[a-z0]*)?(?:\?\(.*?\))?=\w+(?=\s|$)", row.paths)]
+
+    def put(n: int, text: str) -> gen_calls.Row:
+        return dataclasses.replace(row, paths=" ".join([*parts[:n], text, *parts[n + 1 :]]))
+
+    for n, part in enumerate(parts):
+        m = re.match(r"(\w+)(@\w+)?(?::([a-z0]*))?(\?\(.*\))?=(\w+)$", part)
+        assert m, part
+        name, dirfd, letters, follow, access = (cell or "" for cell in m.groups())
+        yield (
+            f"{part}: other kind",
+            put(n, f"{name}{dirfd}:{letters}{follow}={'write' if access in gen_calls.READS else 'stat'}"),
+        )
+        if dirfd:
+            yield f"{part}: no descriptor", put(n, f"{name}:{letters}{follow}={access}")
+        for letter in letters:
+            if letter == "n" and "x" in letters:
+                continue  # what is to be new is no link that could be followed
+            less = letters.replace(letter, {"f": "n", "n": "f"}.get(letter, ""))
+            yield f"{part}: without {letter}", put(n, f"{name}{dirfd}:{less}{follow}={access}")
+        if follow:
+            yield f"{part}: always followed", put(n, f"{name}{dirfd}:{letters}f={access}")
+            yield f"{part}: never followed", put(n, f"{name}{dirfd}:{letters}n={access}")
+        if len(parts) == 2:
+            yield f"{part}: not judged", dataclasses.replace(row, paths=parts[1 - n])
+    if row.after:
+        yield f"after {row.after}: nothing", dataclasses.replace(row, after="")
+
+
+def intents(build: Build) -> Iterator[str]:
+    """In each round one change of every plain row; what its own test does not notice is tried alone with all suites."""
+    source = CSRC / "tracelib" / "calls.c"
+    plain = {row.name: list(changed(row)) for row in ROWS if row.form == "plain"}
+    place = build.place / "mutant"
+    place.mkdir(exist_ok=True)
+
+    def library(mutants: dict[str, gen_calls.Row]) -> Path:
+        (place / "calls.inc").write_text(gen_calls.wrappers([mutants.get(row.name, row) for row in ROWS]))
+        return build.link({source: build.compile(source, source.read_text(), place)})
+
+    for n in range(max(map(len, plain.values()))):
+        now = {name: changes[n] for name, changes in plain.items() if n < len(changes)}
+        failed = red(library({name: row for name, (_, row) in now.items()}), SUITES[:1])
+        for name, (what, row) in now.items():
+            if not any(f.endswith(f"[{name}]") for f in failed) and not red(library({name: row}), SUITES, "-x"):
+                yield f"{name}: {what}"
+
+
+#: Places where the hand-written wrappers say what they mean, and what else they might say.
+PLACES = (
+    (r"PT_ACC_(?:READ|STAT|LIST|EXEC|READLINK)\b", "PT_ACC_WRITE"),
+    (r"PT_ACC_(?:WRITE|CREATE|DELETE|RENAME|LINK|ATTRIBUTES)\b", "PT_ACC_STAT"),
+    (r"\bPT_(?:FOLLOW|EXCL|EMPTY|MAY_CREATE|ALSO_READ|NO_WRITE)\b", "0"),
+    (r"\.dirfd = (?!AT_FDCWD)\w+", ".dirfd = AT_FDCWD"),
+    (r"\bpt_\w*forget\w*\(\w*\)", "(void)0"),
+)
+HAND = (
+    *("files", "names", "stdio", "inside", "sock", "exec", "spawn", "mounts", "dirlist", "ftw", "fts"),
+    *("fds", "fdmeta", "text", "syscalls"),
+)
+
+
+def hand(build: Build, files: list[str]) -> Iterator[str]:
+    for name in files or HAND:
+        source = CSRC / "tracelib" / f"{name}.c"
+        text = source.read_text()
+        for pattern, other in PLACES:
+            for m in re.finditer(pattern, text):
+                at = text.count("\n", 0, m.start())
+                line = text.splitlines()[at].strip()
+                if line.startswith(("/*", "*", "//", "#")):
+                    continue
+                try:
+                    made = build.compile(source, text[: m.start()] + other + text[m.end() :], build.place)
+                except ValueError:
+                    continue  # not C: the compiler notices
+                if not red(build.link({source: made}), SUITES, "-x"):
+                    yield f"{name}.c:{at + 1}: {m[0]} is {other}: {line}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=("rows", "intents", "hand"))
+    parser.add_argument("files", nargs="*", help="with hand: only these files of csrc/tracelib, without .c")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as top:
+        build = Build(Path(top))
+        if failed := red(build.link(), SUITES):
+            raise SystemExit(f"mutants.py: these fail without a change: {sorted(failed)}")
+        makers: dict[str, Callable[[Build], Iterator[str]]] = {"rows": rows, "intents": intents}
+        found = 0
+        for text in makers.get(args.what, lambda b: hand(b, args.files))(build):
+            found += 1
+            print(f"survives: {text}", flush=True)
+    print(f"{found} survive")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

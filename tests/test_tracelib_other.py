@@ -1,0 +1,77 @@
+"""Rows of ``csrc/calls.table`` whose call is no expression, and walks that the kernel does not help with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tracelib_session import MUSL_LIBRARY, SOURCE, Session, compile_c
+
+CALLS = SOURCE / "tests" / "calls"
+MUSL = (shutil.which("musl-gcc") or "") if MUSL_LIBRARY.exists() else ""
+NO_MUSL = pytest.mark.skipif(not MUSL, reason="NOT CHECKED: programs of musl (Debian: musl-tools)")
+COMPILERS = ["cc", pytest.param("musl", marks=NO_MUSL)]
+CASES = {  # what has to be among the findings: call, kind of access, last name of the path
+    "sockets": {
+        ("bind", "create", "sock"),
+        ("connect", "read", "sock"),
+        ("sendmsg", "read", "message"),
+    },
+    "tempnam": {("tempnam", "stat", "hidden")},
+    "mount": {("mount", "stat", "hidden"), ("mount", "attributes", "hidden")},
+    "openat2": {("openat2", "read", "file"), ("openat2", "create", "new")},
+    "unseen_link": set(),
+    "unseen_way": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("other")
+    made = {"cc": compile_c(CALLS / "other.c", place / "cc", "-Wno-format-truncation", "-Wno-deprecated-declarations")}
+    if MUSL:
+        after = ("-idirafter", "/usr/include", f"-idirafter/usr/include/{os.uname().machine}-linux-gnu")
+        made["musl"] = compile_c(CALLS / "other.c", place / "musl", "-Wno-format-truncation", *after, compiler=MUSL)
+    made["late"] = compile_c(CALLS / "late.c", place / "late.so", "-shared", "-fPIC")
+    return made
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Path]:
+    place = Path(os.path.realpath(tmp_path)) / "t"
+    for name in ("seen", "hidden"):
+        (place / name).mkdir(parents=True)
+        (place / name / "file").write_text("content")
+        shutil.copy("/bin/cat", place / name / "tool")
+    (place / "seen/link").symlink_to("../hidden/file")
+    (place / "seen/way").symlink_to("../hidden")
+    (place / "hidden/sub").mkdir()
+    (place / "seen/down").symlink_to("../hidden/sub")
+    yield place
+    assert (place / "hidden/file").read_text() == "content"
+    assert {p.name for p in (place / "hidden").iterdir()} == {"file", "tool", "sub"}
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("case", CASES)
+def test_call_without_an_expression(case: str, compiler: str, programs: dict[str, Path], tree: Path) -> None:
+    with Session(f"rw:{tree}/hidden=-", "rw:/=+") as session:
+        done = session.run("/usr/bin/env", programs[compiler], case, tree)
+        found = {(e.op, e.access, Path(e.path).name) for e in session.findings()}
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    assert CASES[case] <= found
+
+
+def test_programs_started_by_descriptor(programs: dict[str, Path], tree: Path) -> None:
+    with Session(f"rw:{tree}/hidden=-", "rw:/=+") as session:
+        preload = f"LD_PRELOAD={session.library}:{programs['late']}"
+        done = session.run("/usr/bin/env", preload, programs["cc"], "pidfd", tree)
+        found = {(e.op, e.access, e.path) for e in session.findings()}
+        started = [e.path for e in session.events("process")]
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    assert ("pidfd_spawn", "exec", f"{tree}/hidden/tool") in found
+    assert ("pidfd_spawnp", "exec", f"{tree}/hidden/found") in found
+    assert started.count(f"{tree}/seen/tool") == 2
