@@ -94,3 +94,52 @@ def test_every_access_names_its_call(place: Path) -> None:
         events = session.events("access")
     assert len(events) > 5
     assert all(e.op not in ("", "none") for e in events), [e for e in events if e.op in ("", "none")]
+
+
+LOOP = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	struct stat st;
+	int rounds = argc > 3;
+	rename(argv[1], argv[2]);              /* a link that was followed: what is known of real paths goes stale once */
+	for (int i = 0; i < (rounds ? 101 : 1); i++) {
+		int fd = open("work/file", O_WRONLY | O_TRUNC);
+		fchmod(fd, 0600);
+		close(fd);
+		stat("work/file", &st);
+		lstat("/usr/bin/env", &st);
+		access("/usr/bin/env", R_OK);
+		stat("work/none", &st);
+	}
+	return 0;
+}
+"""
+
+
+def system_calls(session: Session, log: Path, *argv: object) -> int:
+    strace = ["strace", "-f", "-qq", "-o", log, "-E", f"LD_PRELOAD={session.library}"]
+    assert session.run(*strace, *argv, env={"PATH": os.environ["PATH"]}, cwd=log.parent).returncode == 0
+    return len(log.read_text().splitlines())
+
+
+def test_the_log_costs_an_access_no_system_call(place: Path) -> None:
+    (place / "work").mkdir()
+    (place / "work/file").touch()
+    (place / "loop.c").write_text(LOOP)
+    helper = compile_c(place / "loop.c", place / "loop")
+    calls = {}
+    for log in (False, True):
+        with Session("r:/=+", f"w:{os.path.realpath(place)}=+", log=log) as session:
+            (place / "a").symlink_to("work")
+            session.run("cat", "a/file", cwd=place)
+            once = system_calls(session, place / "trace", helper, "a", "b")
+            often = system_calls(session, place / "trace", helper, "b", "a", "often")
+            calls[log] = often - once
+            told = [e.op for e in session.events("access") if e.path == f"{os.path.realpath(place)}/work/file"]
+        (place / "a").unlink()
+    assert calls == {False: 700, True: 700}
+    assert {op: told.count(op) for op in ("open", "fchmod", "stat")} == {"open": 102 + 1, "fchmod": 102, "stat": 102}

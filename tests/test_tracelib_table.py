@@ -132,6 +132,7 @@ def test_library_exports_what_has_a_row() -> None:
 
 #: Not in the musl that the library was built with, but in a later one, or made of system calls alone.
 BEYOND_MUSL = {
+    "__vfork",
     "canonicalize_file_name",
     "close_range",
     "closefrom",

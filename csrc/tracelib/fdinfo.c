@@ -60,13 +60,13 @@ static bool may_remember(int fd)
 	return fd >= 0 && fd < (int)PT_FDS && !atomic_load_explicit(&shared, memory_order_relaxed) && pt_own_memory();
 }
 
-void pt_fd_wrote(int fd, const struct pt_at *at)
+void pt_fd_wrote(int fd, const char *real, size_t len)
 {
 	if (!may_remember(fd))
 		return;
-	if ((pt.flags & PT_IMG_LOG) && at && at->judged) {
-		struct pt_info info = { .real_len = (uint16_t)at->real_len };
-		slot_write(&pt.fds[fd], FILE_KEY, at->real, at->real_len, &info, at->real);
+	if (pt.log && real) {
+		struct pt_info info = { .real_len = (uint16_t)len, .generation = generation() };
+		slot_write(&pt.fds[fd], FILE_KEY, real, len, &info, real);
 	}
 	add_fact(fd, WRITER);
 }

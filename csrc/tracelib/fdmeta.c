@@ -43,7 +43,7 @@ static int judge_fd(uint16_t op, int fd)
 	if (!(pt.flags & PT_IMG_AUDIT)) {
 		struct pt_info info;
 		char real[PT_DIR_TEXT + 1];
-		bool log = pt.flags & PT_IMG_LOG;
+		bool log = pt.log;
 		if (pt_fd_writer(fd, &info, log ? real : NULL)) {
 			if (log)
 				note(op, real, info.real_len);
@@ -124,27 +124,6 @@ PT_EXPORT int fsetxattr(int fd, const char *name, const void *value, size_t size
 PT_EXPORT int fremovexattr(int fd, const char *name)
 {
 	GUARDED(PT_OP_fremovexattr, fd, PT_SYS2(SYS_fremovexattr, fd, name));
-}
-
-/* ---- descriptors that two processes have in common ---- */
-
-int clone(int (*run)(void *), void *stack, int flags, void *argument, ...);
-PT_EXPORT int clone(int (*run)(void *), void *stack, int flags, void *argument, ...)
-{
-	typedef int real_t(int (*)(void *), void *, int, void *, ...);
-	va_list ap;
-	va_start(ap, argument);
-	void *parent = va_arg(ap, void *), *tls = va_arg(ap, void *), *child = va_arg(ap, void *);
-	va_end(ap);
-	pt_cloning((unsigned long)flags);
-	return PT_REAL(real_t, clone)(run, stack, flags, argument, parent, tls, child);
-}
-PT_ALIASES_clone
-
-void pt_cloning(unsigned long flags)
-{
-	if ((flags & CLONE_FILES) && !(flags & CLONE_VM))
-		pt_fds_shared();
 }
 
 /* ---- code of the program's own making ---- */

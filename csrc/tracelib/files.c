@@ -45,7 +45,7 @@ static void opened(int fd, int flags, const struct pt_at *at)
 	if ((flags & O_DIRECTORY) && at && at->judged)
 		pt_fd_set(fd, at->real, at->real_len);
 	else if ((flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH) && at && at->judged)
-		pt_fd_wrote(fd, at);
+		pt_fd_wrote(fd, at->real, at->real_len);
 }
 
 int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
@@ -95,7 +95,8 @@ static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t 
 		uint8_t access = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) ? PT_ACC_WRITE :
 			flags & O_DIRECTORY ? PT_ACC_LIST : PT_ACC_READ;
 		char copy[PT_COPY];
-		enum pt_held held = pt_quick_held(dirfd, &path, access, copy, false);
+		struct pt_note note;
+		enum pt_held held = pt_quick_held(dirfd, &path, access, copy, false, &note);
 		if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 			int kept = errno, fd;
 			if (held == PT_MOVABLE) {
@@ -108,11 +109,14 @@ static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t 
 			if (likely(fd >= 0)) {
 				pt_fd_forget(fd);
 				if ((flags & O_ACCMODE) != O_RDONLY)
-					pt_fd_wrote(fd, NULL);
+					pt_fd_wrote(fd, pt.log ? note.real : NULL, note.real_len);
+				pt_noted(op, access, path, &note, 0);
 				return fd;
 			}
-			if ((flags & O_NOFOLLOW && held == PT_FIXED) || (errno != ELOOP && errno != ENOTDIR && errno != ENOSYS))
+			if ((flags & O_NOFOLLOW && held == PT_FIXED) || (errno != ELOOP && errno != ENOTDIR && errno != ENOSYS)) {
+				pt_noted(op, access, path, &note, errno);
 				return -1;
+			}
 			errno = kept;
 		}
 	}
@@ -211,13 +215,14 @@ PT_ALIASES___openat_2
 static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, int flags)
 {
 	char copy[PT_COPY];
-	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, false);
+	struct pt_note note;
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, false, &note);
 	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 		int r = sys_fstatat(dirfd, path, st, flags | AT_SYMLINK_NOFOLLOW);
-		if (unlikely(r < 0))
-			return fail(-r);
-		if (likely((flags & AT_SYMLINK_NOFOLLOW) || !S_ISLNK(st->st_mode)))
-			return 0;
+		if (likely(r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !S_ISLNK(st->st_mode))) {
+			pt_noted(op, PT_ACC_STAT, path, &note, -r);
+			return unlikely(r < 0) ? fail(-r) : 0;
+		}
 	}
 	if ((flags & AT_EMPTY_PATH) && !pt_bad_pointer(path) && !path[0] && dirfd != AT_FDCWD) {
 		int r = sys_fstatat(dirfd, "", st, flags);         /* fstat: the descriptor was judged when it was opened */
@@ -306,11 +311,14 @@ PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict name, int flags, un
 		real = raw_statx;
 	const char *path = name;
 	char copy[PT_COPY];
-	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, false);
+	struct pt_note note;
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, false, &note);
 	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 		int r = real(dirfd, path, flags | AT_SYMLINK_NOFOLLOW, mask | STATX_TYPE, stx);
-		if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode))
+		if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode)) {
+			pt_noted(PT_OP_statx, PT_ACC_STAT, path, &note, r < 0 ? errno : 0);
 			return r;
+		}
 	}
 	if ((flags & AT_EMPTY_PATH) && (!path || (!pt_bad_pointer(path) && !path[0])))
 		return real(dirfd, path ? "" : path, flags, mask, stx);

@@ -305,9 +305,9 @@ void pt_done(uint16_t op, struct pt_at *at, int error)
 			at->outcome = PT_OUT_REDIRECTED_MISSING;
 			pt_report(op, at, PT_EV_FINDING, PT_OUT_REDIRECTED_MISSING, error);
 		}
-		if (pt.flags & PT_IMG_LOG)
+		if (pt.log)
 			at->logged = pt_report(op, at, PT_EV_ACCESS, at->outcome, error);
-	} else if (at->lost && error && at->lost != EBADF && (pt.flags & PT_IMG_LOG)) {
+	} else if (at->lost && error && at->lost != EBADF && pt.log) {
 		log_lost(op, at, error);
 	}
 	pt_slab_give(at->slab);

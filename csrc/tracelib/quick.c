@@ -38,7 +38,27 @@ static inline bool was_told(uint64_t hash, uint8_t access)
 	return atomic_load_explicit(&pt_told[(hash >> 8 ^ access) % PT_TOLD], memory_order_relaxed) == ((hash + access) | 1);
 }
 
-static inline enum pt_held quick(int dirfd, const char *path, uint8_t access, bool follow, bool held)
+/* The real path of an access, for the log; false where there is no room for it. */
+static bool take_note(struct pt_note *note, const struct pt_info *dir, const char *name, size_t len, struct pt_verdict v)
+{
+	if (dir->real_len + 1 + len >= sizeof note->real)
+		return false;
+	note->real[dir->real_len] = '/';
+	memcpy(note->real + dir->real_len + 1, name, len);
+	note->real_len = dir->real_len + 1 + len;
+	note->verdict = v;
+	return true;
+}
+
+void pt_note_log(uint16_t op, uint8_t access, const char *path, const struct pt_note *note, int error)
+{
+	struct pt_at at = { .access = access, .verdict = note->verdict, .asked = path, .real = (char *)(uintptr_t)note->real,
+		.real_len = note->real_len };
+	pt_report(op, &at, PT_EV_ACCESS, PT_OUT_ALLOW, error);
+}
+
+/* `note`: what a log needs; a call that has none to offer is not decided here where there is a log. */
+static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, const char *path, uint8_t access, bool follow, bool held, struct pt_note *note)
 {
 	enum pt_map map = access > PT_ACC_READLINK ? PT_WRITE : PT_READ;
 	struct pt_info info;
@@ -47,10 +67,10 @@ static inline enum pt_held quick(int dirfd, const char *path, uint8_t access, bo
 	size_t dir, len;
 	bool one = false;                      /* below a directory that the kernel has in its hand */
 
-	if (unlikely(!pt_on() || !pt.plain || pt_bad_pointer(path)))
+	if (unlikely(!pt_on() || !pt.plain || (!note && pt.log) || pt_bad_pointer(path)))
 		return PT_NOT_QUICK;
 	if (path[0] == '/') {
-		if (!split_clean(path, &dir, &len) || !pt_dir_cached(path, dir, &info, NULL))
+		if (!split_clean(path, &dir, &len) || !pt_dir_cached(path, dir, &info, note ? note->real : NULL))
 			return PT_NOT_QUICK;
 		name = path + dir + 1;
 		len -= dir + 1;
@@ -64,7 +84,7 @@ static inline enum pt_held quick(int dirfd, const char *path, uint8_t access, bo
 		if (!len || (len < 3 && dots(path, len)))
 			return PT_NOT_QUICK;
 		if (!path[len]) {
-			if (len > 255 || pt_fd_dir(dirfd, &info, NULL, 0) != 0)
+			if (len > 255 || pt_fd_dir(dirfd, &info, note ? note->real : NULL, note ? sizeof note->real : 0) != 0)
 				return PT_NOT_QUICK;
 			name = path;
 			one = true;
@@ -77,7 +97,7 @@ static inline enum pt_held quick(int dirfd, const char *path, uint8_t access, bo
 			memcpy(buf, full, base.real_len);
 			buf[base.real_len] = '/';
 			memcpy(buf + base.real_len + 1, path, rest + 1);
-			if (!split_clean(buf, &dir, &len) || !pt_dir_cached(buf, dir, &info, NULL))
+			if (!split_clean(buf, &dir, &len) || !pt_dir_cached(buf, dir, &info, note ? note->real : NULL))
 				return PT_NOT_QUICK;
 			name = buf + dir + 1;
 			len -= dir + 1;
@@ -99,8 +119,15 @@ static inline enum pt_held quick(int dirfd, const char *path, uint8_t access, bo
 		if (atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) != pt_link_word(&info, hash, name, len))
 			return PT_NOT_QUICK;
 	}
+	if (note && !take_note(note, &info, name, len, v))
+		return PT_NOT_QUICK;
 	pt_rule_used(v.rule);
 	return info.stable || one ? PT_FIXED : PT_MOVABLE;
+}
+
+PT_HOT static enum pt_held quick(int dirfd, const char *path, uint8_t access, bool follow, bool held)
+{
+	return decided(dirfd, path, access, follow, held, NULL);
 }
 
 PT_HOT bool pt_quick(int dirfd, const char *path, uint8_t access)
@@ -113,7 +140,13 @@ PT_HOT bool pt_quick_follow(int dirfd, const char *path, uint8_t access)
 	return quick(dirfd, path, access, true, false) != PT_NOT_QUICK;
 }
 
-PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], bool follow)
+/* Apart, so that without a log nothing of it is paid for. */
+static __attribute__((noinline)) enum pt_held quick_noted(int dirfd, const char *path, uint8_t access, bool follow, struct pt_note *note)
+{
+	return decided(dirfd, path, access, follow, true, note);
+}
+
+PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], bool follow, struct pt_note *note)
 {
 	if (unlikely(pt_bad_pointer(*path)))
 		return PT_NOT_QUICK;
@@ -122,7 +155,7 @@ PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, 
 		return PT_NOT_QUICK;
 	memcpy(copy, *path, n);
 	copy[n] = 0;
-	enum pt_held held = quick(dirfd, copy, access, follow, true);
+	enum pt_held held = likely(!pt.log) ? quick(dirfd, copy, access, follow, true) : quick_noted(dirfd, copy, access, follow, note);
 	if (held != PT_NOT_QUICK)
 		*path = copy;
 	return held;

@@ -193,7 +193,7 @@ bool pt_shell_environment(void)
 /* system and popen start /bin/sh with the environment as it is; a program may have emptied it. */
 static void note_shell(uint16_t op)
 {
-	if (!pt_on() || !(pt.flags & PT_IMG_LOG))
+	if (!pt_on() || !pt.log)
 		return;
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = "/bin/sh", .access = PT_ACC_EXEC, .flags = PT_FOLLOW };
 	pt_done(op, &at, pt_judge(op, &at));

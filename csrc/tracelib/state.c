@@ -40,8 +40,17 @@ pid_t pt_pid(void)
 	return pid;
 }
 
+static _Atomic bool lent;              /* to a child, at some time: one that has vforked may be either */
+
+void pt_lend(void)
+{
+	atomic_store_explicit(&lent, true, memory_order_relaxed);
+}
+
 bool pt_own_memory(void)
 {
+	if (likely(pt.own && !atomic_load_explicit(&lent, memory_order_relaxed)))
+		return true;                   /* a forked child's memory is its own */
 	pid_t now = sys_getpid();
 	if (now == pt.first) {
 		if (unlikely(!pt.own)) /* before the first child that this could be asked of */
@@ -141,7 +150,8 @@ bool pt_start(void)
 	if (pt.image) {
 		pt.seed = pt_image_seed(pt.image);
 		pt.flags = pt_image_flags(pt.image);
-		pt.plain = !(pt.flags & (PT_IMG_LOG | PT_IMG_REDIRECTS | PT_IMG_AUDIT));
+		pt.plain = !(pt.flags & (PT_IMG_REDIRECTS | PT_IMG_AUDIT));
+		pt.log = pt.flags & PT_IMG_LOG;
 		pt_find_tables();
 		if (beside(own, "events", name, sizeof name)) {
 			pt.events = map_file(name, O_RDWR, PROT_READ | PROT_WRITE, MAP_SHARED, &size);

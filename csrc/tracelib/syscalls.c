@@ -1,5 +1,6 @@
 /* syscall(2) as a function: what has a wrapper goes through it, with the same result and errno. */
 #include <linux/openat2.h>
+#include <sched.h>
 
 #include "exec.h"
 #include "supervise_linux.h"
@@ -130,6 +131,11 @@ PT_EXPORT long syscall(long number, ...)
 	case SYS_getdents64: return getdents64(I(0), P(1), (size_t)a[2]);
 #ifdef SYS_getdents
 	case SYS_getdents: return old_getdents(I(0), P(1), (unsigned)a[2]);
+#endif
+#ifdef SYS_vfork
+	case SYS_vfork:
+		pt_cloning(CLONE_VM | CLONE_VFORK);
+		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 #endif
 	case SYS_clone:
 		pt_cloning((unsigned long)a[0]);

@@ -44,7 +44,8 @@ struct pt_state {
 	uint64_t chain;                /* its hash, see struct pt_event */
 	uint32_t index;                /* this image's index in the event file */
 	bool supervised;               /* since it started: what the supervisor hides from us it has told */
-	bool plain;                    /* neither log nor redirects nor audit: the quick way is open */
+	bool plain;                    /* neither redirects nor audit: the quick way is open */
+	bool log;                      /* every access is to be told */
 	uint32_t path_len;
 	char path[256];                /* of this library: what LD_PRELOAD must hold */
 };
@@ -59,6 +60,7 @@ static inline bool pt_on(void)
 pid_t pt_pid(void);                    /* of the process; in a vfork child the parent's */
 /* false in a vfork child: what it remembers, its parent would believe of itself. Also in a child that cannot be told from one. */
 bool pt_own_memory(void);
+void pt_lend(void);                    /* a child is about to start in this memory */
 
 /* ---- real.c ---- */
 void *pt_next(const char *name);       /* the definition behind ours (as RTLD_NEXT would find), NULL: none */
@@ -174,7 +176,7 @@ bool pt_fd_cached(int fd, struct pt_info *, char *real);
 void pt_fd_set(int fd, const char *real, size_t len);
 void pt_fd_forget(int fd);
 /* Opened for writing, which was judged. With a log its path is kept. */
-void pt_fd_wrote(int fd, const struct pt_at *);
+void pt_fd_wrote(int fd, const char *real, size_t len); /* `real`: for the log; may be NULL */
 /* Known to have been opened for writing; `real` not NULL: and its path is known. */
 bool pt_fd_writer(int fd, struct pt_info *, char *real);
 /* Descriptors are shared with a process that has other memory: from now on nothing is remembered of them. */
@@ -230,8 +232,21 @@ bool pt_quick_follow(int dirfd, const char *path, uint8_t access);
  * what another thread writes into the program's own has no effect.
  */
 #define PT_COPY 256u
+/* What the log is to have of an access that went the quick way. */
+struct pt_note {
+	struct pt_verdict verdict;
+	size_t real_len;
+	char real[PT_DIR_TEXT + 2 + PT_COPY];
+};
 enum pt_held { PT_NOT_QUICK, PT_MOVABLE, PT_FIXED };   /* allowed, and directories on the way may be exchanged meanwhile, or not */
-enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], bool follow);
+enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], bool follow, struct pt_note *);
+/* Where there is a log: this became of it. `path`: the copy. */
+void pt_note_log(uint16_t op, uint8_t access, const char *path, const struct pt_note *, int error);
+static inline void pt_noted(uint16_t op, uint8_t access, const char *path, const struct pt_note *note, int error)
+{
+	if (unlikely(pt.log))
+		pt_note_log(op, access, path, note, error);
+}
 /* Full judgement: 0, or the errno with which the call is to fail. pt_done must follow in both cases. */
 int pt_judge(uint16_t op, struct pt_at *);
 /* True: what a program runs or loads is to be this system's own, and `at->path` now names it. */
