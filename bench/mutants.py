@@ -1,6 +1,6 @@
 """Break the injected library, one place at a time, and see that a test goes red.
 
-usage: bench/mutants.py rows|intents|hand [FILE …]
+usage: bench/mutants.py rows|intents|hand [NAME …]
 
 ``rows``     each wrapper is left out
 ``intents``  each plain row of the table with another access, another letter, without a descriptor, a path or an `after`
@@ -96,12 +96,13 @@ def red(library: Path, suites: list[str], *more: str) -> set[str]:
     return failed
 
 
-def rows(build: Build) -> Iterator[str]:
+def rows(build: Build, names: list[str]) -> Iterator[str]:
     """All rows that have a test of their own at once, the others one by one."""
-    own = [row.name for row in ROWS if row.form != "not" and row.test]
+    asked = [row for row in ROWS if row.form != "not" and (not names or row.name in names)]
+    own = [row.name for row in asked if row.test]
     failed = red(build.link(without=own), SUITES[:1])
     missed = [name for name in own if not any(f.endswith(f"[{name}]") for f in failed)]
-    for name in missed + [row.name for row in ROWS if row.form != "not" and not row.test]:
+    for name in missed + [row.name for row in asked if not row.test]:
         if not red(build.link(without=[name]), SUITES, "-x"):
             yield f"{name}: its wrapper is left out"
 
@@ -137,10 +138,10 @@ def changed(row: gen_calls.Row) -> Iterator[tuple[str, gen_calls.Row]]:
         yield f"after {row.after}: nothing", dataclasses.replace(row, after="")
 
 
-def intents(build: Build) -> Iterator[str]:
+def intents(build: Build, names: list[str]) -> Iterator[str]:
     """In each round one change of every plain row; what its own test does not notice is tried alone with all suites."""
     source = CSRC / "tracelib" / "calls.c"
-    plain = {row.name: list(changed(row)) for row in ROWS if row.form == "plain"}
+    plain = {row.name: list(changed(row)) for row in ROWS if row.form == "plain" and (not names or row.name in names)}
     place = build.place / "mutant"
     place.mkdir(exist_ok=True)
 
@@ -191,15 +192,21 @@ def hand(build: Build, files: list[str]) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("rows", "intents", "hand"))
-    parser.add_argument("files", nargs="*", help="with hand: only these files of csrc/tracelib, without .c")
+    parser.add_argument(
+        "names", nargs="*", help="only these rows; with hand: only these files of csrc/tracelib, without .c"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mutants-") as top:
         build = Build(Path(top))
         if failed := red(build.link(), SUITES):
             raise SystemExit(f"mutants.py: these fail without a change: {sorted(failed)}")
-        makers: dict[str, Callable[[Build], Iterator[str]]] = {"rows": rows, "intents": intents}
+        makers: dict[str, Callable[[Build, list[str]], Iterator[str]]] = {
+            "rows": rows,
+            "intents": intents,
+            "hand": hand,
+        }
         found = 0
-        for text in makers.get(args.what, lambda b: hand(b, args.files))(build):
+        for text in makers[args.what](build, args.names):
             found += 1
             print(f"survives: {text}", flush=True)
     print(f"{found} survive")

@@ -1,6 +1,6 @@
 """What strace sees and the log does not, and the reverse: recall on real builds.
 
-usage: bench/recall.py [--only NAME,…] [--out FILE.md|FILE.json] [--show N]
+usage: bench/recall.py [--programs] [--only NAME,…] [--out FILE.md|FILE.json] [--show N]
 
 Each build runs twice on a fresh copy of its source in the same directory: once under ``strace -f``, once under
 ``porttrace run --audit --log``. Compared are the sets of (real path, kind of access, success). What differs is sorted
@@ -26,6 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from builds import BUILDS, Build
+from programs import PROGRAMS, Program
 from strace_log import Seen, accesses
 
 CLASS = {"stat": "look", "readlink": "look", "read": "read", "list": "read", "write": "write", "create": "write"}
@@ -34,12 +35,18 @@ TEMPORARY = [
     (re.compile(r"(tmp|cmTC_|sh-thd\.|pip-|CMakeScratch/TryCompile-)[-A-Za-z0-9_.]{5,}"), r"\1*"),
     (re.compile(r"/conf(\d+(?=$|[./*]|subs)|[A-Za-z0-9]{6}(?=$|/))"), "/conf*"),
     (re.compile(r"/proc/\d+"), "/proc/*"),
+    (re.compile(r"/(\.[^/]+\.|t|tmp_obj_|Cu|perl-|s\.|tmp\.)(?!o[br]j)[A-Za-z0-9]{6,10}(?=$|/)"), r"/\1*"),
+    (re.compile(r"\.pyc\.\d+$"), ".pyc.*"),
+    (re.compile(r"/(hsperfdata_\w+/|\.java_pid)\d+$"), r"/\1*"),
+    (re.compile(r"/(?=[^/]*\d)(?=[^/]*[A-Z])(?=[^/]*[a-z])[A-Za-z0-9_]{10}(?=$|/)"), "/*"),  # File::Temp
+    (re.compile(r"/(sed|tcl_|refs_|packs_|am4t|am|[^/]*\.(?:mo\.|c\.o))[A-Za-z0-9_]{6,8}(?=$|/)"), r"/\1*"),
     (re.compile(r"(?<=[._-])\d{3,7}(?=$|[._/-])"), "*"),
 ]
 Key = tuple[str, str, bool]
 
 # Why the library cannot see an access that the kernel saw: inside libc and the loader nothing passes a wrapper.
 REASONS: list[tuple[str, re.Pattern[str]]] = [
+    ("a name below /proc/self/fd, of which strace does not say where it leads", re.compile(r"^/proc/self/fd/\d+")),
     (
         "loader and dlopen search",
         re.compile(
@@ -49,7 +56,9 @@ REASONS: list[tuple[str, re.Pattern[str]]] = [
     (
         "libc's own data (locale, gconv, zone, nss, sysconf)",
         re.compile(
-            r"/locale(/|$)|/gconv|/zoneinfo|/etc/(localtime|nsswitch\.conf|passwd|group|locale\.alias)|LC_|/nscd/|/sys/devices/system/cpu/|/proc/sys/kernel/ngroups_max"
+            r"/locale(/|$)|/gconv|/zoneinfo|/etc/(localtime|nsswitch\.conf|passwd|group|locale\.alias)|LC_|/nscd/"
+            r"|/etc/(resolv|host)\.conf$|/etc/hosts$|^/ look|/sys/devices/system/cpu/|/proc/sys/kernel/ngroups_max"
+            r"|/proc/sys/vm/overcommit_memory"
         ),
     ),
 ]
@@ -132,6 +141,11 @@ def from_log(path: Path) -> tuple[dict[str, dict[tuple[str, bool], dict[str, obj
     return out, walked
 
 
+def emulated(entry: dict[str, object]) -> bool:
+    """The C library makes fchmodat without following links of other calls, and then says itself that it cannot."""
+    return entry["op"] == "fchmodat" and entry["errno"] == errno.EOPNOTSUPP
+
+
 def interpreters(path: str) -> Iterable[str]:
     """What the kernel starts for a script: it opens them itself, and strace shows no call for it."""
     for _ in range(4):
@@ -164,11 +178,12 @@ def reason(path: str) -> str:
     return ""
 
 
-def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
+def measure(build: Build | Program, cache: Path, show: int) -> dict[str, object]:
     """Run one build under both and compare."""
     top = Path(tempfile.mkdtemp(prefix="porttrace-recall."))
     work, tree = top / "work", build.tree(cache)
     env = {"PATH": os.environ["PATH"], "HOME": str(top), "LANG": "C", "TMPDIR": str(top / "tmp")}
+    env |= {f"GIT_{who}_DATE": "2020-01-01T00:00:00" for who in ("AUTHOR", "COMMITTER")}  # objects are named by content
     for variable in ("PYENV_ROOT", "PYENV_VERSION"):
         if variable in os.environ:
             env[variable] = os.environ[variable]
@@ -220,6 +235,10 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
                 hit += 1
             elif one.access == "readlink" and not paths.isdisjoint(walked):
                 missed["a step of realpath, which is in the log as one look"].append(one.path)
+            elif key == ("look", True) and any(
+                emulated(entry) for path in paths for entry in log.get(path, {}).values()
+            ):
+                missed["a step of fchmodat for links, which is in the log as one change"].append(one.path)
             elif one.static:
                 missed["a static program, which is for the supervisor"].append(one.path)
             elif one.path in directories:
@@ -227,7 +246,8 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
             elif one.access == "exec" and not one.program:
                 missed["the command itself, which the launcher starts"].append(one.path)
             else:
-                missed[reason(one.path)].append(f"{one.path} {key[0]} {'ok' if key[1] else one.error} ({one.program})")
+                why = reason(one.path) or reason(f"{one.path} {key[0]}")  # nss looks at "/" itself
+                missed[why].append(f"{one.path} {key[0]} {'ok' if key[1] else one.error} ({one.program})")
     known = {(path, key) for paths, kinds in truth.items() for path in paths for key in kinds}
     known |= {(name, ("exec", True)) for path in scripts for name in names(path)}
     invented = [
@@ -235,6 +255,8 @@ def measure(build: Build, cache: Path, show: int) -> dict[str, object]:
         for path, kinds in log.items()
         for key, entry in kinds.items()
         if (path, key) not in known
+        and not emulated(entry)
+        and not path.startswith("/proc/*/fd")
         and not (entry["op"] in WALKS and any((name, key) in known for name in above(path)))
         and not any((name, key) in known for name in names(str(entry["path"])))
     ]
@@ -276,6 +298,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", action="store_true", help="small jobs of everyday programs instead of the builds")
     parser.add_argument("--only", default="")
     parser.add_argument("--show", type=int, default=10)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "porttrace-bench-sources")
@@ -283,7 +306,7 @@ def main() -> int:
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
     rows = []
-    for build in BUILDS:
+    for build in PROGRAMS if args.programs else BUILDS:
         if args.only and build.name not in args.only.split(","):
             continue
         if shutil.which(build.needs) is None:

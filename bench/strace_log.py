@@ -51,6 +51,30 @@ CALLS: dict[str, list[tuple[int | None, int, str]]] = {
     "utimensat": [(0, 1, "attributes")],
     "truncate": [(None, 0, "write")],
     "chdir": [(None, 0, "stat")],
+    "chroot": [(None, 0, "list")],
+    "getxattr": [(None, 0, "stat")],
+    "lgetxattr": [(None, 0, "stat")],
+    "listxattr": [(None, 0, "stat")],
+    "llistxattr": [(None, 0, "stat")],
+    "setxattr": [(None, 0, "attributes")],
+    "lsetxattr": [(None, 0, "attributes")],
+    "removexattr": [(None, 0, "attributes")],
+    "lremovexattr": [(None, 0, "attributes")],
+    "utime": [(None, 0, "attributes")],
+    "utimes": [(None, 0, "attributes")],
+    "futimesat": [(0, 1, "attributes")],
+    "execveat": [(0, 1, "exec")],
+    "openat2": [(0, 1, "open")],
+    "fchmodat2": [(0, 1, "attributes")],
+    "inotify_add_watch": [(None, 1, "list")],
+    "name_to_handle_at": [(0, 1, "stat")],
+    "umount2": [(None, 0, "attributes")],
+    "mount": [(None, 1, "attributes")],
+    # by descriptor: its name is what -y says
+    "fchmod": [(None, 0, "attributes")],
+    "fchown": [(None, 0, "attributes")],
+    "fsetxattr": [(None, 0, "attributes")],
+    "fremovexattr": [(None, 0, "attributes")],
 }
 
 _LINE = re.compile(r"^(\d+)\s+(\w+)\((.*)$")
@@ -175,7 +199,7 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
             if position >= len(args):
                 continue
             name = _string(args[position])
-            if name is None and call == "utimensat":  # futimens
+            if name is None and (call == "utimensat" or call.startswith("f")):  # futimens, fchmod and their like
                 name = _directory(args[0], where[pid])
             if name is None or value == "?":
                 continue

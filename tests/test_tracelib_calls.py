@@ -30,6 +30,7 @@ TESTED = [row for row in ROWS if row.test]
 SCENES = ("allowed", "hidden", "readonly", "redirected")
 TWO = [row for row in TESTED if len(re.findall(r"\b[PQ]\b", row.test)) == 2]
 WRITES = gen_calls.ACCESS[5:]
+MADE_OF_OTHERS = ("glob", "scandir", "scandirat", "ftw", "nftw", "fts_open")
 
 
 def base(row: gen_calls.Row) -> gen_calls.Row:
@@ -163,7 +164,7 @@ def test_hidden_path_does_not_exist(row: gen_calls.Row, outcomes: dict[str, Outc
     error = hidden.results[row.name]
     assert error == expected_refusal(row, "hidden") or (base(row).name == "dlopen" and error)
     events = [e for e in hidden.events if about(e, row) and e.op == base(row).name]
-    if base(row).name not in ("glob", "scandir", "scandirat", "ftw", "nftw", "fts_open"):  # made of other calls
+    if base(row).name not in MADE_OF_OTHERS:
         assert [e.access for e in events] == [access_of(row)], events
         assert events[0].outcome == ("deny" if access_of(row) == "create" else "hide")
         assert events[0].error == expected_refusal(row, "hidden")
@@ -210,6 +211,10 @@ class Around:
     flagged_untraced: dict[str, int]
     second: dict[str, int]
     second_events: list[Event]
+    at_events: list[Event]
+    second_at: dict[str, int]
+    second_links: dict[str, int]
+    second_links_untraced: dict[str, int]
     exists: dict[str, int]
     empty: dict[str, int]
     null: dict[str, int]
@@ -285,6 +290,17 @@ def around(helper: Path) -> Iterator[Around]:
         (top / "readonly" / f"{row.name}.q").touch()
     for row in EMPTY:
         prepare(row, top / "fixed" / row.name)
+    for name in ("olds", "olds-untraced", "links-q", "links-q-untraced"):
+        (top / name).mkdir()
+        for row in TWO:
+            if name.startswith("olds"):
+                prepare(row, top / name / row.name)
+            else:
+                target = "aim" if name.endswith("untraced") else "links-hidden"
+                (top / name / f"{row.name}.q").symlink_to(f"../{target}/{row.name}")
+    (top / "aim").mkdir()
+    for row in TWO:
+        (top / "aim" / row.name).touch()
     (top / "made").mkdir()
     (top / "untraced").mkdir()
     for scene, rows in (("links", LINKED), ("flagged", FLAGGED)):
@@ -298,6 +314,10 @@ def around(helper: Path) -> Iterator[Around]:
         flagged_untraced=run("", FLAGGED, "flag", top / "flagged-untraced", top / "flagged-untraced", traced=False),
         second=run("second", TWO, "-", top / "seen", top / "hidden"),
         second_events=events["second"],
+        at_events=events["at"],
+        second_at=run("second-at", TWO, "at", top / "seen", top / "hidden"),
+        second_links=run("second-links", TWO, "-", top / "olds", top / "links-q"),
+        second_links_untraced=run("", TWO, "-", top / "olds-untraced", top / "links-q-untraced", traced=False),
         exists=run("exists", NEW, "-", top / "readonly", top / "readonly"),
         empty=run("empty", EMPTY, "empty", top / "fixed", top / "made"),
         null=run("null", NULL, "null", top / "seen", top / "seen"),
@@ -313,6 +333,8 @@ def around(helper: Path) -> Iterator[Around]:
 def test_hidden_path_relative_to_a_directory_does_not_exist(row: gen_calls.Row, around: Around) -> None:
     error = around.at[row.name]
     assert error == expected_refusal(row, "hidden") or (base(row).name == "dlopen" and error)
+    if base(row).name not in MADE_OF_OTHERS:
+        assert [e.access for e in around.at_events if about(e, row) and e.op == base(row).name] == [access_of(row)]
 
 
 @pytest.mark.parametrize("row", LINKED, ids=lambda r: r.name)
@@ -336,6 +358,9 @@ def test_second_path_is_judged_too(row: gen_calls.Row, around: Around) -> None:
     second = base(row).path_args()[1]
     made = second.access == "create" or "m" in second.letters
     assert around.second[row.name] == (errno.EACCES if made else errno.ENOENT)
+    assert around.second_at[row.name] == around.second[row.name]
+    if not row.name.startswith("pivot"):  # which follows it
+        assert around.second_links[row.name] == around.second_links_untraced[row.name]
     assert [(e.access, e.outcome) for e in around.second_events if about(e, row) and e.op == base(row).name] == [
         (second.access, "deny" if made else "absent")  # there is no Q to be hidden
     ]

@@ -36,19 +36,20 @@ def inside(where: Path, compiler: str = "cc") -> Path:
 @pytest.mark.parametrize("compiler", ["cc", pytest.param(MUSL, marks=NO_MUSL, id="musl")])
 def test_what_has_another_name_than_its_path_is_judged(compiler: str, tree: Path, tmp_path: Path) -> None:
     program, name = inside(tmp_path, compiler), tree.name
-    objects = [f"rw:/dev/shm/{prefix}{name}-hidden=-" for prefix in ("", "sem.")]
+    objects = [f"rw:/dev/shm/{prefix}{name}-hidden{more}=-" for prefix in ("", "sem.") for more in ("", "2")]
     with Session(f"rw:{tree}/hidden=-", *objects, "rw:/=+") as session:
         done = session.run("/usr/bin/env", program, tree, name)
         found = {e.op for e in session.findings()}
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     if done.stdout != "ok\n" and os.geteuid() == 0:
         pytest.skip(f"NOT CHECKED: open_by_handle_at: {done.stdout.splitlines()[0]}")
-    assert {"shm_open", "shm_unlink", "sem_open", "openat2", "sendto", "sendmsg"} <= found
+    assert {"shm_open", "shm_unlink", "sem_open", "sem_unlink", "openat2", "sendto", "sendmsg"} <= found
 
 
-def test_temporary_file_where_nothing_may_be_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["tmpfile", "tmpfile64"])
+def test_temporary_file_where_nothing_may_be_written(tmp_path: Path, call: str) -> None:
     source = tmp_path / "temporary.c"
-    source.write_text("#include <stdio.h>\nint main(void) { return tmpfile() ? 0 : 7; }\n")
+    source.write_text(f"#include <stdio.h>\nint main(void) {{ return {call}() ? 0 : 7; }}\n")
     program = compile_c(source, tmp_path / "temporary")
     with Session("r:/=+") as session:
         assert session.run(program).returncode == 7

@@ -143,3 +143,13 @@ def test_the_log_costs_an_access_no_system_call(place: Path) -> None:
         (place / "a").unlink()
     assert calls == {False: 700, True: 700}
     assert {op: told.count(op) for op in ("open", "fchmod", "stat")} == {"open": 102 + 1, "fchmod": 102, "stat": 102}
+
+
+def test_a_library_that_is_not_there_is_logged_as_missing(place: Path) -> None:
+    names = [str(place / "none.so"), "/bin/true"]  # the second is there: that it is no library is the loader's business
+    program = f"import ctypes\nfor n in {names}:\n try: ctypes.CDLL(n)\n except OSError: pass"
+    with Session("rw:/=+", log=True) as session:
+        assert session.run(sys.executable, "-IB", "-c", program).returncode == 0
+        logged = {e.asked or e.path: e.error for e in session.events("access") if e.op == "dlopen"}
+    assert logged[names[0]] == errno.ENOENT
+    assert logged[names[1]] == 0

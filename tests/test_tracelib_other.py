@@ -23,6 +23,9 @@ CASES = {  # what has to be among the findings: call, kind of access, last name 
     "tempnam": {("tempnam", "stat", "hidden")},
     "mount": {("mount", "stat", "hidden"), ("mount", "attributes", "hidden")},
     "openat2": {("openat2", "read", "file"), ("openat2", "create", "new")},
+    "becomes_a_link": set(),
+    "descriptors": {("fexecve", "exec", "tool")},
+    "file_actions": set(),
     "unseen_link": set(),
     "unseen_way": set(),
 }
@@ -75,3 +78,9 @@ def test_programs_started_by_descriptor(programs: dict[str, Path], tree: Path) -
     assert ("pidfd_spawn", "exec", f"{tree}/hidden/tool") in found
     assert ("pidfd_spawnp", "exec", f"{tree}/hidden/found") in found
     assert started.count(f"{tree}/seen/tool") == 2
+
+
+def test_where_one_is_under_a_redirect(programs: dict[str, Path], tree: Path) -> None:
+    with Session(f"rw:{tree}/redirected=>{tree}/seen", "rw:/=+") as session:
+        done = session.run(programs["cc"], "where", tree)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")

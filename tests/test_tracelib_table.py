@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from tracelib_session import LIBRARY, MUSL_LIBRARY, SOURCE
 
-sys.path.insert(0, str(SOURCE / "csrc"))
+sys.path[:0] = [str(SOURCE / "csrc"), str(SOURCE / "bench")]
 import gen_calls
+from strace_log import CALLS
 
 ROWS = gen_calls.read(SOURCE / "csrc" / "calls.table")
 WRAPPED = {row.name for row in ROWS if row.form != "not"}
@@ -171,3 +172,18 @@ def defined(library: Path) -> set[str]:
 def test_coverage_document_is_up_to_date() -> None:
     document = (SOURCE / "docs" / "coverage.md").read_text()
     assert gen_calls.coverage(ROWS) in document, "run csrc/gen_calls.py csrc/calls.table coverage"
+
+
+def as_strace_has_it(row: gen_calls.Row) -> list[tuple[int | None, int, str]]:
+    """Numbers of the parameters and the kind of access, for each path of a row."""
+    names = [name for _, name in row.parameters]
+    return [
+        (None if a.dirfd == "AT_FDCWD" else names.index(a.dirfd), names.index(a.name), a.access)
+        for a in row.path_args()
+    ]
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.form == "plain" and r.name in CALLS], ids=lambda r: r.name)
+def test_a_row_says_of_a_system_call_what_the_reader_of_strace_says(row: gen_calls.Row) -> None:
+    """Two lists that were made apart: a wrong parameter, descriptor or kind in one of them shows."""
+    assert as_strace_has_it(row) == CALLS[row.name]

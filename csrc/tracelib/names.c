@@ -322,7 +322,10 @@ static const char *library(uint16_t op, const char *name)
 		/* the loader keeps a copy of its own; the slab's bytes stay as they are until its next use */
 		name = at.path;
 	}
-	pt_done(op, &at, error ? error : 0);
+	/* what the loader will find; it is not asked in our place, because it looks at who asks */
+	if (!error && pt_on() && (pt.flags & PT_IMG_LOG))
+		error = -sys_faccessat(at.dirfd, at.path, F_OK);
+	pt_done(op, &at, error);
 	return name;
 }
 

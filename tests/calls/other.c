@@ -3,8 +3,10 @@
  * `file`; `seen/link` leads to ../hidden/file and `seen/way` to ../hidden,
  * `seen/down` to ../hidden/sub. Prints "ok", or what went wrong.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/openat2.h>
@@ -24,6 +26,8 @@
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+
+#include "../../csrc/sysraw.h"
 
 #define CHECK(x) do { if (!(x)) { printf("%d: %s: %s\n", __LINE__, #x, strerror(errno)); exit(1); } } while (0)
 
@@ -134,6 +138,163 @@ static void case_tempnam(void)
 	free(name);
 }
 
+/* ---- a name that was a file and becomes a link ---- */
+
+static int by_rename(const char *name)
+{
+	return rename(name, in(other, "seen/away"));
+}
+
+static int by_renameat(const char *name)
+{
+	return renameat(AT_FDCWD, name, AT_FDCWD, in(other, "seen/away"));
+}
+
+static int by_unlinkat(const char *name)
+{
+	return unlinkat(AT_FDCWD, name, 0);
+}
+
+static int by_symlinkat(const char *target, const char *name)
+{
+	return symlinkat(target, AT_FDCWD, name);
+}
+
+static int by_link(const char *target, const char *name)
+{
+	(void)target;
+	return link(in(other, "seen/link"), name);
+}
+
+static int by_linkat(const char *target, const char *name)
+{
+	(void)target;
+	return linkat(AT_FDCWD, in(other, "seen/link"), AT_FDCWD, name, 0);
+}
+
+/* Over what is there, or after it has gone. */
+static int by_moving(const char *target, const char *name)
+{
+	return symlink(target, in(other, "seen/moved")) || rename(other, name);
+}
+
+static void case_becomes_a_link(void)
+{
+	static int (*const gone[])(const char *) = { unlink, remove, by_unlinkat, by_rename, by_renameat, NULL };
+	static int (*const made[])(const char *, const char *) = { symlink, by_symlinkat, by_link, by_linkat, by_moving };
+	struct stat st;
+	for (size_t g = 0; g < sizeof gone / sizeof *gone; g++)
+		for (size_t m = gone[g] ? 0 : 4; m < sizeof made / sizeof *made; m++) {
+			int fd = open(in(path, "seen/name"), O_CREAT | O_WRONLY, 0600);
+			CHECK(fd >= 0 && close(fd) == 0);
+			CHECK(stat(path, &st) == 0 && access(path, R_OK) == 0 && chmod(path, 0644) == 0);
+			CHECK(!gone[g] || gone[g](path) == 0);
+			CHECK(made[m]("../hidden/file", path) == 0);
+			CHECK(stat(path, &st) < 0 && errno == ENOENT && access(path, R_OK) < 0 && chmod(path, 0600) < 0);
+			CHECK(open(path, O_RDONLY) < 0 && errno == ENOENT);
+			CHECK(unlink(path) == 0);
+			/* the same with a directory */
+			CHECK(mkdir(path, 0755) == 0 && access(in(other, "seen/name/."), F_OK) == 0 && access(in(other, "seen/name/x"), F_OK) < 0);
+			CHECK(rmdir(path) == 0 && symlink("../hidden", path) == 0);
+			CHECK(access(in(other, "seen/name/file"), F_OK) < 0 && errno == ENOENT && unlink(path) == 0);
+		}
+}
+
+/* ---- programs and directories by descriptor: one that came past the library, as an inherited one does ---- */
+
+static int past(const char *name, int flags)
+{
+	return (int)pt_raw4(SYS_openat, AT_FDCWD, in(path, name), flags, 0);
+}
+
+static void case_descriptors(void)
+{
+	char *argv[] = { (char *)"tool", (char *)"/dev/null", NULL };
+	CHECK(fexecve(past("hidden/tool", O_RDONLY), argv, environ) < 0 && errno == ENOENT);
+	DIR *d = fdopendir(past(".", O_RDONLY | O_DIRECTORY));
+	struct dirent *e;
+	int seen = 0;
+	CHECK(d != NULL);
+	while ((e = readdir(d))) {
+		CHECK(strcmp(e->d_name, "hidden") != 0);
+		seen |= strcmp(e->d_name, "seen") == 0;
+	}
+	CHECK(seen && closedir(d) == 0);
+#ifdef __GLIBC__
+	struct dirent one, *got;
+	struct dirent64 one64, *got64;
+	for (int pass = 0; pass < 2; pass++) {
+		CHECK((d = opendir(dir)) != NULL);
+		while (pass ? readdir64_r(d, &one64, &got64) == 0 && got64 : readdir_r(d, &one, &got) == 0 && got)
+			CHECK(strcmp(pass ? one64.d_name : one.d_name, "hidden") != 0);
+		closedir(d);
+	}
+	char buf[8192];
+	off64_t at = 0;
+	ssize_t n, fd = open(dir, O_RDONLY | O_DIRECTORY);
+	while ((n = getdirentries64((int)fd, buf, sizeof buf, &at)) > 0)
+		for (ssize_t i = 0; i < n; i += ((struct dirent64 *)(void *)(buf + i))->d_reclen)
+			CHECK(strcmp(((struct dirent64 *)(void *)(buf + i))->d_name, "hidden") != 0);
+	char *roots[] = { (char *)(uintptr_t)dir, NULL };
+	FTS *f = (FTS *)fts64_open(roots, FTS_PHYSICAL, NULL);
+	FTSENT *entry;
+	CHECK(f != NULL);
+	while ((entry = (FTSENT *)fts64_read((void *)f)))
+		CHECK(strcmp(entry->fts_name, "hidden") != 0);
+	CHECK(fts64_close((void *)f) == 0);
+#endif
+}
+
+/* ---- what a child does before it is a program ---- */
+
+static int spawned(posix_spawn_file_actions_t *actions)
+{
+	char *argv[] = { (char *)"cat", (char *)"/dev/null", NULL };
+	pid_t pid;
+	int status, error = posix_spawn(&pid, "/bin/cat", actions, NULL, argv, environ);
+	if (error)
+		return error;
+	CHECK(waitpid(pid, &status, 0) == pid);
+	return WEXITSTATUS(status) == 127 ? ENOENT : 0;
+}
+
+static void case_file_actions(void)
+{
+	posix_spawn_file_actions_t actions;
+	static const char *const places[] = { "seen", "hidden" };
+	for (int i = 0; i < 2; i++) {
+		CHECK(posix_spawn_file_actions_init(&actions) == 0);
+		snprintf(path, sizeof path, "%s/%s/file", dir, places[i]);
+		int error = posix_spawn_file_actions_addopen(&actions, 5, path, O_RDONLY, 0);
+		CHECK((error ? error : spawned(&actions)) == (i ? ENOENT : 0));
+		posix_spawn_file_actions_destroy(&actions);
+		CHECK(posix_spawn_file_actions_init(&actions) == 0);
+		error = posix_spawn_file_actions_addchdir_np(&actions, in(path, places[i]));
+		CHECK((error ? error : spawned(&actions)) == (i ? ENOENT : 0));
+		posix_spawn_file_actions_destroy(&actions);
+	}
+}
+
+/* ---- where one is, under a redirect: the name by which one went there. DIR/redirected leads to DIR/seen ---- */
+
+#ifdef __GLIBC__
+char *__getcwd_chk(char *, size_t, size_t);
+char *__getwd_chk(char *, size_t);
+
+static void case_where(void)
+{
+	static char buf[8192];
+	CHECK(chdir(in(path, "redirected")) == 0);
+	CHECK(strcmp(getcwd(buf, 4096), path) == 0);
+	CHECK(strcmp(__getcwd_chk(buf, 4096, sizeof buf), path) == 0);
+	CHECK(strcmp(getwd(buf), path) == 0);
+	CHECK(strcmp(__getwd_chk(buf, sizeof buf), path) == 0);
+	unsetenv("PWD");
+	CHECK(strcmp(get_current_dir_name(), path) == 0);
+	CHECK(strcmp(getcwd(NULL, 0), path) == 0);
+}
+#endif
+
 /* ---- mounts ---- */
 
 static void case_mount(void)
@@ -217,9 +378,10 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} cases[] = {
 #define CASE(n) { #n, case_##n }
-		CASE(sockets), CASE(tempnam), CASE(mount), CASE(openat2), CASE(unseen_link), CASE(unseen_way),
+		CASE(sockets), CASE(tempnam), CASE(mount), CASE(openat2), CASE(becomes_a_link), CASE(descriptors), CASE(file_actions),
+		CASE(unseen_link), CASE(unseen_way),
 #ifdef __GLIBC__
-		CASE(pidfd),
+		CASE(pidfd), CASE(where),
 #endif
 	};
 	if (argc != 3)

@@ -62,6 +62,8 @@ int main(int argc, char **argv)
 	CHECK(sem_unlink(seen) == 0);
 	CHECK(sem_open(hidden, O_CREAT, 0600, 1) == SEM_FAILED && errno == EACCES);
 	CHECK(sem_open(hidden, 0) == SEM_FAILED && errno == ENOENT);
+	CHECK(shm_open(strcat(strcpy(path, hidden), "2"), O_RDONLY, 0) < 0);
+	CHECK(sem_unlink(path) < 0 && errno == ENOENT);   /* another name: one finding a path */
 
 	FILE *f = tmpfile();
 	CHECK(f && fputs("text", f) >= 0 && fseek(f, 0, SEEK_SET) == 0 && fgets(buf, sizeof buf, f) && !strcmp(buf, "text"));
