@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tracelib_session import LIBRARY, MUSL_LIBRARY, SOURCE
 
-sys.path[:0] = [str(SOURCE / "csrc"), str(SOURCE / "bench")]
+sys.path += [str(SOURCE / "csrc"), str(SOURCE / "bench")]
 import gen_calls
 from strace_log import CALLS
 
