@@ -299,16 +299,20 @@ PT_EXPORT int PT_WRAP(getattrlistbulk)(int fd, struct attrlist *want, char *buf,
 	PT_EXPORT FTSENT *PT_WRAP(fts_children##suffix)(FTS *fts, int options) \
 	{ \
 		typedef FTSENT *real_t(FTS *, int); \
-		FTSENT *first = PT_REAL(real_t, fts_children##suffix)(fts, options), *before = NULL; \
-		for (FTSENT *e = first; e; e = e->fts_link) { \
-			if (!HIDDEN(e)) { \
-				before = e; \
+		FTSENT *first = NULL, *before = NULL; \
+		for (FTSENT *e = PT_REAL(real_t, fts_children##suffix)(fts, options); e; e = e->fts_link) { \
+			if (HIDDEN(e)) { \
+				e->fts_instr = FTS_SKIP; \
 				continue; \
 			} \
-			e->fts_instr = FTS_SKIP; \
 			if (before) \
-				before->fts_link = e->fts_link; \
+				before->fts_link = e; \
+			else \
+				first = e; \
+			before = e; \
 		} \
+		if (before) \
+			before->fts_link = NULL; \
 		return first; \
 	}
 

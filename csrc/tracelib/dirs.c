@@ -62,6 +62,8 @@ bool pt_dir_cached(const char *lex, size_t len, struct pt_info *info, char *real
 static void keep(const char *lex, size_t len, const struct pt_info *info, const char *real)
 {
 	/* /proc/self means another directory in each process, and a cache is inherited by a forked child. */
+	if (sys_second_names(real, info->real_len)) /* a child of it may be a place elsewhere: looked at each time */
+		return;
 	if (info->magic || (info->real_len >= 5 && memcmp(real, "/proc", 5) == 0) || (len >= 5 && memcmp(lex, "/proc", 5) == 0))
 		return;
 	uint64_t key = text_key(lex, len);
@@ -261,10 +263,11 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 		real[real_len] = '/';
 		memcpy(real + real_len + 1, rest, n);
 		real[real_len + 1 + n] = 0;
-		ssize_t got = info->missing ? -ENOENT : sys_alias(real, real_len + 1 + n, s->link, s->cap - 1);
-		bool alias = got > 0;          /* the same place by another name, not a link that could be hidden */
+		/* The same place by another name, not a link that could be hidden. What lies above it need not be there: /.vol/DEVICE. */
+		ssize_t got = PT_NAMES_VARY ? sys_alias(real, real_len + 1 + n, s->link, s->cap - 1) : 0;
+		bool alias = got > 0;
 		if (!got)
-			got = sys_readlink(real, s->link, s->cap - 1);
+			got = info->missing ? -ENOENT : sys_readlink(real, s->link, s->cap - 1);
 		if (got == (ssize_t)s->cap - 1) {
 			info->error = too_long(s);
 			break;
@@ -303,6 +306,8 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			if (s->link[0] == '/') {
 				real_len = 0;
 				info_root(info);
+				if (alias)
+					unseen = 0;
 			}
 			real[real_len] = 0;
 			continue;

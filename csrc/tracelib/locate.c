@@ -175,7 +175,7 @@ int pt_locate(struct pt_at *at)
 	s->real[info.real_len] = '/';
 	memcpy(s->real + info.real_len + 1, name, n);
 	s->real[info.real_len + n + 1] = 0;
-	if (PT_NAMES_VARY && !info.missing && sys_alias(s->real, info.real_len + n + 1, s->link, s->cap - 1) > 0) {
+	if (PT_NAMES_VARY && sys_alias(s->real, info.real_len + n + 1, s->link, s->cap - 1) > 0) {
 		pt_dir_resolve(s->lex, lex_len, s, &info);
 		at->real_len = info.real_len;
 		if (info.error)

@@ -53,16 +53,29 @@ static void interpreter(struct pt_program *out, const char *head, size_t n)
 	out->words[k] = 0;
 }
 
-struct slices {
-	bool ours, any;                /* a slice that the library has too; a slice at all */
-};
+enum { X86_64 = 1, ARM64 = 2, ARM64E = 4, OTHER = 8 };
 
-static void slice(struct slices *s, uint32_t type, uint32_t subtype)
+static unsigned slice(uint32_t type, uint32_t subtype)
 {
-	s->any = true;
 	subtype &= ~(uint32_t)CPU_SUBTYPE_MASK;
-	if (type == CPU_TYPE_X86_64 || (type == CPU_TYPE_ARM64 && subtype != CPU_SUBTYPE_ARM64E))
-		s->ours = true;
+	if (type == CPU_TYPE_X86_64)
+		return X86_64;
+	return type != CPU_TYPE_ARM64 ? OTHER : subtype == CPU_SUBTYPE_ARM64E ? ARM64E : ARM64;
+}
+
+/*
+ * Whether the slice that the kernel takes is one for which the library has its like. A native program goes on to native
+ * ones, with pointer authentication where there is such a slice, for which an inserted library of plain arm64 is fatal; a
+ * translated one (Rosetta) goes on to x86_64. Where the file leaves a choice that we cannot see (a preference given to
+ * posix_spawn), the answer for what is there is the careful one.
+ */
+static bool enterable(unsigned slices)
+{
+#ifdef __x86_64__
+	if (slices & X86_64)
+		return true;
+#endif
+	return !(slices & ARM64E) && slices & (ARM64 | X86_64);
 }
 
 /* A segment __RESTRICT makes the loader drop DYLD_*. */
@@ -83,7 +96,7 @@ static bool restricted(const struct mach_header_64 *h, const char *end)
 void pt_inspect(const char *path, struct pt_program *out)
 {
 	_Alignas(16) char head[2048];
-	struct slices s = { false, false };
+	unsigned slices = 0;
 	struct stat st;
 	out->untraced = NULL;
 	out->script = out->foreign = out->shielded = false;
@@ -109,25 +122,25 @@ void pt_inspect(const char *path, struct pt_program *out)
 	memcpy(&magic, head, sizeof magic);
 	if (magic == MH_MAGIC_64) {
 		const struct mach_header_64 *h = (const void *)head;
-		slice(&s, (uint32_t)h->cputype, (uint32_t)h->cpusubtype);
+		slices = slice((uint32_t)h->cputype, (uint32_t)h->cpusubtype);
 		drops = restricted(h, head + n);
 	} else if (magic == MH_MAGIC || magic == MH_CIGAM || magic == MH_CIGAM_64) {
-		s.any = true;
+		slices = OTHER;
 	} else if (OSSwapBigToHostInt32(magic) == FAT_MAGIC) {
 		const struct fat_header *f = (const void *)head;
 		const struct fat_arch *a = (const void *)(f + 1);
 		uint32_t count = OSSwapBigToHostInt32(f->nfat_arch);
 		for (uint32_t i = 0; i < count && (const char *)(a + i + 1) <= head + n; i++)
-			slice(&s, OSSwapBigToHostInt32((uint32_t)a[i].cputype), OSSwapBigToHostInt32((uint32_t)a[i].cpusubtype));
+			slices |= slice(OSSwapBigToHostInt32((uint32_t)a[i].cputype), OSSwapBigToHostInt32((uint32_t)a[i].cpusubtype));
 	}
-	if (!s.any)
+	if (!slices)
 		return;
 	if ((st.st_mode & S_ISUID && st.st_uid != geteuid()) ||
 	    ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && st.st_gid != getegid()))
 		out->untraced = "set-user-ID";
 	else if (pt_sip_protected(path, &st))
 		out->shielded = true;
-	else if (!s.ours)
+	else if (!enterable(slices))
 		out->untraced = "other ABI", out->foreign = true;
 	else if (drops)
 		out->untraced = "restricted";

@@ -1,6 +1,7 @@
 /* sys.h on macOS: what is too long for the header, and what the library must know of itself. */
 #include <libproc.h>
 #include <mach-o/dyld.h>
+#include <mach-o/loader.h>
 #include <poll.h>
 #include <sys/attr.h>
 #include <sys/mount.h>
@@ -8,14 +9,30 @@
 
 #include "exec.h"
 
-extern const struct mach_header __dso_handle; /* our own image's header; made by the linker */
+/*
+ * Whether an image's code holds this address: its header is the beginning of its segment __TEXT. Not by __dso_handle, which
+ * is the header with Apple's linker and a place in the data with another one.
+ */
+static bool holds(const struct mach_header_64 *h, uintptr_t address)
+{
+	const char *at = (const char *)(h + 1);
+	for (uint32_t i = 0; i < h->ncmds; i++) {
+		const struct segment_command_64 *c = (const void *)at;
+		if (c->cmd == LC_SEGMENT_64 && strncmp(c->segname, "__TEXT", sizeof c->segname) == 0)
+			return address - (uintptr_t)h < c->vmsize;
+		at += c->cmdsize;
+	}
+	return false;
+}
 
 /* As the loader knows it. Only asked at the start, while no other thread loads anything. */
 const char *pt_own_path(void)
 {
-	for (uint32_t i = 0, n = _dyld_image_count(); i < n; i++)
-		if (_dyld_get_image_header(i) == &__dso_handle)
+	for (uint32_t i = 0, n = _dyld_image_count(); i < n; i++) {
+		const struct mach_header_64 *h = (const void *)_dyld_get_image_header(i);
+		if (h && holds(h, (uintptr_t)&pt_own_path))
 			return _dyld_get_image_name(i);
+	}
 	return NULL;
 }
 
@@ -58,7 +75,6 @@ ssize_t sys_cwd(char *buf, size_t size)
 
 /* ---- second names ---- */
 
-#define DATA "/System/Volumes/Data"
 /* /usr/share/firmlinks of macOS 11 to 15. */
 static const char *const firmlinks[] = {
 	"/AppleInternal", "/Applications", "/Library", "/System/Library/Caches", "/System/Library/Assets",
@@ -85,8 +101,8 @@ ssize_t sys_alias(const char *path, size_t len, char *buf, size_t size)
 			return 0;
 		return by_number(path, buf, size);
 	}
-	size_t head = sizeof DATA - 1;
-	if (len > head && memcmp(path, DATA, head) == 0)
+	size_t head = sizeof PT_DATA_VOLUME - 1;
+	if (len > head && memcmp(path, PT_DATA_VOLUME, head) == 0)
 		for (unsigned i = 0; i < sizeof firmlinks / sizeof *firmlinks; i++) {
 			size_t n = strlen(firmlinks[i]);
 			if (len - head == n && n < size && memcmp(path + head, firmlinks[i], n) == 0) {

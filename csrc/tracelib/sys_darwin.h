@@ -123,6 +123,13 @@ ssize_t sys_fd_path(int fd, char *buf, size_t size);
  */
 #define PT_NAMES_VARY 1
 ssize_t sys_alias(const char *path, size_t len, char *buf, size_t size);
+#define PT_DATA_VOLUME "/System/Volumes/Data"
+/* A real path below which such names begin. */
+static inline bool sys_second_names(const char *real, size_t len)
+{
+	size_t n = sizeof PT_DATA_VOLUME - 1;
+	return (len >= 5 && __builtin_memcmp(real, "/.vol", 5) == 0) || (len >= n && __builtin_memcmp(real, PT_DATA_VOLUME, n) == 0);
+}
 /*
  * Volumes that do not tell letters apart (and HFS+ with its own composition of accents): puts the name as it
  * stands on the disk into path[dir + 1...]. The name's new length.

@@ -154,6 +154,12 @@ static inline ssize_t sys_alias(const char *path, size_t len, char *buf, size_t 
 	return 0;
 }
 
+static inline bool sys_second_names(const char *real, size_t len)
+{
+	(void)real, (void)len;
+	return false;
+}
+
 static inline size_t sys_true_name(char *path, size_t dir, size_t len)
 {
 	(void)path, (void)dir;

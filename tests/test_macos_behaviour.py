@@ -1,0 +1,250 @@
+"""What the macOS library does: its x86_64 half is run here, over a made-up macOS (darwin_machine.py)."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import darwin_machine
+import pytest
+from darwin_machine import DT_DIR, DT_REG, ENOENT, O_CREAT, O_SYMLINK, Library, Mac
+from test_sipcopy import ARM64E, compiled, fat
+from tracelib_session import SOURCE, Session
+
+sys.path.insert(0, str(SOURCE / "scripts"))
+import macos_library
+
+if platform.machine() != "x86_64" or sys.platform != "linux":
+    pytest.skip("NOT CHECKED: behaviour of the macOS library, which is run on x86_64 Linux", allow_module_level=True)
+
+WORLD = {
+    "/": "d", "/System": "d", "/System/Volumes": "d", "/System/Volumes/Data": "d", "/Users": "d", "/Users/old": "f",
+    "/opt": "d", "/opt/seen": "f", "/opt/secret": "d", "/opt/secret/x": "f", "/opt/work": "d", "/opt/work/a": "f",
+    "/opt/work/out": "l ../secret/x", "/opt/work/prog": "f", "/private": "d", "/private/tmp": "d",
+    "/private/tmp/f": "f", "/tmp": "l private/tmp", "/Volumes": "d", "/Volumes/Case": "d",
+    "/Volumes/Case/secret": "d", "/Volumes/Case/secret/x": "f",
+    "/Volumes/Case/SECRET": "d", "/Volumes/Case/SECRET/x": "f",
+}  # fmt: skip
+RULES = ("rw:/opt/work=+", "r:/opt/secret=-", "r:/Volumes/Case/secret=-", "r:/private/tmp=-", "r:/=+")
+
+
+@pytest.fixture(scope="module")
+def universal(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return macos_library.build(tmp_path_factory.mktemp("macos") / "libtracelib.dylib").read_bytes()
+
+
+@dataclass
+class Machine:
+    """A process with the library in it."""
+
+    session: Session
+    mac: Mac
+    library: Library
+
+    def open(self, path: str, flags: int = 0) -> int:
+        """0, or the errno with which it fails."""
+        return self.library.call("open", path.encode(), flags, 0o644)[1]
+
+    def stat(self, path: str) -> int:
+        return self.library.call("stat$INODE64", path.encode(), bytes(144))[1]
+
+    def found(self) -> set[str]:
+        return {event.path for event in self.session.findings()}
+
+
+@pytest.fixture
+def machine(universal: bytes) -> Iterator[Machine]:
+    with Session(*RULES) as session:
+        # The start-up volume ignores case, one of the others does not.
+        mac = Mac(str(session.top), dict(WORLD), folding=("/opt", "/users", "/system", "/private", "/bin"))
+        yield Machine(session, mac, Library(universal, mac))
+        assert mac.unknown == [], "the library called what this machine does not have"
+
+
+HIDDEN = [
+    "/opt/secret/x",
+    "/opt/work/out",
+    "/opt/work/../secret/x",
+    "/opt/Secret/X",
+    "/OPT/secret/x",
+    "/.vol/1/{inode}",
+    "/.vol/1/{directory}/x",
+    "/System/Volumes/Data/opt/secret/x",
+    "/system/volumes/data/opt/secret/X",
+    "/opt/secret/x/..namedfork/rsrc",
+]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("path", HIDDEN)
+def test_no_name_leads_past_a_rule(machine: Machine, path: str, warm: bool) -> None:
+    """Whatever a hidden file is called, also when the directories on the way are known already."""
+    path = path.format(inode=machine.mac.inode("/opt/secret/x"), directory=machine.mac.inode("/opt/secret"))
+    if path.startswith(("/OPT", "/system")):
+        machine.mac.folding += ("",)
+    if warm:
+        for near in ("/opt/seen", "/opt/work/a", "/System/Volumes/Data/opt/seen", "/.vol/1/999"):
+            machine.stat(near)
+    assert (machine.stat(path), machine.open(path), machine.stat(path)) == (ENOENT,) * 3
+    assert machine.found() == {"/opt/secret/x"}, "it is told by the one name that counts"
+    assert not [call for call in machine.mac.reached if call[1] == path], "the kernel has not done it"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/opt/seen", "/OPT/Seen", "/.vol/1/{inode}", "/System/Volumes/Data/opt/seen", "/opt/seen/..namedfork/rsrc"],
+)
+def test_what_may_be_seen_is_seen_by_every_name(machine: Machine, path: str) -> None:
+    machine.mac.folding += ("",)
+    path = path.format(inode=machine.mac.inode("/opt/seen"))
+    assert (machine.stat(path), machine.open(path)) == (0, 0)
+    assert machine.found() == set()
+
+
+def test_case_counts_where_the_volume_says_so(machine: Machine) -> None:
+    assert machine.open("/Volumes/Case/secret/x") == ENOENT
+    assert machine.open("/Volumes/Case/SECRET/x") == 0
+    assert machine.found() == {"/Volumes/Case/secret/x"}
+
+
+def test_links_into_private(machine: Machine) -> None:
+    assert machine.open("/tmp/f") == ENOENT
+    assert machine.found() == {"/private/tmp/f"}
+
+
+def test_the_link_itself(machine: Machine) -> None:
+    assert machine.open("/opt/work/out", O_SYMLINK) == 0
+    assert machine.library.call("lstat$INODE64", b"/opt/work/out", bytes(144)) == (0, 0)
+
+
+@pytest.mark.parametrize("twin", ["open", "open$NOCANCEL", "__open", "__open_nocancel"])
+def test_twins_of_open_judge(machine: Machine, twin: str) -> None:
+    assert machine.library.call(twin, b"/opt/secret/x", 0) == (-1, ENOENT)
+    assert machine.library.call(twin, b"/opt/work/new", O_CREAT | 1, 0o644)[1] == 0
+    assert machine.library.call(twin, b"/Users/new", O_CREAT | 1, 0o644) == (-1, 13)
+
+
+TWO_PATHS = ["rename", "renamex_np", "clonefile", "exchangedata", "link"]
+
+
+@pytest.mark.parametrize("name", TWO_PATHS)
+def test_both_paths_are_judged(machine: Machine, name: str) -> None:
+    call = machine.library.call
+    assert call(name, b"/opt/secret/x", b"/opt/work/new", 0)[1] == ENOENT
+    assert call(name, b"/opt/work/a", b"/Users/old" if name == "exchangedata" else b"/Users/new", 0)[1] == 13
+    assert machine.found() >= {"/opt/secret/x"}
+    assert not machine.mac.reached
+    assert call(name, b"/opt/work/a", b"/opt/work/a" if name == "exchangedata" else b"/opt/work/new", 0) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["renameatx_np", "clonefileat"])
+def test_both_paths_are_judged_from_descriptors(machine: Machine, name: str) -> None:
+    call = machine.library.call
+    assert call(name, -2, b"/opt/secret/x", -2, b"/opt/work/new", 0)[1] == ENOENT
+    assert call(name, -2, b"/opt/work/a", -2, b"/opt/work/new", 0) == (0, 0)
+
+
+def test_getattrlist_judges(machine: Machine) -> None:
+    want = struct.pack("<HHIIIII", 5, 0, 1, 0, 0, 0, 0)
+    assert machine.library.call("getattrlist", b"/opt/secret/x", want, bytes(64), 64, 0) == (-1, ENOENT)
+    assert machine.library.call("getattrlist", b"/opt/seen", want, bytes(512), 512, 0)[1] == 0
+
+
+def dirent(name: str, kind: int) -> bytes:
+    """struct dirent of <sys/dirent.h> with 64-bit inodes."""
+    size = (21 + len(name) + 1 + 7) // 8 * 8
+    return (struct.pack("<QQHHB", 7, 0, size, len(name), kind) + name.encode()).ljust(size, b"\0")
+
+
+def bulk(name: str, error: bool = False) -> bytes:
+    """An entry of getattrlistbulk with ATTR_CMN_RETURNED_ATTRS and ATTR_CMN_NAME."""
+    head = struct.pack("<5I", 0x80000001 | (0x20000000 if error else 0), 0, 0, 0, 0) + (bytes(4) if error else b"")
+    text = name.encode() + b"\0"
+    body = head + struct.pack("<iI", 8, len(text)) + text
+    return struct.pack("<I", 4 + (len(body) + 3) // 4 * 4) + body.ljust((len(body) + 3) // 4 * 4, b"\0")
+
+
+def listed(machine: Machine) -> int:
+    fd = machine.library.call("open", b"/opt", 0x100000)[0]
+    assert fd > 0
+    return fd
+
+
+def test_getdirentries64_leaves_out(machine: Machine) -> None:
+    fd, buffer = listed(machine), ctypes.create_string_buffer(4096)
+    machine.mac.listings = [
+        dirent("secret", DT_DIR),  # nothing is left of it: the next part is asked for
+        dirent("seen", DT_REG) + dirent("secret", DT_DIR) + dirent("SECRET", DT_DIR) + dirent("work", DT_DIR),
+    ]
+    position = ctypes.create_string_buffer(8)
+    left = machine.library.call("__getdirentries64", fd, buffer, 4096, position)[0]
+    want = dirent("seen", DT_REG) + dirent("SECRET", DT_DIR) + dirent("work", DT_DIR)
+    assert buffer.raw[:left] == want
+    assert machine.library.call("__getdirentries64", fd, buffer, 4096, position)[0] == 0
+
+
+def test_getattrlistbulk_leaves_out(machine: Machine) -> None:
+    fd, buffer = listed(machine), ctypes.create_string_buffer(4096)
+    want = struct.pack("<HHIIIII", 5, 0, 0x80000001, 0, 0, 0, 0)
+    machine.mac.listings = [bulk("secret"), bulk("seen") + bulk("secret", error=True) + bulk("work")]
+    assert machine.library.call("getattrlistbulk", fd, want, buffer, 4096, 0)[0] == 2
+    assert buffer.raw.startswith(bulk("seen") + bulk("work"))
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Real programs, with slices as Apple's have them; and one with a segment that forbids libraries."""
+    directory = tmp_path_factory.mktemp("programs")
+    intel, arm = compiled("x86_64", directory), compiled("aarch64", directory)
+    apple = arm[:8] + struct.pack("<I", ARM64E) + arm[12:]
+    slices = {"x86_64": (0x01000007, 3, intel), "arm64": (0x0100000C, 0, arm), "arm64e": (0x0100000C, ARM64E, apple)}
+    made = {name: data for name, (_, _, data) in slices.items()}
+    for names in ("x86_64+arm64", "x86_64+arm64e", "arm64+arm64e"):
+        made[names] = fat(*(slices[name] for name in names.split("+")))
+    made["i386"] = struct.pack("<II", 0xFEEDFACE, 7).ljust(64, b"\0")
+    return made
+
+
+ENTERED = {
+    "x86_64": True, "arm64": True, "x86_64+arm64": True, "x86_64+arm64e": True,
+    "arm64e": False, "arm64+arm64e": False, "i386": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ENTERED)
+def test_no_variable_for_a_program_that_would_be_killed(
+    machine: Machine, programs: dict[str, bytes], kind: str
+) -> None:
+    """An inserted library without the slice that the program runs as is fatal to it. This process is x86_64."""
+    machine.mac.content["/opt/work/prog"] = programs[kind]
+    variable = f"DYLD_INSERT_LIBRARIES={machine.session.dir}/tracelib.dylib".encode()
+    keep = [ctypes.create_string_buffer(word) for word in (variable, b"HOME=/x", b"prog")]
+    envp = (ctypes.c_void_p * 3)(*(ctypes.addressof(word) for word in keep[:2]), None)
+    argv = (ctypes.c_void_p * 2)(ctypes.addressof(keep[2]), None)
+    assert machine.library.call("execve", b"/opt/work/prog", ctypes.addressof(argv), ctypes.addressof(envp))[0] == -1
+    ((path, environment),) = machine.mac.started
+    assert path == "/opt/work/prog" and "HOME=/x" in environment
+    assert any(word.startswith("DYLD_INSERT_LIBRARIES=") for word in environment) is ENTERED[kind]
+    untold = [event for event in machine.session.events("untraced") if event.path == "/opt/work/prog"]
+    assert bool(untold) is not ENTERED[kind], "what is not entered is told"
+
+
+def test_the_library_finds_itself_and_tells_the_process(machine: Machine) -> None:
+    machine.stat("/opt/seen")
+    assert [event.path for event in machine.session.events("process")] == ["/bin/x"]
+
+
+def test_the_machine_is_a_machine(tmp_path: Path) -> None:
+    """What the tests above rest on: links, second names and case are found as a kernel would."""
+    mac = Mac(str(tmp_path), dict(WORLD), folding=("/opt",))
+    assert mac.walk("/opt/work/out", True) == "/opt/secret/x"
+    assert mac.walk("/opt/SECRET/x", True) == "/opt/secret/x"
+    assert mac.walk("/System/Volumes/Data/opt/seen", True) == "/opt/seen"
+    assert mac.walk(f"/.vol/1/{mac.inode('/opt/secret')}/x", True) == "/opt/secret/x"
+    with pytest.raises(darwin_machine.Failure):
+        mac.walk("/Volumes/Case/Secret/x", True)
