@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from porttrace import fence
+from porttrace import defaults, fence
 from porttrace.tiers import landlock_abi
 
 LAUNCH = str(resources.files("porttrace") / "porttrace-launch")
@@ -213,6 +215,74 @@ def test_seatbelt_profile() -> None:
         '(deny file-write* (subpath "/nonexistent/work/secret"))\n'
         '(allow file-write* (subpath "/nonexistent/events"))\n'
     )
+
+
+def s_expressions(text: str) -> list[list[object]]:
+    """A profile read as what it is: lists, words, strings, and regular expressions (#"…")."""
+    tokens = re.findall(r'#"(?:[^"])*"|"(?:\\.|[^"\\])*"|[()]|[^\s()"]+', text)
+    assert "".join(tokens).replace(" ", "") == re.sub(r"\s", "", text), "something in it is no token"
+    stack: list[list[object]] = [[]]
+    for token in tokens:
+        if token == "(":
+            stack.append([])
+        elif token == ")":
+            done = stack.pop()
+            stack[-1].append(done)
+        else:
+            stack[-1].append(re.sub(r"\\(.)", r"\1", token[1:-1]) if token[0] == '"' else token)
+    (top,) = stack
+    return top  # type: ignore[return-value]
+
+
+def sandbox_allows(profile: str, operation: str, path: str) -> bool:
+    """The verdict of a profile: its last matching rule's."""
+    verdict = False
+    for verb, *words in s_expressions(profile):
+        if verb == "version":
+            continue
+        operations = [word for word in words if isinstance(word, str)]
+        filters = [word for word in words if isinstance(word, list)]
+        assert verb in ("allow", "deny") and operations
+        if not any(op == "default" or operation.startswith(op.rstrip("*")) for op in operations):
+            continue
+        hit = not filters
+        for kind, value in filters:
+            if kind == "subpath":
+                hit |= path == value or path.startswith(str(value).rstrip("/") + "/")
+            else:
+                assert kind == "regex"
+                hit |= re.search(str(value)[2:-1], path) is not None
+        if hit:
+            verdict = verb == "allow"
+    return verdict
+
+
+def test_seatbelt_decides_as_the_map_does() -> None:
+    """For many maps and paths: the profile's last match is the map's first. Reading and sockets stay free."""
+    names = ["/nx", "/nx/a", "/nx/a/b", "/nx/a/b/c", "/nx/ab", "/nx/b", "/ny"]
+    chance = random.Random(1)
+    for _ in range(300):
+        rules = [
+            R(chance.choice(names).encode(), chance.choice([fence.ALLOW, fence.DENY]), literal=chance.random() < 0.3)
+            for _ in range(chance.randrange(1, 6))
+        ]
+        profile = fence.seatbelt_profile(rules)
+        for path in names:
+            first = next((rule for rule in rules if fence._covers(rule, path.encode())), None)
+            wanted = first is not None and first.action == fence.ALLOW
+            assert sandbox_allows(profile, "file-write-data", path) is wanted, (rules, path)
+            assert sandbox_allows(profile, "file-read-data", path)
+            assert sandbox_allows(profile, "network-outbound", path)
+
+
+def test_seatbelt_profile_of_macos_leaves_devices_and_no_session(ground: Path) -> None:
+    """The defaults of macOS as a profile: what every process opens at its start, and the port tool's own places."""
+    rules = [R(rule.path, int(rule.action), rule.target) for rule in defaults.base_os("write", "macos")]
+    profile = fence.seatbelt_profile(rules)
+    for path in ("/dev/null", "/dev/tty", "/dev/dtracehelper", "/dev/fd/3", "/private/tmp/x"):
+        assert sandbox_allows(profile, "file-write-data", path), path
+    for path in ("/private/tmp/macports/1/policy", "/Users/x", "/dev/disk0", "/private/etc/hosts"):
+        assert not sandbox_allows(profile, "file-write-data", path), path
 
 
 def test_seatbelt_speaks_of_real_paths(ground: Path) -> None:

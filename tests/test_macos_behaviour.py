@@ -106,6 +106,13 @@ def test_what_may_be_seen_is_seen_by_every_name(machine: Machine, path: str) -> 
     assert machine.found() == set()
 
 
+def test_other_letters_in_a_known_directory(machine: Machine) -> None:
+    """The quick way must not take a name by its letters where a rule speaks of one of the directory's entries."""
+    assert machine.stat("/opt/seen") == 0
+    assert machine.stat("/opt/SECRET") == ENOENT
+    assert machine.found() == {"/opt/secret"}
+
+
 def test_case_counts_where_the_volume_says_so(machine: Machine) -> None:
     assert machine.open("/Volumes/Case/secret/x") == ENOENT
     assert machine.open("/Volumes/Case/SECRET/x") == 0
