@@ -95,7 +95,7 @@ def test_the_reference_has_every_option(site: Path) -> None:
 
 
 def test_an_option_in_another_section_does_not_count(site: Path) -> None:
-    """`--map` belongs to `porttrace run`: where it moved to `porttrace doctor`, the check above would have to see it."""
+    """`--map` belongs to `porttrace run`: had it moved to `porttrace doctor`, the check above would see it."""
     page = site / "reference" / "porttrace.html"
     assert options_missing(section_of(page, "porttrace-run"), {"--map", "--log"}) == set()
     assert options_missing(section_of(page, "porttrace-doctor"), {"--map", "--log"}) == {"--map", "--log"}
