@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import subprocess
 import tempfile
 import time
@@ -128,6 +129,39 @@ def test_without_preload(session: Path) -> None:
         "--session", str(session), "--no-preload", "/usr/bin/env", env={"LD_PRELOAD": f"{session}/tracelib.so"}
     )
     assert "LD_PRELOAD" not in done.stdout
+
+
+@as_root
+@pytest.mark.parametrize("how", ["uid", "effective"])
+def test_root_that_was_given_up_is_not_regained(how: str) -> None:
+    """A set-uid helper that lies where the build user can run it: with the launcher it stays that user's program."""
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        helper = Path(name) / "helper"
+        shutil.copy("/bin/cat", helper)
+        helper.chmod(0o4755)
+        show = [str(helper), "/proc/self/status"]
+
+        def become() -> None:
+            os.setgroups([])
+            os.setresgid(-1, nobody.pw_gid, -1)
+            os.setresuid(-1, nobody.pw_uid, -1)
+
+        bare = subprocess.run(show, capture_output=True, text=True, user=nobody.pw_uid, group=nobody.pw_gid, check=True)
+        assert ids(bare.stdout)["Uid"][1:3] == [0, 0], "the helper works, or nothing is tried here"
+        if how == "uid":
+            words = ["--uid", str(nobody.pw_uid), "--gid", str(nobody.pw_gid), "--", *show]
+            done = launch(*words)
+        else:
+            done = launch(*show, preexec_fn=become)
+    assert ids(done.stdout)["Uid"] == [nobody.pw_uid] * 4, done.stdout + done.stderr
+    assert "NoNewPrivs:\t1" in done.stdout
+
+
+@as_root
+def test_root_that_stays_root_keeps_its_privileges() -> None:
+    assert "NoNewPrivs:\t0" in launch("--uid", "0", "--gid", "0", "cat", "/proc/self/status").stdout
 
 
 def test_no_new_privs() -> None:

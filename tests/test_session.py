@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -141,6 +142,20 @@ def test_the_build_user_gets_all_ids_and_cannot_change_the_session(work: Path) -
         assert {"tracelib.so", "policy", "events"} <= names and "x" not in names
         Image((trace.directory / "policy").read_bytes(), verify=True)
         assert (trace.directory / "events").stat().st_uid == nobody.uid
+
+
+@as_root
+@pytest.mark.parametrize("tiers", [None, ["tracelib"], ["tracelib", "supervisor"], ["supervisor"]])
+def test_no_set_uid_program_gives_root_back(work: Path, tiers: list[str] | None) -> None:
+    """Whatever tiers there are, also those that do not need it."""
+    helper = work / "helper"
+    shutil.copy("/bin/cat", helper)
+    helper.chmod(0o4755)
+    with Session(Identity.named("nobody"), tiers) as session:
+        trace = session.start(policy(), work)
+        words = [*trace.launch_argv, "sh", "-c", f"{helper} /proc/self/status"]
+        out = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert out.stdout.split("Uid:")[1].split()[:4] == [str(Identity.named("nobody").uid)] * 4
 
 
 @as_root

@@ -90,6 +90,7 @@ const char *pt_ids_drop(struct pt_ids *ids)
 		errno = EPERM;
 		return "checking the new ids";
 	}
+	ids->left_root = root && ids->uid != 0;
 	if (ids->uid != 0 && setresuid((uid_t)-1, 0, (uid_t)-1) == 0) {
 		errno = EPERM;
 		return "giving up root (it could be taken back)";

@@ -13,6 +13,7 @@ struct pt_ids {
 	gid_t gid;
 	gid_t groups[PT_MAX_GROUPS];
 	int ngroups;
+	bool left_root; /* told by pt_ids_drop: one of the ids was root's, and none is now */
 };
 
 /*

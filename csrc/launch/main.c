@@ -6,7 +6,8 @@
  *
  * It runs between a fork and the exec of the real program, also where real and
  * effective uid differ (the loader then ignores LD_PRELOAD, so it is set here,
- * after the ids are equal). --supervise=auto asks for supervision only where the
+ * after the ids are equal). Where it gives up root it sets no_new_privs, so that no
+ * set-user-ID program gives it back. --supervise=auto asks for supervision only where the
  * injected library cannot enter the program. --exec names the file, COMMAND is then
  * only the program's argv[0]. Exit status: 125 it could not start the command,
  * 126 the command cannot be executed, 127 it was not found; else the command's.
@@ -289,7 +290,8 @@ static void hold(const struct options *o)
 			fail("this kernel has no Landlock, so the fence cannot be raised; see porttrace doctor");
 		fail("cannot raise the fence of %s: %s", fence, err == -EINVAL ? "the list is malformed" : strerror(-err));
 	}
-	if (o->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	/* Given up for good means also: not regained through a set-user-ID program, whatever tiers there are. */
+	if ((o->no_new_privs || o->ids.left_root) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		fail("cannot set no_new_privs: %s", strerror(errno));
 	const char *what = "";
 	if (o->supervise && (err = pt_supervise(o->session, false, &what)))
