@@ -10,6 +10,10 @@
  *	rules       65536 bits: the same of the others
  *	arena       records, each led by one 64-bit word
  *
+ * The file is sparse, and a page that finds no room on the disk kills whoever
+ * touches it (SIGBUS). So room is asked for before it is written: for the
+ * tables when the file is made, for the arena step by step, up to `backed`.
+ *
  * All that a process writes when it does nothing but start lies in the first
  * megabyte: it costs a fault for each page, and one more for each two
  * megabytes in which there is such a page.
@@ -28,7 +32,7 @@
 
 #include "events.h"
 
-#define MAGIC 0x35767365636172ull      /* "racesv5" */
+#define MAGIC 0x36767365636172ull      /* "racesv6" */
 #define EXEC_SLOTS 64u                 /* another process may take the slot: then the reader tells who started whom */
 #define STARTS_END PT_STARTS_END
 #define FINDING_SLOTS 65536u
@@ -37,6 +41,7 @@
 #define PROBES 32u                      /* in each of two places */
 #define PAGE_SLOTS (4096u / sizeof(struct finding_slot))
 #define NO_SLOT UINT32_MAX
+#define BACK_STEP (256u << 10)          /* a few thousand records */
 
 struct finding_slot {
 	_Atomic uint64_t key;
@@ -54,6 +59,7 @@ struct pt_events {
 	uint64_t capacity;
 	_Alignas(64) _Atomic uint64_t generation;
 	_Alignas(64) _Atomic uint64_t head;    /* offset of the first byte of the file that no record has claimed */
+	_Atomic uint64_t backed;               /* end of the part for which the disk has room */
 	_Alignas(64) _Atomic uint64_t starts_head;
 	_Alignas(64) _Atomic uint64_t lost, touched;
 	_Alignas(64) struct exec_slot execs[EXEC_SLOTS];

@@ -38,6 +38,34 @@ bool pt_events_check(const struct pt_events *ev, size_t mapped_size)
 		ev->capacity >= PT_EVENTS_MIN;
 }
 
+static int (*ask_for_room)(uint64_t from, uint64_t size);
+
+void pt_events_room_from(int (*ask)(uint64_t from, uint64_t size))
+{
+	ask_for_room = ask;
+}
+
+/* Is there room on the disk up to `end`? */
+static bool back(struct pt_events *ev, uint64_t end)
+{
+	uint64_t have = atomic_load_explicit(&ev->backed, memory_order_relaxed);
+	if (end <= have || !ask_for_room)
+		return true;
+	uint64_t wanted = end - have < BACK_STEP && ev->capacity - have > BACK_STEP ? have + BACK_STEP : end;
+	int error = ask_for_room(have, wanted - have);
+	if ((error == -ENOSPC || error == -EDQUOT) && wanted > end)
+		error = ask_for_room(have, (wanted = end) - have);
+	if (error == -ENOSPC || error == -EDQUOT)
+		return false;
+	if (error == -EOPNOTSUPP || error == -ENOSYS)
+		wanted = UINT64_MAX;
+	else if (error)
+		return true;  /* it is this process that cannot ask: no reason to lose anything while there is room */
+	while (have < wanted && !atomic_compare_exchange_weak(&ev->backed, &have, wanted))
+		;
+	return true;
+}
+
 /* Claims room for a record below `end`; NULL when there is none. */
 static struct record *reserve(struct pt_events *ev, _Atomic uint64_t *first_free, uint64_t begin, uint64_t end, size_t size, int32_t pid)
 {
@@ -45,6 +73,9 @@ static struct record *reserve(struct pt_events *ev, _Atomic uint64_t *first_free
 	/* Bounded, because another process may scribble over the head: better one event lost than a host that hangs. */
 	for (int tries = 0; tries < 100000; tries++) {
 		if (head < begin || (head & 15) || head > end || end - head < size + RECORD_MIN)
+			break;
+		/* The word of the next record, too: it is looked at before that has asked. */
+		if (begin != STARTS && !back(ev, head + size + RECORD_MIN))
 			break;
 		struct record *r = at(ev, head);
 		uint64_t word = 0;

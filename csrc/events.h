@@ -59,6 +59,11 @@ bool pt_events_check(const struct pt_events *, size_t mapped_size);
  * particular, only unique; the reader gives it back as `image` of the PT_EV_PROCESS event.
  */
 uint32_t pt_events_image(struct pt_events *, struct pt_event *process); /* fills in `chain` */
+/*
+ * Who asks the disk for room: for `size` bytes of the event file from `from` on. 0, or -errno: with -ENOSPC and -EDQUOT
+ * events that need it are lost, with -EOPNOTSUPP nobody asks again. NULL: nobody asks, the file is as sparse as it is.
+ */
+void pt_events_room_from(int (*ask)(uint64_t from, uint64_t size));
 /* One write before the first read: one fault instead of two. */
 void pt_events_touch(struct pt_events *);
 uint64_t pt_events_put(struct pt_events *, const struct pt_event *); /* where it is, for pt_events_amend; 0: nowhere */
@@ -92,6 +97,7 @@ bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *curs
 #define PT_STARTS_END (1u << 20)
 /* How far the two parts of an open event file are written: below PT_STARTS_END, and behind. False where it cannot be read. */
 bool pt_events_ends(int fd, uint64_t ends[2]);
+bool pt_events_ends_sound(const struct pt_events *); /* do they lie in their parts? */
 uint64_t pt_events_lost(const struct pt_events *);
 uint64_t pt_events_unsound(const struct pt_events *, uint64_t cursor); /* records that the reader had to drop up to here */
 

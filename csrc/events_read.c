@@ -2,6 +2,9 @@
  * The session's side of the event file: it makes the file, and reads what the build may have scribbled over. It
  * believes nothing.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1      /* fallocate */
+#endif
 #include "bytes.h"
 #include "event_file.h"
 
@@ -16,9 +19,20 @@ int pt_events_begin(int fd, uint64_t capacity)
 	if (capacity < PT_EVENTS_MIN)
 		capacity = PT_EVENTS_MIN;
 	uint64_t first[2] = { MAGIC, capacity };
-	uint64_t head = sizeof(struct pt_events), starts = STARTS;
-	if (ftruncate(fd, (off_t)capacity) < 0 ||
-	    pwrite(fd, first, sizeof first, 0) != (ssize_t)sizeof first ||
+	uint64_t head = sizeof(struct pt_events), starts = STARTS, backed = head + BACK_STEP;
+	if (ftruncate(fd, (off_t)capacity) < 0)
+		return -errno;
+#ifdef __linux__
+	if (fallocate(fd, 0, 0, (off_t)backed) < 0) {
+		if (errno != EOPNOTSUPP)
+			return -errno;
+		backed = UINT64_MAX;
+	}
+#else
+	backed = UINT64_MAX;   /* macOS gives room only at a file's end */
+#endif
+	if (pwrite(fd, first, sizeof first, 0) != (ssize_t)sizeof first ||
+	    pwrite(fd, &backed, sizeof backed, offsetof(struct pt_events, backed)) != (ssize_t)sizeof backed ||
 	    pwrite(fd, &head, sizeof head, offsetof(struct pt_events, head)) != (ssize_t)sizeof head ||
 	    pwrite(fd, &starts, sizeof starts, offsetof(struct pt_events, starts_head)) != (ssize_t)sizeof starts)
 		return errno ? -errno : -EIO;
@@ -174,6 +188,13 @@ bool pt_events_ends(int fd, uint64_t ends[2])
 {
 	return pread(fd, &ends[0], sizeof ends[0], offsetof(struct pt_events, starts_head)) == (ssize_t)sizeof ends[0] &&
 		pread(fd, &ends[1], sizeof ends[1], offsetof(struct pt_events, head)) == (ssize_t)sizeof ends[1];
+}
+
+bool pt_events_ends_sound(const struct pt_events *ev)
+{
+	uint64_t starts = atomic_load_explicit(&ev->starts_head, memory_order_relaxed);
+	uint64_t head = atomic_load_explicit(&ev->head, memory_order_relaxed);
+	return starts >= STARTS && starts <= STARTS_END && head >= sizeof(struct pt_events) && head <= ev->capacity && !((starts | head) & 15);
 }
 
 uint64_t pt_events_lost(const struct pt_events *ev)

@@ -73,6 +73,13 @@ static void *map(const char *path, size_t *size)
 	return at;
 }
 
+static int events_fd = -1;
+
+static int ask_for_room(uint64_t from, uint64_t size)
+{
+	return fallocate(events_fd, 0, (off_t)from, (off_t)size) ? -errno : 0;
+}
+
 /*
  * The file that the traced processes write to, or where the build has spoilt it before we came, one of our own: it loses
  * the report (whose reader sees that), and must not lose the answers.
@@ -88,10 +95,13 @@ static struct pt_events *events_of(const char *dir, size_t *size)
 		*size = (size_t)st.st_size;
 		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	}
+	if (at != MAP_FAILED && pt_events_check(at, *size)) {
+		events_fd = fd;
+		pt_events_room_from(ask_for_room);
+		return at;
+	}
 	if (fd >= 0)
 		close(fd);
-	if (at != MAP_FAILED && pt_events_check(at, *size))
-		return at;
 	*size = PT_EVENTS_MIN;
 	fd = memfd_create("events", MFD_CLOEXEC);
 	if (fd < 0 || pt_events_begin(fd, *size) ||

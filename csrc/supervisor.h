@@ -53,6 +53,7 @@ struct pt_task {
 	struct pt_resolved at;
 	struct pt_verdict verdict;     /* the one that decided */
 	uint8_t access;                /* what the call is judged as; open flags may change the row's */
+	uint8_t outcome;               /* enum pt_outcome: what the judgement came to */
 	bool last_link;                /* the last component is meant as it stands, link or not */
 	bool answered;                 /* the reply went out already, or will: a descriptor is handed over */
 	struct { pid_t pid; uint64_t before, asked; } starts[8]; /* programs that were let start, see supervisor_exec.c */

@@ -114,6 +114,7 @@ static bool readable(const struct pt_task *t, struct pt_verdict v)
 static int refuse(struct pt_task *t, struct pt_verdict v, uint8_t outcome, int error)
 {
 	t->verdict = v;
+	t->outcome = outcome;
 	if (!(v.flags & PT_V_SILENT))
 		pt_task_report(t, PT_EV_FINDING, outcome, error);
 	atomic_fetch_add_explicit(&t->sup->refused, 1, memory_order_relaxed);
@@ -169,7 +170,7 @@ static void tell_missing(struct pt_task *t)
 		pt_task_report(t, PT_EV_FINDING, PT_OUT_REDIRECTED_MISSING, fallback ? 0 : ENOENT);
 }
 
-int pt_task_judge(struct pt_task *t, unsigned flags)
+static int judge(struct pt_task *t, unsigned flags)
 {
 	if (!t->at.hidden && !t->at.error)
 		pt_task_ask_live(t, PT_READ, t->at.real, t->at.real_len, &t->at.read);
@@ -201,9 +202,20 @@ int pt_task_judge(struct pt_task *t, unsigned flags)
 	note_rule(t);
 	if (!error && t->verdict.action == PT_REDIRECT && t->access <= PT_ACC_READLINK)
 		tell_missing(t);
-	if (t->sup->flags & PT_IMG_LOG)
-		pt_task_report(t, PT_EV_ACCESS, error ? PT_OUT_DENY : t->verdict.action == PT_REDIRECT ? PT_OUT_REDIRECT : PT_OUT_ALLOW,
-			       error);
+	return error;
+}
+
+int pt_task_judge(struct pt_task *t, unsigned flags)
+{
+	t->outcome = PT_OUT_ALLOW;
+	int error = judge(t, flags);
+	if (t->sup->flags & PT_IMG_LOG) {
+		bool redirected = t->outcome == PT_OUT_ALLOW && t->verdict.action == PT_REDIRECT;
+		int seen = error;
+		if (!error && t->access <= PT_ACC_READLINK)
+			seen = !exists(t) ? ENOENT : t->access == PT_ACC_LIST && !is_dir(t) ? ENOTDIR : 0;
+		pt_task_report(t, PT_EV_ACCESS, redirected ? PT_OUT_REDIRECT : t->outcome, seen);
+	}
 	return error;
 }
 

@@ -23,6 +23,7 @@ from porttrace.learn import learn
 from porttrace.linkage import Need
 from porttrace.portfile_edit import Change
 from porttrace.registry import Registry
+from porttrace.report import incomplete
 from porttrace.usage import BUILD_PHASES
 
 __all__ = ["DepTest", "Ports", "RegistryPorts", "deptest"]
@@ -172,7 +173,9 @@ class _Case:
         return needed & self.closure(self.declared, ("lib", "run")) <= self.closure(after, ("lib", "run"))
 
 
-def _unsure(phases: Sequence[PhaseContext], findings: Sequence[Mapping[str, Any]], lost: int, needs: object) -> str:
+def _unsure(
+    phases: Sequence[PhaseContext], findings: Sequence[Mapping[str, Any]], lacks: Sequence[str], needs: object
+) -> str:
     seen = {phase.policy.phase for phase in phases}
     lacking = [phase for phase in BUILD_PHASES if phase not in seen]
     if lacking:
@@ -180,8 +183,8 @@ def _unsure(phases: Sequence[PhaseContext], findings: Sequence[Mapping[str, Any]
     untraced = [f["path"] for f in findings if f["kind"] == FindingKind.UNTRACED]
     if untraced:
         return f"{untraced[0]} ran untraced"
-    if lost:
-        return f"{lost} events were lost"
+    if lacks:
+        return f"the report is not complete: {'; '.join(lacks)}"
     if any(phase.policy.audit for phase in phases):
         return "it was an audit"
     return "" if needs is not None else "the destroot is not there any more: what it needs at run time is not known"
@@ -228,7 +231,7 @@ def deptest(
     )
     _missing(case, findings)
     _linkage(case)
-    result.unsure = _unsure(own, findings, int(report.get("stats", {}).get("events_lost", 0) or 0), needs)
+    result.unsure = _unsure(own, findings, incomplete(report), needs)
     if not result.unsure:
         _wrong_type(case)
         _superfluous(case)

@@ -104,8 +104,12 @@ class Snapshot:
 
             copy, name = tempfile.mkstemp()
             Path(name).unlink()
+        self.found_size = os.fstat(fd).st_size
+        """How large the file is: not `size` where somebody has changed that."""
+        ends = ffi.new("uint64_t[2]")
         try:
             _copy(fd, copy, size)
+            lib.pt_events_ends(copy, ends)
             self._map = mmap.mmap(copy, size, prot=mmap.PROT_READ)
         finally:
             os.close(copy)
@@ -113,6 +117,8 @@ class Snapshot:
         self._buffer = ffi.from_buffer(self._map)
         self._events = ffi.cast("struct pt_events *", self._buffer)
         self.sound = bool(lib.pt_events_check(self._events, size))
+        self.ends = (int(ends[0]), int(ends[1]))
+        """How far its two parts are written; they only grow."""
         self._dropped = 0
 
     def __enter__(self) -> Snapshot:
@@ -133,6 +139,11 @@ class Snapshot:
     def lost(self) -> int:
         """Events that the processes could not write because the file was full."""
         return int(lib.pt_events_lost(self._events)) if self.sound else 0
+
+    @property
+    def ends_sound(self) -> bool:
+        """Whether the ends lie where they can."""
+        return self.sound and bool(lib.pt_events_ends_sound(self._events))
 
     @property
     def unsound(self) -> int:

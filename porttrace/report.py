@@ -18,7 +18,16 @@ from porttrace.errors import PorttraceError
 from porttrace.findings import Finding, FindingKind, Program
 from porttrace.noise import classify_finding
 
-__all__ = ["finding_json", "findings_of", "make_report", "noise_of", "read_report", "write_report", "write_text"]
+__all__ = [
+    "finding_json",
+    "findings_of",
+    "incomplete",
+    "make_report",
+    "noise_of",
+    "read_report",
+    "write_report",
+    "write_text",
+]
 
 
 def make_report(
@@ -67,6 +76,11 @@ def findings_of(report: Mapping[str, Any]) -> list[Finding]:
         for row in report["findings"]
         if row["kind"] in known
     ]
+
+
+def incomplete(report: Mapping[str, Any]) -> list[str]:
+    """Why there may be more than the report says; empty where it is complete."""
+    return [str(reason) for reason in (report.get("stats") or {}).get("incomplete") or ()]
 
 
 def noise_of(finding: Mapping[str, Any]) -> str:

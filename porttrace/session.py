@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 from porttrace import fence
 from porttrace.askserver import Asked, AskServer
-from porttrace.calls import call_names
 from porttrace.errors import PorttraceError
-from porttrace.eventlog import Event, Kind, Outcome, Snapshot, create
+from porttrace.eventlog import create
 from porttrace.filemap import Action, Rule
-from porttrace.findings import Finding, Program, collect, merge
+from porttrace.findings import Finding, Program, merge
 from porttrace.identity import Identity, privileged
 from porttrace.installed import installed
 from porttrace.places import known
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import Leftover, Moment, ProcessTree, become_subreaper, end_processes, members
+from porttrace.readout import Reader, Readout, Used, merge_used
 from porttrace.runtime_dir import RuntimeDir
 from porttrace.stamps import Stamps
 from porttrace.supervisor import Supervisor
@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from porttrace.absent import Probe
     from porttrace.sipcopy import SipCache
 
-__all__ = ["Session", "Trace", "TraceResult", "Used", "merge_used"]
+__all__ = ["Session", "Trace", "TraceResult"]
 
-Used = dict[str, dict[str, set[str]]]
 _CAPACITY = 256 << 20  # bytes of address space in each process; the file is sparse
 _LOG_CAPACITY = 16 << 30
 _PRELOAD = "DYLD_INSERT_LIBRARIES" if sys.platform == "darwin" else "LD_PRELOAD"
@@ -60,67 +59,18 @@ def _package_file(name: str) -> Path:
     return path
 
 
-class _ImageNames:
-    """What the numbers in the events of one policy mean."""
-
-    def __init__(self, image: Image) -> None:
-        self._image = image
-        self._rules: dict[int | None, tuple[str, bool]] = {None: ("not listed: no rule allows it", False)}
-
-    def _rule(self, number: int | None) -> tuple[str, bool]:
-        known = self._rules.get(number)
-        if known is None:
-            rule = self._image.rule(number) if number is not None else None
-            if rule is None:
-                known = ("unknown rule", False)
-            else:
-                known = (f"{rule} ({rule.origin})" if rule.origin else str(rule), rule.silent)
-            self._rules[number] = known
-        return known
-
-    def rule_text(self, rule: int | None) -> str:
-        return self._rule(rule)[0]
-
-    def rule_silent(self, rule: int | None) -> bool:
-        return self._rule(rule)[1]
-
-    def port_name(self, port: int | None) -> str:
-        return (self._image.port(port) or "") if port is not None else ""
-
-    def rules(self, numbers: Iterable[int]) -> frozenset[tuple[bytes, str]]:
-        """Rules as (path, origin): numbers differ from policy to policy."""
-        found = (self._image.rule(number) for number in numbers)
-        return frozenset((rule.path, rule.origin) for rule in found if rule is not None)
-
-    def ports(self) -> list[str]:
-        """All names, by index."""
-        names: list[str] = []
-        while (name := self._image.port(len(names))) is not None:
-            names.append(name)
-        return names
-
-
-def merge_used(records: Iterable[Used]) -> Used:
-    """Several records of used files as one; the given ones are not changed."""
-    merged: Used = {}
-    for record in records:
-        for port, paths in record.items():
-            for path, accesses in paths.items():
-                merged.setdefault(port, {}).setdefault(path, set()).update(accesses)
-    return merged
-
-
 @dataclass(frozen=True)
 class TraceResult:
     """What a trace found, the processes that had to be ended, figures for the report, and what went missing.
 
-    `lost` counts events for which the file had no room and records that were not sound: their findings are unknown.
+    `incomplete` says what makes it less than the whole truth: events that found no room, an event file that the build
+    has spoilt. Nothing may be concluded from what such a result does not have.
     """
 
     findings: list[Finding]
     processes: list[Leftover]
     stats: dict[str, Any]
-    lost: int
+    incomplete: list[str]
     notices: list[str] = field(default_factory=list)
     used: Used = field(default_factory=dict)
     """Files of ports that were used: port -> path -> accesses. Each is told once, whoever asked, however often."""
@@ -161,7 +111,6 @@ class Trace:
         self._capacity = _LOG_CAPACITY if policy.log or policy.absent else _CAPACITY
         self._started = time.monotonic()
         self._since = None if session.owns_children else Moment.now()
-        self._lost = (0, 0)
         self.started: dict[int, str] = {}
         """Names for reports of what was started with this trace: process id, command as it was given."""
         self.tree = ProcessTree()
@@ -170,7 +119,7 @@ class Trace:
         self.fence: fence.Fence | None = None
         """What the kernel keeps this trace from writing, and where that differs from the policy."""
         self.image = self._fill(self._compile())
-        self._names = _ImageNames(self.image)
+        self._reader = Reader(self.image, policy, self._capacity)
         self._supervisor: Supervisor | None = None
         if "supervisor" in session.tiers and policy.supervised:
             self._supervise()
@@ -254,10 +203,9 @@ class Trace:
     def notices(self) -> list[str]:
         """What a user should be told about this trace's report, as of the last look at the events."""
         lines = self._former.notices if self._former is not None else []
-        lost, unsound = self._lost
-        if lost or unsound:
-            told = f"{lost} events found no room and {unsound} were not sound: the report is not complete"
-            lines = [*lines, told]
+        incomplete = self._reader.incomplete
+        if incomplete:
+            lines = [*lines, f"the report is not complete: {'; '.join(incomplete)}"]
         return lines
 
     @property
@@ -322,48 +270,17 @@ class Trace:
         """Whether `stop` was not called yet."""
         return self._result is None
 
-    def _read(
-        self,
-    ) -> tuple[list[Finding], dict[str, Any], int, Used, frozenset[tuple[bytes, str]], dict[str, Program]]:
-        with Snapshot(self._events, self._capacity) as snapshot:
-            kinds = [Kind.PROCESS, Kind.EXEC, Kind.FINDING, Kind.UNTRACED, Kind.USED]
-            events: list[Event] = list(snapshot.events(kinds))
-            accesses = list(snapshot.events([Kind.ACCESS])) if self.policy.absent else []
-            lost, unsound = self._lost = snapshot.lost, snapshot.unsound
-            rules = self._names.rules(snapshot.rules_used(self.image.rules))
-        used: Used = {}
-        for event in events:
-            port = self._names.port_name(event.port) if event.kind is Kind.USED else ""
-            if port and event.outcome is not Outcome.HIDE:
-                used.setdefault(port, {}).setdefault(os.fsdecode(event.path), set()).add(event.access)
-        starts = (event for event in events if event.kind in (Kind.PROCESS, Kind.EXEC))
-        tree = self.tree = ProcessTree.build(starts, self.started)
-        listed = {
-            os.fsdecode(event.path): Program.of(tree.images.get(event.image), event.count)
-            for event in events
-            if event.kind is Kind.USED and event.outcome is Outcome.HIDE
-        }
-        if self.policy.absent:
-            from porttrace.absent import probes  # reads archives, for which it loads a lot
-
-            self.probed = probes(accesses, tree, self.workpath, self.policy.prefix)
-        found = collect(
-            events, tree, self._names, phase=self.policy.phase, built=self.policy.port, audit=self.policy.audit
-        )
-        stats = {
-            "processes": len({image.pid for image in tree.images.values()}),
-            "programs": len(tree.images),
-            "events_lost": lost,
-            "events_unsound": unsound,
-        }
-        return found, stats, lost + unsound, used, rules, listed
+    def _read(self) -> Readout:
+        readout = self._reader.read(self._events, self.started)
+        self.tree = readout.tree
+        return readout
 
     def findings(self) -> list[Finding]:
         """What was found so far, processes that still run included."""
         former = self._former.findings() if self._former is not None else []
         if self._result is not None:
             return list(self._result.findings)
-        return merge([former, self._read()[0]])
+        return merge([former, self._read().findings])
 
     def stop(self) -> TraceResult:
         """End what still runs under this policy, and say what was found. A second call returns the same result.
@@ -382,26 +299,34 @@ class Trace:
             supervised = self._supervisor.stop() if self._supervisor is not None else None
         if self._stamps is not None:
             self._stamps.stop()
-        found, stats, lost, used, rules, listed = self._read()
+        readout = self._read()
+        if self.policy.absent:
+            from porttrace.absent import probes  # reads archives, for which it loads a lot
+
+            self.probed = probes(readout.accesses, readout.tree, self.workpath, self.policy.prefix)
+        stats = readout.stats
         stats["seconds"] = round(time.monotonic() - self._started, 3)
         stats["supervised_calls"] = supervised.calls if supervised is not None else 0
+        found, used, rules, listed = readout.findings, readout.used, readout.rules_used, readout.listed
+        incomplete = readout.incomplete
         if before is not None:
             found = merge([before.findings, found])
             ended = [*before.processes, *ended]
-            lost += before.lost
             used = merge_used([before.used, used])
             rules |= before.rules_used
             listed = {**listed, **before.listed}
+            incomplete = list(dict.fromkeys([*before.incomplete, *incomplete]))
             self.probed = {**self.probed, **before.probed}
             for key in ("processes", "programs", "events_lost", "events_unsound", "supervised_calls"):
                 stats[key] += before.stats[key]
             stats["seconds"] = before.stats["seconds"]  # it began earlier, and ends now, too
+        stats["incomplete"] = incomplete
         self.session.server.policies.pop(self.number, None)
         return TraceResult(
             found,
             ended,
             stats,
-            lost,
+            incomplete,
             self.notices,
             used,
             self.policy.phase,
@@ -426,8 +351,7 @@ class Trace:
         Needs a policy with `log`. Raises OSError.
         """
         lines = self._former.write_log(fd) if self._former is not None else 0
-        with Snapshot(self._events, self._capacity) as snapshot:
-            return lines + snapshot.write_log(fd, call_names(), self._names.ports())
+        return lines + self._reader.write_log(self._events, fd)
 
     def _close(self) -> None:
         if self._events >= 0:

@@ -15,7 +15,8 @@ _HEAD = """\
 
 Each finding has a stable code; reports (`code`), SARIF (`ruleId`), GitHub annotations and the HTML page use it.
 `porttrace explain PATH REPORT` tells more about a single one. `error`, `warning` and `note` are the levels of SARIF;
-`--strict` exits with 3 for PT001, PT002, PT003 and PT008. What a baseline (`--baseline FILE`) holds is accepted.
+`--strict` exits with 3 for PT001, PT002, PT003 and PT008, and where the report is not complete. What a
+baseline (`--baseline FILE`) holds is accepted.
 
 | code | kind | level | in short |
 |---|---|---|---|

@@ -69,8 +69,9 @@ def test_layout(work: Path) -> None:
             assert stat.S_IMODE((trace.directory / "policy").stat().st_mode) == 0o444
             assert Image((trace.directory / "policy").read_bytes(), verify=True).label("phase") == trace.policy.phase
         assert first.library.samefile(second.library)
-        one = os.statvfs(first.directory)
-        assert (first.directory / "events").stat().st_blocks * 512 < one.f_bsize * 16, "the event file must be sparse"
+        # The tables and a first piece of the rest have their room on the disk; the rest of the file is sparse.
+        events = (first.directory / "events").stat()
+        assert events.st_blocks * 512 < 3 << 20 < events.st_size
     assert not directory.exists()
 
 
@@ -122,7 +123,7 @@ def test_a_command_runs_under_it(work: Path) -> None:
             ).stdout
         )
         result = trace.stop()
-        assert result.processes == [] and result.lost == 0
+        assert result.processes == [] and result.incomplete == []
         assert trace.stop() is result
 
 

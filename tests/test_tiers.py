@@ -14,6 +14,7 @@ import pytest
 from conftest import Prefix
 
 from porttrace import session, tiers
+from porttrace.eventlog import Snapshot
 from porttrace.tclbridge.commands import Core
 from porttrace.tclbridge.tcllist import split
 
@@ -108,9 +109,9 @@ def test_where_the_kernels_fence_differs_is_told_once(core: Core, work: Path) ->
 
 
 def test_lost_events_are_told(core: Core, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session.Snapshot, "lost", property(lambda self: 3))
+    monkeypatch.setattr(Snapshot, "lost", property(lambda self: 3))
     said = phase(core, work, "build")
-    wanted = "trace mode: 3 events found no room and 0 were not sound: the report is not complete"
+    wanted = "trace mode: the report is not complete: 3 events found no room"
     assert said.count(("warn", wanted)) == 1
 
 

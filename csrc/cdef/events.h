@@ -28,5 +28,6 @@ void pt_events_bump(struct pt_events *);
 bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *cursor, struct pt_event *out);
 #define PT_STARTS_END ...
 bool pt_events_ends(int fd, uint64_t ends[2]);
+bool pt_events_ends_sound(const struct pt_events *);
 uint64_t pt_events_lost(const struct pt_events *);
 uint64_t pt_events_unsound(const struct pt_events *, uint64_t cursor);

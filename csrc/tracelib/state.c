@@ -128,6 +128,17 @@ static void announce(void)
 	pt_slab_give(s);
 }
 
+static int ask_for_room(uint64_t from, uint64_t size)
+{
+	char name[sizeof pt.path];
+	int fd = beside(pt.path, "events", name, sizeof name) ? sys_open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -ENOENT;
+	if (fd < 0)
+		return fd;
+	int error = sys_give_room(fd, from, size);
+	sys_close(fd);
+	return error;
+}
+
 /* One thread does it; whoever comes meanwhile (a signal handler, a thread of an early constructor) waits for nothing. */
 bool pt_start(void)
 {
@@ -159,6 +170,7 @@ bool pt_start(void)
 				pt_events_touch(pt.events);
 			if (pt.events && !pt_events_check(pt.events, size))
 				pt.events = NULL;
+			pt_events_room_from(ask_for_room);
 			if (pt.events)
 				pt.generation = pt_events_generation_at(pt.events);
 		}

@@ -53,6 +53,13 @@ static inline int sys_open(const char *path, int flags)
 	return PT_DARWIN(int, pt_sys_open(path, flags, 0));
 }
 
+/* There is no call that gives room to a part of a file. */
+static inline int sys_give_room(int fd, uint64_t from, uint64_t size)
+{
+	(void)fd, (void)from, (void)size;
+	return -EOPNOTSUPP;
+}
+
 static inline void sys_close(int fd)
 {
 	(void)PT_DARWIN(int, pt_sys_close(fd));

@@ -61,6 +61,12 @@ static inline void sys_close(int fd)
 	PT_SYS1(SYS_close, fd);
 }
 
+/* Room on the disk for a part of a sparse file. 0 or -errno. */
+static inline int sys_give_room(int fd, uint64_t from, uint64_t size)
+{
+	return (int)PT_SYS4(SYS_fallocate, fd, 0, from, size);
+}
+
 static inline pid_t sys_getpid(void)
 {
 	return (pid_t)PT_SYS0(SYS_getpid);

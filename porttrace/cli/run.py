@@ -44,8 +44,8 @@ Rules are tried in the order given, the first that matches wins; after them come
 read; the current directory, $TMPDIR, /tmp, /var/tmp and devices like /dev/null may be written; nothing else.
 A path stands for itself and all below it. A '=' or ':' in a path is written '\=' or '\:', a backslash '\\'.
 
-exit status: the command's own, 128+N where signal N ended it; with --strict 3 where there were violations;
-125 where porttrace could not start it.
+exit status: the command's own, 128+N where signal N ended it; with --strict 3 where there were violations, or
+the report is not complete; 125 where porttrace could not start it.
 
 examples:
   porttrace run -- ./configure              what does it read that is not of the base system, what does it write?
@@ -86,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what becomes of it")
     what.add_argument("--audit", action="store_true", help="refuse nothing, record everything")
     what.add_argument(
-        "--strict", action="store_true", help="hide files that no port owns, too; exit 3 where there were violations"
+        "--strict",
+        action="store_true",
+        help="hide files that no port owns, too; exit 3 where there were violations, or the report is not complete",
     )
     what.add_argument("--log", metavar="FILE", help="write every access as a line of JSON")
     what.add_argument("--report", metavar="FILE", help="write the findings as JSON")
@@ -411,6 +413,6 @@ def _finish(
         if options.report is not None:
             write_report(Path(options.report), report)
     _tell(options, trace, result, findings)
-    if options.strict and any(finding.kind in VIOLATIONS for finding in findings):
+    if options.strict and (result.incomplete or any(finding.kind in VIOLATIONS for finding in findings)):
         return 3
     return status

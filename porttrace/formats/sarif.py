@@ -13,7 +13,7 @@ from porttrace.baseline import fingerprint
 from porttrace.codes import CODES, code_of
 from porttrace.formats.place import Place, one_line, place_of
 from porttrace.messages import printable
-from porttrace.report import noise_of
+from porttrace.report import incomplete, noise_of
 
 __all__ = ["as_sarif"]
 
@@ -54,7 +54,6 @@ def as_sarif(report: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """The log as JSON values. Files below `root` are named relative to it (``SRCROOT``)."""
     rules = [code.code for code in CODES.values()]
     results = [_result(finding, report, root, rules) for finding in report["findings"]]
-    lost = int((report.get("stats") or {}).get("events_lost", 0) or 0)
     run: dict[str, Any] = {
         "tool": {
             "driver": {
@@ -78,7 +77,7 @@ def as_sarif(report: Mapping[str, Any], root: Path) -> dict[str, Any]:
         "invocations": [
             {
                 "commandLine": " ".join(printable(str(word)) for word in report.get("command", ())),
-                "executionSuccessful": lost == 0,
+                "executionSuccessful": not incomplete(report),
             }
         ],
         "results": results,

@@ -8,7 +8,7 @@ from typing import Any
 from porttrace.codes import code_of
 from porttrace.findings import FindingKind
 from porttrace.messages import plain, printable, render
-from porttrace.report import findings_of
+from porttrace.report import findings_of, incomplete
 
 __all__ = ["as_text"]
 
@@ -22,6 +22,8 @@ def as_text(report: Mapping[str, Any], *, verbose: bool = False, color: bool = F
     text = plain(render(findings_of({"findings": known}), verbose, color), verbose)
     for finding in others[:_MAX_UNKNOWN]:
         text += f"Warning: {printable(finding['kind'])}: {printable(finding['path'])}\n"
+    for reason in incomplete(report):
+        text += f"Warning: the report is not complete: {printable(reason)}\n"
     counts: dict[str, int] = {}
     for finding in report["findings"]:
         code = code_of(finding["kind"])

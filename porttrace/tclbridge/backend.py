@@ -332,7 +332,7 @@ class Backend:
             undeclared,
             sorted({finding.path for finding in found if finding.kind is FindingKind.UNOWNED}),
             allowances,
-            not client.lost and all(finding.kind is not FindingKind.UNTRACED for finding in found),
+            not client.incomplete and all(finding.kind is not FindingKind.UNTRACED for finding in found),
         )
 
     def hidden_below(self, client: Client, path: bytes) -> bytes | None:

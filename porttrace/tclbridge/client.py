@@ -12,7 +12,8 @@ from porttrace.tclbridge.tcllist import TclValue
 if TYPE_CHECKING:
     from porttrace.filemap import Filemap
     from porttrace.findings import Finding
-    from porttrace.session import Trace, TraceResult, Used
+    from porttrace.readout import Used
+    from porttrace.session import Trace, TraceResult
     from porttrace.tclbridge.commands import Core
 
 __all__ = ["CONTEXT_KEYS", "Client", "Edit", "TclError"]
@@ -92,7 +93,7 @@ class Client:
     base: Filemap | None = None
     used: Used = field(default_factory=dict)
     rules_used: set[tuple[bytes, str]] = field(default_factory=set)
-    lost: int = 0
+    incomplete: bool = False
 
     # --- text and bytes ---
 
@@ -151,7 +152,7 @@ class Client:
         if not os.path.isdir(self.encode(workpath)):  # noqa: PTH112 - bytes
             raise TclError(f'workpath "{workpath}" is not a directory', "PORTTRACE", "USAGE")
         self.past, self.own, self.fence, self.ended = [], [], False, None
-        self.used, self.rules_used, self.lost = {}, set(), 0
+        self.used, self.rules_used, self.incomplete = {}, set(), False
         self.workpath, self.dirty = workpath, True
         try:
             self.refresh()
@@ -201,7 +202,7 @@ class Client:
                     tests=self.flag("tests"),
                 )
             self.past.extend(result.findings)
-            self.lost += result.lost
+            self.incomplete |= bool(result.incomplete)
             self.rules_used |= result.rules_used
             for port, paths in result.used.items():
                 for path, accesses in paths.items():

@@ -25,6 +25,7 @@ class PhaseLog:
         self._findings: list[Sequence[Finding]] = []
         self._tiers: list[str] = []
         self._stats: dict[str, Any] = dict.fromkeys(_SUMS, 0)
+        self._incomplete: list[str] = []
 
     def add(
         self,
@@ -56,6 +57,7 @@ class PhaseLog:
         self._tiers += [tier for tier in trace.tiers if tier not in self._tiers]
         for key in _SUMS:
             self._stats[key] = round(self._stats[key] + result.stats.get(key, 0), 3)
+        self._incomplete += [f"phase {trace.policy.phase}: {reason}" for reason in result.incomplete]
 
     def note(self, findings: Sequence[Finding]) -> None:
         """What only a whole build tells, not one of its phases."""
@@ -68,5 +70,5 @@ class PhaseLog:
 
     def report(self, command: Sequence[str], status: int) -> dict[str, Any]:
         """The report of the run."""
-        stats = {**self._stats, "phases": len(self.phases), "exit_status": status}
+        stats = {**self._stats, "incomplete": self._incomplete, "phases": len(self.phases), "exit_status": status}
         return make_report(command, self._tiers, self.findings, stats, self.phases)
