@@ -215,7 +215,8 @@ static struct tree *greet(int connection)
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control;
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	/* CMSG_LEN, not CMSG_SPACE: in the padding of one descriptor there is room for a second. */
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int)) };
 	struct timeval patience = { .tv_sec = 2 };
 	setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
 	ssize_t got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
@@ -376,7 +377,9 @@ int main(int argc, char **argv)
 		if (!(p[1].revents & POLLIN))
 			continue;
 		int connection = accept4(s, NULL, NULL, SOCK_CLOEXEC);
-		if (connection >= 0 && !start(&sup, connection, &attr))
+		if (connection < 0)
+			poll(NULL, 0, 10); /* no descriptor left, where the build holds thousands of connections: not at full speed */
+		else if (!start(&sup, connection, &attr))
 			close(connection);
 	}
 	char line[128];

@@ -5,6 +5,7 @@ Each run of the suite puts more than a million cases to them; ``make fuzz`` puts
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from porttrace.askserver import Answer, Asked, AskServer, ask
 from porttrace.eventlog import Kind, Snapshot, create
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.policy import Image, Ownership, Policy
+from porttrace.session import Session
 from porttrace.tclbridge import tcllist
 
 ROOT = Path(__file__).parent.parent
@@ -170,3 +173,44 @@ def test_event_files_are_read_whatever_is_in_them(tmp_path: Path) -> None:
                 assert snapshot.lost >= 0 and snapshot.unsound >= 0
     finally:
         os.close(fd)
+
+
+def _packet(rng: random.Random) -> tuple[bytes, list[int]]:
+    """An announcement that is none, or nearly one: a text, and how many descriptors come along."""
+    hello = b"porttrace-supervise 1\0"
+    text = rng.choice((hello, hello[:-1], hello + b"x", b"\0" * len(hello), rng.randbytes(8), b"x" * 5000, b"\0"))
+    return text, [rng.randrange(3) for _ in range(rng.choice((0, 1, 1, 2, 3, 200)))]
+
+
+@linux
+def test_announcements_to_the_supervisor(place: Path) -> None:
+    """It loses nothing to them: no descriptor, no tree of programs, no answer."""
+    rng = random.Random(SEED)
+    policy = Policy(read=Filemap([Rule(b"/", Action.ALLOW)]), write=Filemap([Rule(os.fsencode(place), Action.ALLOW)]))
+    with Session(tiers=("supervisor",)) as session:
+        trace = session.start(policy, place)
+        supervisor = trace._supervisor
+        assert supervisor is not None and supervisor.pid is not None
+        own = Path(f"/proc/{supervisor.pid}/fd")
+        before = len(list(own.iterdir()))
+        kinds = [os.memfd_create("x"), os.open("/", os.O_RDONLY), os.open("/dev/null", os.O_RDWR)]
+        for _ in range(1500 * TIMES):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
+                one.connect(str(trace.directory / "supervise"))
+                one.settimeout(5)
+                text, which = _packet(rng)
+                if rng.random() < 0.1:
+                    continue  # says nothing
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    socket.send_fds(one, [text], [kinds[n] for n in which])
+                    assert one.recv(16) == b"", "nobody who is no program's launcher is welcome"
+        for fd in kinds:
+            os.close(fd)
+        done = subprocess.run([*trace.launch_argv, "cat", place / "work/file"], capture_output=True, text=True)
+        assert done.stdout == "text", done
+        # The tree that has ended, and connections of which nothing was heard for two seconds.
+        deadline = time.monotonic() + 5
+        while len(list(own.iterdir())) > before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(list(own.iterdir())) == before
+        assert trace.stop().findings == []
