@@ -53,6 +53,9 @@ class Machine:
     def stat(self, path: str) -> int:
         return self.library.call("stat$INODE64", path.encode(), bytes(144))[1]
 
+    def lstat(self, path: str) -> int:
+        return self.library.call("lstat$INODE64", path.encode(), bytes(144))[1]
+
     def found(self) -> set[str]:
         return {event.path for event in self.session.findings()}
 
@@ -107,8 +110,13 @@ def test_what_may_be_seen_is_seen_by_every_name(machine: Machine, path: str) -> 
 
 
 def test_other_letters_in_a_known_directory(machine: Machine) -> None:
-    """The quick way must not take a name by its letters where a rule speaks of one of the directory's entries."""
-    assert machine.stat("/opt/seen") == 0
+    """The quick way must not take a name by its letters where a rule speaks of one of the directory's entries.
+
+    By lstat: what follows links asks first whether the name is one, and comes to its letters on the disk by that.
+    """
+    assert machine.lstat("/opt/seen") == 0
+    assert machine.lstat("/opt/SECRET") == ENOENT
+    assert machine.library.call("access", b"/opt/Secret", 0) == (-1, ENOENT)
     assert machine.stat("/opt/SECRET") == ENOENT
     assert machine.found() == {"/opt/secret"}
 
