@@ -29,7 +29,9 @@ DT_DIR, DT_REG, DT_LNK = 4, 8, 10
 DATA = "/System/Volumes/Data"
 FIRMLINKS = ("/Users", "/opt", "/private", "/usr/local", "/Applications")
 #: What is a matter of memory alone is the C library's of this machine.
-MEMORY = "memchr memcmp memcpy memmove memset strchr strcmp strcspn strlen strncmp strnlen strrchr strstr pthread_self"
+MEMORY = """
+__bzero memchr memcmp memcpy memmove memset strchr strcmp strcspn strlen strncmp strnlen strrchr strstr pthread_self
+"""
 
 _ROWS = {row.name: row for row in gen_calls.read(SOURCE / "csrc" / "calls.table", "darwin") if row.form != "not"}
 _PATH_AT = {}  # which parameter of an exchanged function is its first path
@@ -224,7 +226,7 @@ class Library:
 
     def _answer(self, name: str) -> int:
         if name in MEMORY.split():
-            return int(ctypes.cast(getattr(_libc, name), ctypes.c_void_p).value or 0)
+            return int(ctypes.cast(getattr(_libc, name.removeprefix("__")), ctypes.c_void_p).value or 0)
         body = self._bodies().get(name)
         exchanged = self._exchanged_body(name)
 

@@ -1,5 +1,6 @@
 /*
- * Wrappers of macOS that the table cannot describe. Streams, opendir, scandir,
+ * Wrappers of macOS that the table cannot describe (listings: listings_darwin.c,
+ * programs: spawn_darwin.c, the loader: load_darwin.c). Streams, opendir, scandir,
  * glob, realpath, getcwd, mkstemp, the exec family and system are not
  * here: they are made of calls in another library of libSystem, through the
  * symbol table, hence of wrappers.
@@ -106,6 +107,14 @@ PT_EXPORT int PT_WRAP(openx_np)(const char *path, int flags, void *security)
 	return OPENED(PT_OP_openx_np, AT_FDCWD, path, flags, PT_REAL(real_t, openx_np)(at.path, flags, security));
 }
 
+PT_EXPORT int PT_WRAP(__open_extended)(const char *path, int flags, uid_t uid, gid_t gid, int mode, void *security);
+PT_EXPORT int PT_WRAP(__open_extended)(const char *path, int flags, uid_t uid, gid_t gid, int mode, void *security)
+{
+	typedef int real_t(const char *, int, uid_t, gid_t, int, void *);
+	return OPENED(PT_OP___open_extended, AT_FDCWD, path, flags,
+		      PT_REAL(real_t, __open_extended)(at.path, flags, uid, gid, mode, security));
+}
+
 /*
  * Made of opens and clones that are judged, and redirected, each for itself; here it gets its name in what is told of
  * a refusal.
@@ -145,178 +154,91 @@ PT_EXPORT int PT_WRAP(guarded_close_np)(int fd, const uint64_t *guard)
 	return PT_REAL(real_t, guarded_close_np)(fd, guard);
 }
 
-/* ---- listings ---- */
-
-/* What opendir and its kin are made of: the open inside has judged the path. */
-static DIR *opened(DIR *d)
+/* A thread's own working directory: from now on none is remembered. */
+int PT_WRAP(__pthread_chdir)(const char *path);
+PT_EXPORT int PT_WRAP(__pthread_chdir)(const char *path)
 {
-	struct pt_info info;
-	int kept = errno;
-	if (d && pt_on())
-		pt_fd_dir(dirfd(d), &info, NULL, 0);
-	errno = kept;
-	return d;
-}
-
-DIR *PT_WRAP(__opendir2)(const char *path, int flags);
-PT_EXPORT DIR *PT_WRAP(__opendir2)(const char *path, int flags)
-{
-	typedef DIR *real_t(const char *, int);
-	return opened(PT_REAL(real_t, __opendir2)(path, flags));
-}
-
-#ifdef __x86_64__
-DIR *PT_WRAP(__opendir2_INODE64)(const char *path, int flags);
-PT_EXPORT DIR *PT_WRAP(__opendir2_INODE64)(const char *path, int flags)
-{
-	typedef DIR *real_t(const char *, int);
-	return opened(PT_REAL(real_t, __opendir2_INODE64)(path, flags));
-}
-#endif
-
-/* The kernel's words are struct dirent with 64-bit inodes, as readdir gives them on. */
-ssize_t PT_WRAP(__getdirentries64)(int fd, char *buf, size_t size, off_t *position);
-PT_EXPORT ssize_t PT_WRAP(__getdirentries64)(int fd, char *buf, size_t size, off_t *position)
-{
-	typedef ssize_t real_t(int, char *, size_t, off_t *);
-	for (;;) {
-		ssize_t n = PT_REAL(real_t, __getdirentries64)(fd, buf, size, position), out = 0;
-		if (n <= 0 || !pt_on() || !pt_fd_filtered(fd))
-			return n;
-		for (ssize_t in = 0; in < n;) {
-			struct dirent *e = (struct dirent *)(void *)(buf + in);
-			size_t length = e->d_reclen;
-			if (length < offsetof(struct dirent, d_name) || length > (size_t)(n - in))
-				break;
-			if (pt_shown(fd, e->d_name, strlen(e->d_name), e->d_type)) {
-				memmove(buf + out, e, length);
-				out += (ssize_t)length;
-			}
-			in += (ssize_t)length;
-		}
-		if (out)
-			return out;
+	typedef int real_t(const char *);
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_STAT, .flags = PT_FOLLOW };
+	int error = pt_judge(PT_OP___pthread_chdir, &at), r = -1;
+	if (!error) {
+		pt_cwd_of_thread();
+		r = PT_REAL(real_t, __pthread_chdir)(at.path);
+		if (r < 0)
+			error = errno;
 	}
+	pt_done(PT_OP___pthread_chdir, &at, error);
+	if (error)
+		errno = error;
+	return r;
 }
 
-/* The old form, with 32-bit inodes: inode, length, type, length of the name, name. */
-int PT_WRAP(getdirentries)(int fd, char *buf, int size, long *position);
-PT_EXPORT int PT_WRAP(getdirentries)(int fd, char *buf, int size, long *position)
+int PT_WRAP(__pthread_fchdir)(int fd);
+PT_EXPORT int PT_WRAP(__pthread_fchdir)(int fd)
 {
-	typedef int real_t(int, char *, int, long *);
-	for (;;) {
-		int n = PT_REAL(real_t, getdirentries)(fd, buf, size, position), out = 0;
-		if (n <= 0 || !pt_on() || !pt_fd_filtered(fd))
-			return n;
-		for (int in = 0; in + 8 < n;) {
-			uint16_t length;
-			memcpy(&length, buf + in + 4, sizeof length);
-			if (length < 9 || length > n - in)
-				break;
-			if (pt_shown(fd, buf + in + 8, strlen(buf + in + 8), (unsigned char)buf[in + 6])) {
-				memmove(buf + out, buf + in, length);
-				out += length;
-			}
-			in += length;
-		}
-		if (out)
-			return out;
-	}
+	typedef int real_t(int);
+	pt_cwd_of_thread();
+	return PT_REAL(real_t, __pthread_fchdir)(fd);
 }
 
-/* Where an entry's name lies depends on what was asked for: it comes first after the returned set and an error. */
-static const char *bulk_name(const struct attrlist *want, const char *entry, uint32_t length, unsigned char *type)
-{
-	attribute_set_t got;
-	attrreference_t name;
-	size_t at = sizeof(uint32_t);
-	*type = DT_UNKNOWN;
-	if (!(want->commonattr & ATTR_CMN_RETURNED_ATTRS) || length < at + sizeof got + sizeof name)
-		return NULL;
-	memcpy(&got, entry + at, sizeof got);
-	at += sizeof got;
-	if (got.commonattr & ATTR_CMN_ERROR)
-		at += sizeof(uint32_t);
-	if (!(got.commonattr & ATTR_CMN_NAME) || length < at + sizeof name)
-		return NULL;
-	memcpy(&name, entry + at, sizeof name);
-	size_t text = at + (size_t)name.attr_dataoffset;
-	if (name.attr_dataoffset < 0 || !name.attr_length || text + name.attr_length > length || entry[text + name.attr_length - 1])
-		return NULL;
-	return entry + text;
-}
-
-/* The number of entries left. A listing without names (a program that wants sizes alone) cannot be filtered. */
-int PT_WRAP(getattrlistbulk)(int fd, struct attrlist *want, char *buf, size_t size, uint64_t options);
-PT_EXPORT int PT_WRAP(getattrlistbulk)(int fd, struct attrlist *want, char *buf, size_t size, uint64_t options)
-{
-	typedef int real_t(int, struct attrlist *, char *, size_t, uint64_t);
-	for (;;) {
-		int n = PT_REAL(real_t, getattrlistbulk)(fd, want, buf, size, options), left = 0;
-		if (n <= 0 || !pt_on() || !pt_fd_filtered(fd))
-			return n;
-		char *in = buf, *out = buf, *end = buf + size;
-		for (int i = 0; i < n; i++) {
-			uint32_t length;
-			unsigned char type;
-			if ((size_t)(end - in) < sizeof length)
-				return n;
-			memcpy(&length, in, sizeof length);
-			if (length < sizeof length || length > (size_t)(end - in))
-				return n;
-			const char *name = bulk_name(want, in, length, &type);
-			bool show = !name || pt_shown(fd, name, strlen(name), type);
-			if (show) {
-				memmove(out, in, length);
-				out += length;
-				left++;
-			}
-			in += length;
-		}
-		if (left)
-			return left;
-	}
-}
+/* ---- several paths, or one that the kernel finds ---- */
 
 /*
- * fts walks by the calls above, so that what is hidden does not come up; these pass over what came up nevertheless
- * (a volume whose listing is read in another way).
+ * Descriptors, and behind them the paths that they name by their distance from the first; none: the one before. How many
+ * there are is where the first path begins.
  */
-#define HIDDEN(e) ((e)->fts_level > 0 && pt_hides(AT_FDCWD, (e)->fts_accpath))
-
-#define FTS(suffix) \
-	FTSENT *PT_WRAP(fts_read##suffix)(FTS *fts); \
-	PT_EXPORT FTSENT *PT_WRAP(fts_read##suffix)(FTS *fts) \
-	{ \
-		typedef FTSENT *real_t(FTS *); \
-		FTSENT *e; \
-		do \
-			e = PT_REAL(real_t, fts_read##suffix)(fts); \
-		while (e && e->fts_info != FTS_DP && HIDDEN(e)); \
-		return e; \
-	} \
-	FTSENT *PT_WRAP(fts_children##suffix)(FTS *fts, int options); \
-	PT_EXPORT FTSENT *PT_WRAP(fts_children##suffix)(FTS *fts, int options) \
-	{ \
-		typedef FTSENT *real_t(FTS *, int); \
-		FTSENT *first = NULL, *before = NULL; \
-		for (FTSENT *e = PT_REAL(real_t, fts_children##suffix)(fts, options); e; e = e->fts_link) { \
-			if (HIDDEN(e)) { \
-				e->fts_instr = FTS_SKIP; \
-				continue; \
-			} \
-			if (before) \
-				before->fts_link = e; \
-			else \
-				first = e; \
-			before = e; \
-		} \
-		if (before) \
-			before->fts_link = NULL; \
-		return first; \
+int PT_WRAP(accessx_np)(const struct accessx_descriptor *what, size_t size, int *results, uid_t uid);
+PT_EXPORT int PT_WRAP(accessx_np)(const struct accessx_descriptor *what, size_t size, int *results, uid_t uid)
+{
+	typedef int real_t(const struct accessx_descriptor *, size_t, int *, uid_t);
+	int r = PT_REAL(real_t, accessx_np)(what, size, results, uid), kept = errno;
+	if (r < 0 || !pt_on())
+		return r;
+	size_t count = size / sizeof *what, offset = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (what[i].ad_name_offset)
+			offset = what[i].ad_name_offset;
+		if (offset / sizeof *what < count)
+			count = offset / sizeof *what;
+		if (i >= count || offset >= size)
+			break;
+		struct pt_at at = { .dirfd = AT_FDCWD, .path = (const char *)what + offset, .access = PT_ACC_STAT,
+			.flags = PT_FOLLOW | (what[i].ad_flags & W_OK ? PT_PROBE_WRITE : 0) };
+		int error = pt_judge(PT_OP_accessx_np, &at);
+		if (error)
+			results[i] = error;
+		pt_done(PT_OP_accessx_np, &at, results[i]);
 	}
+	errno = kept;
+	return r;
+}
 
-FTS()
-#ifdef __x86_64__
-FTS(_INODE64)
-#endif
+/* A file's number is known to who has seen it, or guessed: its name is told only where it may be seen. */
+static ssize_t may_be_told(uint16_t op, char *buf, ssize_t n)
+{
+	if (n <= 0 || !pt_on())
+		return n;
+	int kept = errno;
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = buf, .access = PT_ACC_STAT };
+	int error = pt_judge(op, &at);
+	pt_done(op, &at, error);
+	errno = error ? error : kept;
+	if (!error)
+		return n;
+	memset(buf, 0, (size_t)n);
+	return -1;
+}
+
+ssize_t PT_WRAP(fsgetpath)(char *buf, size_t size, void *fsid, uint64_t number);
+PT_EXPORT ssize_t PT_WRAP(fsgetpath)(char *buf, size_t size, void *fsid, uint64_t number)
+{
+	typedef ssize_t real_t(char *, size_t, void *, uint64_t);
+	return may_be_told(PT_OP_fsgetpath, buf, PT_REAL(real_t, fsgetpath)(buf, size, fsid, number));
+}
+
+ssize_t PT_WRAP(fsgetpath_ext)(char *buf, size_t size, void *fsid, uint64_t number, uint32_t options);
+PT_EXPORT ssize_t PT_WRAP(fsgetpath_ext)(char *buf, size_t size, void *fsid, uint64_t number, uint32_t options)
+{
+	typedef ssize_t real_t(char *, size_t, void *, uint64_t, uint32_t);
+	return may_be_told(PT_OP_fsgetpath_ext, buf, PT_REAL(real_t, fsgetpath_ext)(buf, size, fsid, number, options));
+}

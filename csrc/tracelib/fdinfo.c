@@ -99,16 +99,25 @@ void pt_fd_set(int fd, const char *real, size_t len)
 void pt_cwd_forget(void)
 {
 	if (!pt.own || sys_getpid() != pt_pid())
-		atomic_store(&cwd_by_pid, 1);
+		atomic_fetch_or(&cwd_by_pid, 1);
 	struct pt_dir *d = &pt.fds[PT_FDS];
 	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_relaxed);
 	if (seq && !(seq & 1))
 		d->key = 0;
 }
 
+#ifdef __APPLE__
+/* A thread of its own working directory: what is remembered of the process' is no longer believed at all. */
+void pt_cwd_of_thread(void)
+{
+	atomic_fetch_or(&cwd_by_pid, 2);
+}
+#endif
+
 static bool cwd_slot_mine(void)
 {
-	return !atomic_load_explicit(&cwd_by_pid, memory_order_relaxed) || sys_getpid() == atomic_load(&cwd_pid);
+	int by_pid = atomic_load_explicit(&cwd_by_pid, memory_order_relaxed);
+	return likely(!by_pid) || (by_pid == 1 && sys_getpid() == atomic_load(&cwd_pid));
 }
 
 bool pt_fd_cached(int fd, struct pt_info *info, char *real)

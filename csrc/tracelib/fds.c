@@ -18,7 +18,6 @@ PT_EXPORT int PT_WRAP(dup2)(int old, int fd)
 }
 PT_ALIASES_dup2
 
-#ifndef __APPLE__
 PT_EXPORT int PT_WRAP(dup3)(int old, int fd, int flags)
 {
 	typedef int real_t(int, int, int);
@@ -26,6 +25,7 @@ PT_EXPORT int PT_WRAP(dup3)(int old, int fd, int flags)
 	return PT_REAL(real_t, dup3)(old, fd, flags);
 }
 
+#ifndef __APPLE__
 PT_EXPORT void PT_WRAP(closefrom)(int first)
 {
 	typedef void real_t(int);

@@ -59,9 +59,8 @@ PT_EXPORT int PT_WRAP(connect)(int fd, const struct sockaddr *address, socklen_t
 }
 PT_ALIASES_connect
 
-#ifndef __APPLE__
 /* A datagram names where it goes. */
-PT_EXPORT ssize_t sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *address, socklen_t length)
+PT_EXPORT ssize_t PT_WRAP(sendto)(int fd, const void *data, size_t size, int flags, const struct sockaddr *address, socklen_t length)
 {
 	typedef ssize_t real_t(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
 	real_t *real = PT_REAL(real_t, sendto);
@@ -84,7 +83,7 @@ PT_EXPORT ssize_t sendto(int fd, const void *data, size_t size, int flags, const
 	return r;
 }
 
-PT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+PT_EXPORT ssize_t PT_WRAP(sendmsg)(int fd, const struct msghdr *message, int flags)
 {
 	typedef ssize_t real_t(int, const struct msghdr *, int);
 	real_t *real = PT_REAL(real_t, sendmsg);
@@ -109,6 +108,31 @@ PT_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 }
 PT_ALIASES_sendmsg
 
+#ifdef __APPLE__
+PT_EXPORT int PT_WRAP(connectx)(int fd, const sa_endpoints_t *ends, uint32_t associd, unsigned flags, const struct iovec *data, unsigned parts,
+				size_t *sent, uint32_t *connid)
+{
+	typedef int real_t(int, const sa_endpoints_t *, uint32_t, unsigned, const struct iovec *, unsigned, size_t *, uint32_t *);
+	real_t *real = PT_REAL(real_t, connectx);
+	struct sockaddr_un moved;
+	char path[sizeof moved.sun_path + 1];
+	if (pt_bad_pointer((const char *)ends) || !has_path(ends->sae_dstaddr, ends->sae_dstaddrlen, path))
+		return real(fd, ends, associd, flags, data, parts, sent, connid);
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
+	sa_endpoints_t copy = *ends;
+	int error = pt_judge(PT_OP_connectx, &at), r = -1;
+	if (!error) {
+		copy.sae_dstaddr = judged(&at, path, copy.sae_dstaddr, &copy.sae_dstaddrlen, &moved);
+		r = real(fd, &copy, associd, flags, data, parts, sent, connid);
+		if (r < 0)
+			error = errno;
+	}
+	pt_done(PT_OP_connectx, &at, error);
+	if (r < 0)
+		errno = error;
+	return r;
+}
+#else
 /* Where any of them names a path they go one by one. */
 PT_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, PT_SENDMMSG_FLAGS flags)
 {

@@ -183,6 +183,7 @@ bool pt_fd_writer(int fd, struct pt_info *, char *real);
 void pt_fds_shared(void);
 void pt_fd_forget_range(unsigned first, unsigned last);
 void pt_cwd_forget(void);
+void pt_cwd_of_thread(void);            /* macOS */
 /* The name by which the program knows a physical path, in place; its new length. */
 size_t pt_own_name(char *path, size_t len, size_t cap);
 bool pt_fd_filtered(int fd);
