@@ -18,8 +18,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system calls of
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("tiers", ["default", "paranoid"])
 def test_nothing_gets_through(user: str, tiers: str) -> None:
-    results, missing = runner.run_all([user], [tiers], ["dynamic", "inline", "static", "32bit-int80", "musl"])
-    assert set(missing) <= {"32bit-int80", "musl"}
+    flavours = ["dynamic", "inline", "static", "32bit-int80", "musl", "go", "rust"]
+    results, missing = runner.run_all([user], [tiers], flavours)
+    assert set(missing) <= {"32bit-int80", "musl", "go", "rust"}
     assert runner.unexpected(results) == []
     assert not [key for key, outcome in results.items() if "crashed" in outcome.note]
     if missing:
@@ -31,7 +32,7 @@ def test_nothing_gets_through(user: str, tiers: str) -> None:
 @pytest.mark.parametrize("user", USERS)
 def test_the_attempts_work_where_nothing_holds_them(user: str) -> None:
     """An attempt that does nothing would be held by anything."""
-    results, _ = runner.run_all([user], ["none"], ["dynamic"])
+    results, _ = runner.run_all([user], ["none"], ["dynamic", "go", "rust"])
     worked = sum(outcome.escaped for outcome in results.values())
     assert len(results) >= 80
     assert worked / len(results) > 0.85

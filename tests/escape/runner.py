@@ -46,7 +46,13 @@ FLAVOURS: dict[str, list[str]] = {
     "32bit-int80": ["gcc", "-m32", "-DRAW", "-idirafter", "/usr/include/x86_64-linux-gnu"],
     "musl": ["musl-gcc", "-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"],
     "musl-static": ["musl-gcc", "-static", "-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"],
+    "go": ["go", "build", "-o"],
+    "rust": ["rustc", "-O", "-o"],
+    "rust-static": ["rustc", "-Ctarget-feature=+crt-static", "-o"],
 }
+
+#: These have attempts of their own, in their language; what the others have in C they do not repeat.
+NATIVE = {"go": "native.go", "rust": "native.rs", "rust-static": "native.rs"}
 
 #: Tier sets that are compared; the first is the default.
 TIER_SETS: dict[str, tuple[str, ...]] = {
@@ -81,7 +87,13 @@ def build(directory: Path, flavours: Iterable[str] = FLAVOURS) -> dict[str, Path
         if shutil.which(command[0]) is None:
             continue
         out = directory / flavour
-        done = subprocess.run([*command, "-o", str(out), *sources, *_BASE_FLAGS], capture_output=True, check=False)
+        if flavour in NATIVE:
+            words = [*command, str(out), str(HERE / NATIVE[flavour])]
+        else:
+            words = [*command, "-o", str(out), *sources, *_BASE_FLAGS]
+        # Go keeps what it has compiled below the home directory, which a clean environment does not have.
+        env = {"GOCACHE": str(directory / "cache"), **os.environ, "GO111MODULE": "off", "CGO_ENABLED": "0"}
+        done = subprocess.run(words, env=env, cwd=directory, capture_output=True, check=False)
         if done.returncode == 0:
             out.chmod(0o755)
             built[flavour] = out
@@ -350,18 +362,21 @@ def run_all(
             programs = build(ground.programs, flavours)
             build_objects(ground)
             missing = [flavour for flavour in flavours if flavour not in programs]
-            todo = [
-                a
-                for a in attempts(next(iter(programs.values())))
-                if a.kind in kinds.split() and (only is None or a.name in only.split(","))
-            ]
+            todo = {
+                flavour: [
+                    a
+                    for a in attempts(program)
+                    if a.kind in kinds.split() and (only is None or a.name in only.split(","))
+                ]
+                for flavour, program in programs.items()
+            }
             for name in sets:
                 tiers = None if name == "none" else TIER_SETS[name]
                 if tiers and not set(tiers) <= set(available_tiers()):
                     continue
                 with session(ground, identity, tiers) as runner:
                     for flavour, program in programs.items():
-                        for attempt in todo:
+                        for attempt in todo[flavour]:
                             if attempt.runs_as(flavour):
                                 results[user, name, flavour, attempt] = runner.run(program, attempt)
         finally:
@@ -390,8 +405,8 @@ def markdown(results: dict[tuple[str, str, str, Attempt], Outcome], missing: lis
         "",
         "Made by `python tests/escape/runner.py --write docs/escape-matrix.md`; not edited by hand.",
         "",
-        f"{len(todo)} attempts, each compiled in up to {len(flavours)} ways ({', '.join(flavours)}). A cell names the "
-        "ways in which the attempt got through; `·`: held in all; `none` is the same without porttrace: what "
+        f"{len(todo)} attempts in C, Go and Rust, compiled in {len(flavours)} ways ({', '.join(flavours)}). A cell "
+        "names the ways in which the attempt got through; `·`: held in all; `none` is the same without porttrace: what "
         "does not get through there either proves nothing. Each was run once; an attempt with `race` in its name wins "
         "by chance, so that its cells outside `default` and `paranoid` differ from run to run.",
         "",
