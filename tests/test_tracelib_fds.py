@@ -104,3 +104,67 @@ def test_a_mode_is_changed_only_where_writing_is_allowed(program: Path, tmp_path
     assert status == (0 if how == "own" else 1)
     assert stat.S_IMODE(other.stat().st_mode) == 0o600
     assert changed == ([str(own)] if how == "own" and log else [])
+
+
+DIRECTORIES = r"""
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a directory shows by listing and by name, and whether a second look gives the same. */
+static void look(const char *label, int fd)
+{
+	struct stat st;
+	printf("%s", label);
+	DIR *d = fdopendir(openat(fd, ".", O_RDONLY | O_DIRECTORY));
+	for (struct dirent *e; d && (e = readdir(d));)
+		if (e->d_name[0] != '.')
+			printf(" %s", e->d_name);
+	closedir(d);
+	printf(" %s\n", fstatat(fd, "secret", &st, AT_SYMLINK_NOFOLLOW) ? "absent" : "present");
+}
+
+int main(int argc, char **argv)
+{
+	int top = open(argv[argc - 1], O_RDONLY | O_DIRECTORY), a = -1, b = -1;
+	struct stat st;
+	fstatat(top, "a", &st, 0);      /* the directory above is known from here on */
+	a = openat(top, "a", O_RDONLY | O_DIRECTORY);
+	b = openat(top, "b", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+	int ways[] = { a, dup(a), fcntl(a, F_DUPFD, 40), fcntl(a, F_DUPFD_CLOEXEC, 40) };
+	const char *names[] = { "open", "dup", "fcntl", "cloexec" };
+	for (int i = 0; i < 4; i++)
+		look(names[i], ways[i]);
+	int second = fcntl(b, F_DUPFD, 60);
+	look("b", second);
+	close(second);
+	second = fcntl(a, F_DUPFD, 60); /* the same number, another directory */
+	look("again", second);
+	renameat(top, "a", top, "c");
+	renameat(top, "b", top, "a");   /* what was b is now judged as a, and the other way round */
+	look("moved", b);
+	look("away", ways[2]);
+	return 0;
+}
+"""
+
+
+def test_a_directory_is_known_by_each_of_its_descriptors(tmp_path: Path) -> None:
+    top = Path(os.path.realpath(tmp_path)) / "top"
+    for name in ("a", "b"):
+        (top / name).mkdir(parents=True)
+        (top / name / "secret").touch()
+        (top / name / "open").touch()
+    (tmp_path / "walk.c").write_text(DIRECTORIES)
+    walk = compile_c(tmp_path / "walk.c", tmp_path / "walk")
+    with Session(f"r:{top}/a/secret=-", "r:/=+", f"w:{top}=+") as session:
+        done = session.run(walk, top)
+    seen = {line.split()[0]: sorted(line.split()[1:]) for line in done.stdout.splitlines()}
+    hidden, shown = ["absent", "open"], ["open", "present", "secret"]
+    assert seen == {
+        **dict.fromkeys(["open", "dup", "fcntl", "cloexec", "again", "moved"], hidden),
+        **dict.fromkeys(["b", "away"], shown),
+    }

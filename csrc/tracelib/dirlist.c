@@ -2,6 +2,7 @@
  * Directories: what a listing shows. Entries are looked at only where some of
  * the directory's children may be hidden.
  */
+#include "dircache.h"
 #include "headers.h"
 
 static void listed(int fd, const struct pt_at *at)
@@ -87,6 +88,8 @@ PT_EXPORT struct dirent *PT_WRAP(readdir)(DIR *d)
 	if (!e)
 		return e;
 	int fd = dirfd(d);
+	if (likely((pt_facts_of(fd) & (PT_FD_KNOWN | PT_FD_FILTERED)) == PT_FD_KNOWN))
+		return e;                      /* nothing in this directory is hidden */
 	return likely(pt_listed(fd, e->d_name, name_length(e), e->d_type)) ? e : next_shown(d, fd);
 }
 PT_ALIASES_readdir

@@ -6,56 +6,29 @@
 
 #define MAX_LINKS 40
 
-static uint64_t text_key(const char *s, size_t len)
-{
-	uint64_t h = len * 0x9e3779b97f4a7c15ull + 1;
-	for (; len >= 8; len -= 8, s += 8) {
-		uint64_t v;
-		memcpy(&v, s, 8);
-		h = (h ^ v) * 0x9e3779b97f4a7c15ull;
-		h ^= h >> 32;
-	}
-	uint64_t v = 0;
-	for (; len; len--)
-		v = v << 8 | (unsigned char)*s++;
-	h = (h ^ v) * 0x9e3779b97f4a7c15ull;
-	return (h ^ h >> 32) | 1;
-}
-
-/* The slots in the order in which they came into use: a process that knows few directories touches few pages. */
-static _Atomic uint16_t slot_at[PT_DIRS], slots_used;
-
-static inline struct pt_dir *slot(uint32_t n)
-{
-	uint16_t i = atomic_load_explicit(&slot_at[n], memory_order_relaxed);
-	return i ? &pt.dirs[i - 1] : NULL;
-}
+_Atomic uint16_t pt_dir_slots[PT_DIRS];
+static _Atomic uint16_t slots_used;
 
 static struct pt_dir *slot_for(uint32_t n)
 {
-	struct pt_dir *d = slot(n);
+	struct pt_dir *d = pt_dir_slot(n);
 	if (d || atomic_load_explicit(&slots_used, memory_order_relaxed) >= PT_DIRS)
 		return d;
 	uint16_t i = atomic_fetch_add_explicit(&slots_used, 1, memory_order_relaxed), none = 0;
 	if (i >= PT_DIRS)
 		return NULL;
-	atomic_compare_exchange_strong_explicit(&slot_at[n], &none, i + 1, memory_order_relaxed, memory_order_relaxed);
-	return slot(n);
-}
-
-static inline uint32_t first_way(uint64_t key)
-{
-	return (key >> 32) % (PT_DIRS / 2) * 2;
+	atomic_compare_exchange_strong_explicit(&pt_dir_slots[n], &none, i + 1, memory_order_relaxed, memory_order_relaxed);
+	return pt_dir_slot(n);
 }
 
 bool pt_dir_cached(const char *lex, size_t len, struct pt_info *info, char *real)
 {
-	uint64_t key = text_key(lex, len);
-	uint32_t n = first_way(key);
-	struct pt_dir *d = slot(n);
+	uint64_t key = pt_text_key(lex, len);
+	uint32_t n = pt_first_way(key);
+	struct pt_dir *d = pt_dir_slot(n);
 	if (d && slot_read(d, key, lex, len, info, real))
 		return true;
-	d = slot(n + 1);
+	d = pt_dir_slot(n + 1);
 	return d && slot_read(d, key, lex, len, info, real);
 }
 
@@ -66,9 +39,9 @@ static void keep(const char *lex, size_t len, const struct pt_info *info, const 
 		return;
 	if (info->magic || (info->real_len >= 5 && memcmp(real, "/proc", 5) == 0) || (len >= 5 && memcmp(lex, "/proc", 5) == 0))
 		return;
-	uint64_t key = text_key(lex, len);
-	uint32_t n = first_way(key);
-	struct pt_dir *a = slot(n), *b = slot(n + 1);
+	uint64_t key = pt_text_key(lex, len);
+	uint32_t n = pt_first_way(key);
+	struct pt_dir *a = pt_dir_slot(n), *b = pt_dir_slot(n + 1);
 	if (a && a->key != key && (!b || b->key == key || (key & 0x10000)))
 		n++;
 	struct pt_dir *d = slot_for(n);
@@ -84,10 +57,13 @@ static int16_t too_long(const struct pt_slab *s)
 	return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
 }
 
+/* What is one for all children of the directory above is so for all of this one's, too. */
 static void settle(struct pt_info *info)
 {
+	bool alike = info->uniform[PT_READ];
 	for (int map = PT_READ; map <= PT_WRITE; map++) {
-		info->uniform[map] = 0;
+		if (info->uniform[map])
+			continue;
 		struct pt_rule_view rule;
 		bool known = info->cursor[map].rule == PT_NO_RULE || pt_image_rule(pt.image, info->cursor[map].rule, &rule);
 		bool asked = known && info->cursor[map].rule != PT_NO_RULE && (rule.action == PT_ASK || rule.action == PT_REDIRECT || rule.live);
@@ -96,6 +72,8 @@ static void settle(struct pt_info *info)
 			info->all[map] = pt_decide_child(pt.image, info->cursor[map], info->hash, "-", 1);
 		}
 	}
+	if (alike)
+		return;
 	info->children = (uint8_t)pt_children(pt.image, info->cursor[PT_READ], info->hash);
 	info->filter = info->children != PT_CHILDREN_ALLOWED && !(pt.flags & PT_IMG_AUDIT);
 }
@@ -119,6 +97,12 @@ static void info_child(struct pt_info *info, const char *name, size_t len, size_
 		info->cursor[map] = pt_cursor_descend(pt.image, info->cursor[map], name, len);
 	info->real_len = (uint16_t)real_len;
 	info->hash = pt_hash_child(info->hash, name, len);
+}
+
+void pt_info_child(struct pt_info *info, const char *name, size_t len, size_t real_len)
+{
+	info_child(info, name, len, real_len);
+	settle(info);
 }
 
 void pt_info_of_real(const char *real, size_t len, struct pt_info *info)

@@ -6,12 +6,7 @@
 
 #include "dircache.h"
 
-/*
- * What is known of a descriptor: the directory behind it, that its listings need a look at each entry, that it was
- * opened for writing.
- */
-enum { KNOWN = 1, FILTERED = 2, WRITER = 4 };
-static _Atomic uint8_t facts[PT_FDS];
+_Atomic uint8_t pt_fd_facts[PT_FDS];
 static _Atomic bool shared;            /* with a process that has memory of its own: nothing that is remembered would hold */
 /*
  * A vfork child has the parent's memory, yet a working directory of its own:
@@ -21,31 +16,24 @@ static _Atomic bool shared;            /* with a process that has memory of its 
 static _Atomic int cwd_by_pid;
 static _Atomic pid_t cwd_pid;
 
-#define FILE_KEY 2                      /* of a descriptor's slot: a file that was opened for writing; a directory's is 1 */
-
-static inline uint8_t facts_of(int fd)
-{
-	return likely((unsigned)fd < PT_FDS) ? atomic_load_explicit(&facts[fd], memory_order_relaxed) : 0;
-}
-
 static void add_fact(int fd, uint8_t fact)
 {
-	atomic_fetch_or_explicit(&facts[fd], fact, memory_order_relaxed);
+	atomic_fetch_or_explicit(&pt_fd_facts[fd], fact, memory_order_relaxed);
 }
 
 bool pt_fd_filtered(int fd)
 {
 	struct pt_info info;
-	uint8_t known = facts_of(fd);
-	if (likely(known & KNOWN))
-		return known & FILTERED;
+	uint8_t known = pt_facts_of(fd);
+	if (likely(known & PT_FD_KNOWN))
+		return known & PT_FD_FILTERED;
 	return pt_on() && (pt_fd_dir(fd, &info, NULL, 0) != 0 || info.filter);
 }
 
 void pt_fd_forget(int fd)
 {
-	if (unlikely(facts_of(fd)))
-		atomic_store_explicit(&facts[fd], 0, memory_order_relaxed);
+	if (unlikely(pt_facts_of(fd)))
+		atomic_store_explicit(&pt_fd_facts[fd], 0, memory_order_relaxed);
 }
 
 void pt_fds_shared(void)
@@ -66,20 +54,26 @@ void pt_fd_wrote(int fd, const char *real, size_t len)
 		return;
 	if (pt.log && real) {
 		struct pt_info info = { .real_len = (uint16_t)len, .generation = generation() };
-		slot_write(&pt.fds[fd], FILE_KEY, real, len, &info, real);
+		slot_write(&pt.fds[fd], PT_FILE_KEY, real, len, &info, real);
 	}
-	add_fact(fd, WRITER);
+	add_fact(fd, PT_FD_WRITER);
 }
 
 bool pt_fd_writer(int fd, struct pt_info *info, char *real)
 {
-	return (facts_of(fd) & WRITER) && (!real || slot_read(&pt.fds[fd], FILE_KEY, NULL, 0, info, real));
+	return (pt_facts_of(fd) & PT_FD_WRITER) && (!real || slot_read(&pt.fds[fd], PT_FILE_KEY, NULL, 0, info, real));
 }
 
 void pt_fd_forget_range(unsigned first, unsigned last)
 {
 	for (unsigned fd = first; fd <= last && fd < PT_FDS; fd++)
 		pt_fd_forget((int)fd);
+}
+
+static void remember(int fd, const struct pt_info *info, const char *real)
+{
+	slot_write(&pt.fds[fd], PT_DIR_KEY, real, info->real_len, info, real);
+	add_fact(fd, info->filter ? PT_FD_KNOWN | PT_FD_FILTERED : PT_FD_KNOWN);
 }
 
 void pt_fd_set(int fd, const char *real, size_t len)
@@ -92,8 +86,40 @@ void pt_fd_set(int fd, const char *real, size_t len)
 		pt_info_of_real(real, len, &info);
 	info.generation = begun;
 	info.missing = 0;
-	slot_write(&pt.fds[fd], 1, real, len, &info, real);
-	add_fact(fd, info.filter ? KNOWN | FILTERED : KNOWN);
+	remember(fd, &info, real);
+}
+
+void pt_fd_set_child(int fd, int dirfd, const char *path)
+{
+	char real[PT_DIR_TEXT + 1];
+	struct pt_info info;
+	const char *slash = strrchr(path, '/');
+	uint64_t begun = generation();
+	if (PT_NAMES_VARY || !may_remember(fd) || (slash && path[0] != '/') ||
+	    !(slash ? pt_dir_cached(path, (size_t)(slash - path), &info, real) : pt_fd_cached(dirfd, &info, real)))
+		return;
+	const char *name = slash ? slash + 1 : path;
+	size_t len = strlen(name), whole = info.real_len + 1u + len;
+	if (whole > PT_DIR_TEXT || info.error || info.missing || info.magic)
+		return;
+	real[info.real_len] = '/';
+	memcpy(real + info.real_len + 1, name, len);
+	pt_info_child(&info, name, len, whole);
+	info.generation = begun;
+	info.linked = 0;
+	remember(fd, &info, real);
+}
+
+void pt_fd_same(int fd, int old)
+{
+	char real[PT_DIR_TEXT + 1];
+	struct pt_info info;
+	if (fd < 0)
+		return;
+	pt_fd_forget(fd);
+	if (!(pt_facts_of(old) & PT_FD_KNOWN) || !may_remember(fd) || !pt_fd_cached(old, &info, real))
+		return;
+	remember(fd, &info, real);
 }
 
 void pt_cwd_forget(void)
@@ -120,11 +146,15 @@ static bool cwd_slot_mine(void)
 	return likely(!by_pid) || (by_pid == 1 && sys_getpid() == atomic_load(&cwd_pid));
 }
 
+struct pt_dir *pt_cwd_slot(void)
+{
+	return likely(cwd_slot_mine()) ? &pt.fds[PT_FDS] : NULL;
+}
+
 bool pt_fd_cached(int fd, struct pt_info *info, char *real)
 {
-	if (fd == AT_FDCWD)
-		return cwd_slot_mine() && slot_read(&pt.fds[PT_FDS], 1, NULL, 0, info, real);
-	return (facts_of(fd) & KNOWN) && slot_read(&pt.fds[fd], 1, NULL, 0, info, real);
+	struct pt_dir *d = pt_fd_slot(fd);
+	return d && slot_read(d, PT_DIR_KEY, NULL, 0, info, real);
 }
 
 size_t pt_own_name(char *path, size_t len, size_t cap)
@@ -151,13 +181,13 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real, size_t cap)
 
 	if (fd == AT_FDCWD) {
 		d = &pt.fds[PT_FDS];
-		if (cwd_slot_mine() && slot_read(d, 1, NULL, 0, info, real))
+		if (cwd_slot_mine() && slot_read(d, PT_DIR_KEY, NULL, 0, info, real))
 			return 0;
 	} else if (fd < 0) {
 		return EBADF;
 	} else if (fd < (int)PT_FDS) {
 		d = &pt.fds[fd];
-		if ((facts_of(fd) & KNOWN) && slot_read(d, 1, NULL, 0, info, real))
+		if ((pt_facts_of(fd) & PT_FD_KNOWN) && slot_read(d, PT_DIR_KEY, NULL, 0, info, real))
 			return 0;
 	}
 	uint64_t begun = generation();
@@ -196,7 +226,7 @@ again:
 		if (d && fd == AT_FDCWD) {
 			info->stable = info->stable && !(pt.flags & PT_IMG_AUDIT);
 			atomic_store(&cwd_pid, sys_getpid());
-			slot_write(d, 1, buf, (size_t)n, info, buf);
+			slot_write(d, PT_DIR_KEY, buf, (size_t)n, info, buf);
 		} else if (d) {
 			pt_fd_set(fd, buf, (size_t)n);
 		}
@@ -211,7 +241,7 @@ static inline bool entry_allowed(int fd, const char *name, size_t len)
 	struct pt_dir *d = &pt.fds[fd];
 	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_acquire);
 	uint64_t hash = d->info.hash;
-	bool sure = d->key == 1 && d->info.children == PT_CHILDREN_OWNED && (d->info.stable || d->info.generation == generation());
+	bool sure = d->key == PT_DIR_KEY && d->info.children == PT_CHILDREN_OWNED && (d->info.stable || d->info.generation == generation());
 	atomic_thread_fence(memory_order_acquire);
 	return sure && seq && !(seq & 1) && atomic_load_explicit(&d->seq, memory_order_relaxed) == seq &&
 		pt_owned_child_allowed(pt.image, hash, name, len);
@@ -220,9 +250,9 @@ static inline bool entry_allowed(int fd, const char *name, size_t len)
 /* The verdict on an entry, from the few things that it depends on: it is asked for each name of a listing. */
 static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdict *v, uint64_t *dir)
 {
-	struct pt_dir *d = facts_of(fd) & KNOWN ? &pt.fds[fd] : NULL;
+	struct pt_dir *d = pt_facts_of(fd) & PT_FD_KNOWN ? &pt.fds[fd] : NULL;
 	uint32_t seq = d ? atomic_load_explicit(&d->seq, memory_order_acquire) : 0;
-	if (seq && !(seq & 1) && d->key == 1 && (d->info.stable || d->info.generation == generation())) {
+	if (seq && !(seq & 1) && d->key == PT_DIR_KEY && (d->info.stable || d->info.generation == generation())) {
 		uint64_t hash = d->info.hash;
 		struct pt_cursor cursor = d->info.cursor[PT_READ];
 		bool uniform = d->info.uniform[PT_READ];
@@ -269,7 +299,7 @@ static __attribute__((noinline)) bool entry_shown(int fd, const char *name, size
 
 PT_HOT bool pt_shown(int fd, const char *name, size_t len, unsigned char type)
 {
-	return ((facts_of(fd) & KNOWN) && entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
+	return ((pt_facts_of(fd) & PT_FD_KNOWN) && entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
 }
 
 static __attribute__((noinline)) bool unknown_listed(int fd, const char *name, size_t len, unsigned char type)
@@ -279,8 +309,8 @@ static __attribute__((noinline)) bool unknown_listed(int fd, const char *name, s
 
 PT_HOT bool pt_listed(int fd, const char *name, size_t len, unsigned char type)
 {
-	uint8_t known = facts_of(fd);
-	if (unlikely(!(known & KNOWN)))
+	uint8_t known = pt_facts_of(fd);
+	if (unlikely(!(known & PT_FD_KNOWN)))
 		return unknown_listed(fd, name, len, type);
-	return !(known & FILTERED) || likely(entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
+	return !(known & PT_FD_FILTERED) || likely(entry_allowed(fd, name, len)) || entry_shown(fd, name, len, type);
 }

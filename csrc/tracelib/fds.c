@@ -26,6 +26,30 @@ PT_EXPORT int PT_WRAP(dup3)(int old, int fd, int flags)
 }
 
 #ifndef __APPLE__
+PT_EXPORT int PT_WRAP(dup)(int old)
+{
+	typedef int real_t(int);
+	int fd = PT_REAL(real_t, dup)(old);
+	pt_fd_same(fd, old);
+	return fd;
+}
+PT_ALIASES_dup
+
+/* Whoever walks a tree by descriptors makes a second one of each directory, and then goes by that. */
+PT_EXPORT int PT_WRAP(fcntl)(int fd, int command, ...)
+{
+	typedef int real_t(int, int, ...);
+	va_list ap;
+	va_start(ap, command);
+	void *argument = va_arg(ap, void *);
+	va_end(ap);
+	int r = PT_REAL(real_t, fcntl)(fd, command, argument);
+	if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
+		pt_fd_same(r, fd);
+	return r;
+}
+PT_ALIASES_fcntl
+
 PT_EXPORT void PT_WRAP(closefrom)(int first)
 {
 	typedef void real_t(int);

@@ -89,14 +89,26 @@ static int open_judged(uint16_t op, int dirfd, const char *path, int flags, mode
 	}
 }
 
+/* What the quick way is to be asked for: it knows one map, and follows no link; PT_ACC_COUNT: nothing. */
+static inline uint8_t quick_access(int flags)
+{
+	int mode = flags & O_ACCMODE;
+	if ((flags & (O_PATH | O_SYMLINK)) || PT_IS_TMPFILE(flags))
+		return PT_ACC_COUNT;
+	if (flags & O_CREAT)
+		return mode == O_WRONLY ? PT_ACC_CREATE : PT_ACC_COUNT;
+	if (mode != O_RDONLY || (flags & O_TRUNC))
+		return mode == O_RDWR ? PT_ACC_COUNT : PT_ACC_WRITE;
+	return flags & O_DIRECTORY ? PT_ACC_LIST : PT_ACC_READ;
+}
+
 static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
 {
-	if (!(flags & (O_CREAT | O_PATH | O_TMPFILE | O_SYMLINK)) && (flags & O_ACCMODE) != O_RDWR) {
-		uint8_t access = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) ? PT_ACC_WRITE :
-			flags & O_DIRECTORY ? PT_ACC_LIST : PT_ACC_READ;
+	uint8_t access = quick_access(flags);
+	if (access != PT_ACC_COUNT) {
 		char copy[PT_COPY];
 		struct pt_note note;
-		enum pt_held held = pt_quick_held(dirfd, &path, access, copy, false, &note);
+		enum pt_held held = pt_quick_held(dirfd, &path, access, copy, &note);
 		if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 			int kept = errno, fd;
 			if (held == PT_MOVABLE) {
@@ -108,7 +120,9 @@ static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t 
 			}
 			if (likely(fd >= 0)) {
 				pt_fd_forget(fd);
-				if ((flags & O_ACCMODE) != O_RDONLY)
+				if (flags & O_DIRECTORY)
+					pt_fd_set_child(fd, dirfd, path);
+				else if ((flags & O_ACCMODE) != O_RDONLY)
 					pt_fd_wrote(fd, pt.log ? note.real : NULL, note.real_len);
 				pt_noted(op, access, path, &note, 0);
 				return fd;
@@ -216,7 +230,7 @@ static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, i
 {
 	char copy[PT_COPY];
 	struct pt_note note;
-	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, false, &note);
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, &note);
 	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 		int r = sys_fstatat(dirfd, path, st, flags | AT_SYMLINK_NOFOLLOW);
 		if (likely(r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !S_ISLNK(st->st_mode))) {
@@ -312,7 +326,7 @@ PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict name, int flags, un
 	const char *path = name;
 	char copy[PT_COPY];
 	struct pt_note note;
-	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, false, &note);
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, &note);
 	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 		int r = real(dirfd, path, flags | AT_SYMLINK_NOFOLLOW, mask | STATX_TYPE, stx);
 		if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode)) {

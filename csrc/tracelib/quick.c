@@ -1,28 +1,97 @@
 /*
  * The quick way: an allowed path without surprises is decided by what the process knows, without a system call.
  */
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "dircache.h"
 #include "locate.h"
 
-/* Where a clean absolute path's last slash is; false for anything else. */
-static inline bool split_clean(const char *p, size_t *dir, size_t *len)
+/* A path as it was when it was read: what another thread writes there later has no effect. */
+struct taken {
+	const char *text;
+	size_t len, cut;               /* cut: where its last slash is, or NO_SLASH */
+};
+#define NO_SLASH SIZE_MAX
+
+/* Some part is empty or begins with a dot. True: none of them is "", "." or ".." but for "./" at the very beginning, which goes. */
+static __attribute__((noinline)) bool tidy(struct taken *t)
 {
-	size_t last = 0, i = 1;
-	for (; p[i]; i++)
-		if (p[i] == '/') {
-			size_t n = i - last - 1;
-			if (!n || (n < 3 && dots(p + last + 1, n)))
-				return false;
-			last = i;
-			if (i >= 4096)
-				return false;
-		}
-	size_t n = i - last - 1;
-	if (!n || (n < 3 && dots(p + last + 1, n)))
-		return false;
-	*dir = last;
-	*len = i;
-	return i < 4096;
+	while (t->len > 2 && t->text[0] == '.' && t->text[1] == '/' && t->text[2] != '/')
+		t->text += 2, t->len -= 2;
+	t->cut = NO_SLASH;
+	for (size_t at = t->text[0] == '/', n = 0; at <= t->len; at += n + 1) {
+		for (n = 0; at + n < t->len && t->text[at + n] != '/'; n++)
+			;
+		if (!n || (n < 3 && dots(t->text + at, n)))
+			return false;
+		if (at)
+			t->cut = at - 1;
+	}
+	return true;
 }
+
+/*
+ * Copies a path and finds its end and its last slash in the same pass; false: it is too long for this, or has a part
+ * that is no plain name. Blocks that are aligned reach no page that the path does not reach.
+ */
+#ifdef __SSE2__
+static inline __attribute__((no_sanitize("address"))) bool take(const char *path, char copy[PT_COPY], struct taken *t)
+{
+	const __m128i slashes = _mm_set1_epi8('/'), dotted = _mm_set1_epi8('.');
+	size_t off = (uintptr_t)path & 15, at = 0;
+	const __m128i *from = (const __m128i *)(const void *)(path - off);
+	uint32_t mask = 0xffffu << off & 0xffff, first = 1u << off, after = 0, untidy = 0;
+	t->cut = NO_SLASH;
+	for (;; at += 16, mask = 0xffff, first = 0) {
+		if (unlikely(at + 16 > PT_COPY))
+			return false;
+		__m128i block = _mm_load_si128(from++);
+		_mm_storeu_si128((__m128i *)(void *)(copy + at), block);
+		uint32_t end = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_setzero_si128())) & mask;
+		uint32_t slash = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block, slashes)) & mask;
+		uint32_t dot = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(block, dotted));
+		uint32_t n = (uint32_t)__builtin_ctz(end | 1u << 16);
+		slash &= (1u << n) - 1;        /* what is behind the end has no say; valgrind sees that, written so */
+		dot &= (1u << n) - 1;
+		after |= slash << 1;           /* where a part begins */
+		untidy |= (after & (slash | dot)) | (first & dot);
+		if (slash)
+			t->cut = at + 31 - (uint32_t)__builtin_clz(slash);
+		if (n < 16) {
+			t->len = at + n - off;
+			break;
+		}
+		after >>= 16;
+	}
+	t->text = copy + off;
+	if (t->cut != NO_SLASH)
+		t->cut -= off;
+	if (unlikely(!t->len || t->cut + 1 == t->len))
+		return false;
+	return likely(!untidy) || tidy(t);
+}
+#else
+static inline bool take(const char *path, char copy[PT_COPY], struct taken *t)
+{
+	bool begins = true, untidy = false;
+	size_t n = 0;
+	t->text = copy;
+	t->cut = NO_SLASH;
+	for (; n < PT_COPY && (copy[n] = path[n]); n++) {
+		bool slash = copy[n] == '/';
+		untidy = untidy || (begins && n && slash) || (begins && copy[n] == '.');
+		begins = slash;
+		if (slash)
+			t->cut = n;
+	}
+	t->len = n;
+	if (unlikely(!n || n == PT_COPY || begins))
+		return false;
+	return likely(!untidy) || tidy(t);
+}
+#endif
 
 uint64_t pt_link_word(const struct pt_info *info, uint64_t hash, const char *name, size_t len)
 {
@@ -38,14 +107,14 @@ static inline bool was_told(uint64_t hash, uint8_t access)
 	return atomic_load_explicit(&pt_told[(hash >> 8 ^ access) % PT_TOLD], memory_order_relaxed) == ((hash + access) | 1);
 }
 
-/* The real path of an access, for the log; false where there is no room for it. */
-static bool take_note(struct pt_note *note, const struct pt_info *dir, const char *name, size_t len, struct pt_verdict v)
+/* The real path of an access, for the log: the directory's is there already. False where there is no room for it. */
+static bool take_note(struct pt_note *note, size_t dir, const char *name, size_t len, struct pt_verdict v)
 {
-	if (dir->real_len + 1 + len >= sizeof note->real)
+	if (dir + 1 + len >= sizeof note->real)
 		return false;
-	note->real[dir->real_len] = '/';
-	memcpy(note->real + dir->real_len + 1, name, len);
-	note->real_len = dir->real_len + 1 + len;
+	note->real[dir] = '/';
+	memcpy(note->real + dir + 1, name, len);
+	note->real_len = dir + 1 + len;
 	note->verdict = v;
 	return true;
 }
@@ -57,53 +126,62 @@ void pt_note_log(uint16_t op, uint8_t access, const char *path, const struct pt_
 	pt_report(op, &at, PT_EV_ACCESS, PT_OUT_ALLOW, error);
 }
 
+/* For most accesses of a process one rule decides, which has been told. */
+static inline void rule_used(uint32_t rule)
+{
+	static _Atomic uint32_t last = PT_NO_RULE;
+	if (unlikely(rule != atomic_load_explicit(&last, memory_order_relaxed))) {
+		pt_rule_used(rule);
+		atomic_store_explicit(&last, rule, memory_order_relaxed);
+	}
+}
+
+/* A relative path of more than one part, from the root; false where that is not known. */
+static __attribute__((noinline)) bool whole(int dirfd, struct taken *t, char buf[PT_DIR_TEXT + 1 + PT_COPY])
+{
+	struct pt_info base;
+	if (!pt_fd_cached(dirfd, &base, buf))
+		return false;
+	buf[base.real_len] = '/';
+	memcpy(buf + base.real_len + 1, t->text, t->len);
+	t->text = buf;
+	t->len += base.real_len + 1u;
+	t->cut += base.real_len + 1u;
+	return true;
+}
+
 /* `note`: what a log needs; a call that has none to offer is not decided here where there is a log. */
-static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, const char *path, uint8_t access, bool follow, bool held, struct pt_note *note)
+static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, struct taken *t, uint8_t access, bool follow, bool held, struct pt_note *note)
 {
 	enum pt_map map = access > PT_ACC_READLINK ? PT_WRITE : PT_READ;
 	struct pt_info info;
-	char buf[512];
-	const char *name;
-	size_t dir, len;
-	bool one = false;                      /* below a directory that the kernel has in its hand */
+	char buf[PT_DIR_TEXT + 1 + PT_COPY], *real = note ? note->real : NULL;
+	bool one = t->cut == NO_SLASH;         /* below a directory that the kernel has in its hand */
 
-	if (unlikely(!pt_on() || !pt.plain || (!note && pt.log) || pt_bad_pointer(path)))
-		return PT_NOT_QUICK;
-	if (path[0] == '/') {
-		if (!split_clean(path, &dir, &len) || !pt_dir_cached(path, dir, &info, note ? note->real : NULL))
-			return PT_NOT_QUICK;
-		name = path + dir + 1;
-		len -= dir + 1;
-	} else {
+	if (t->text[0] != '/') {
 		if (held && unlikely(pt_threads()))
 			return PT_NOT_QUICK;           /* the descriptor may be another one meanwhile */
-		while (path[0] == '.' && path[1] == '/' && path[2] != '/')
-			path += 2;
-		for (len = 0; path[len] && path[len] != '/'; len++)
-			;
-		if (!len || (len < 3 && dots(path, len)))
+		if (!one && !whole(dirfd, t, buf))
 			return PT_NOT_QUICK;
-		if (!path[len]) {
-			if (len > 255 || pt_fd_dir(dirfd, &info, note ? note->real : NULL, note ? sizeof note->real : 0) != 0)
+	}
+	if (one) {
+		struct pt_dir *d = pt_fd_slot(dirfd);
+		if (unlikely(!d || !slot_glance(d, PT_DIR_KEY, NULL, 0, map, follow, &info, real)) &&
+		    pt_fd_dir(dirfd, &info, real, note ? sizeof note->real : 0) != 0)
+			return PT_NOT_QUICK;
+	} else {
+		uint64_t key = pt_text_key(t->text, t->cut);
+		uint32_t n = pt_first_way(key);
+		struct pt_dir *d = pt_dir_slot(n);
+		if (unlikely(!d || !slot_glance(d, key, t->text, t->cut, map, follow, &info, real))) {
+			d = pt_dir_slot(n + 1);
+			if (!d || !slot_glance(d, key, t->text, t->cut, map, follow, &info, real))
 				return PT_NOT_QUICK;
-			name = path;
-			one = true;
-		} else {
-			size_t rest = len + strlen(path + len);
-			char full[PT_DIR_TEXT + 1];
-			struct pt_info base;
-			if (rest > sizeof buf - PT_DIR_TEXT - 2 || !pt_fd_cached(dirfd, &base, full))
-				return PT_NOT_QUICK;
-			memcpy(buf, full, base.real_len);
-			buf[base.real_len] = '/';
-			memcpy(buf + base.real_len + 1, path, rest + 1);
-			if (!split_clean(buf, &dir, &len) || !pt_dir_cached(buf, dir, &info, note ? note->real : NULL))
-				return PT_NOT_QUICK;
-			name = buf + dir + 1;
-			len -= dir + 1;
 		}
 	}
-	if (unlikely(info.error))
+	const char *name = one ? t->text : t->text + t->cut + 1;
+	size_t len = one ? t->len : t->len - t->cut - 1;
+	if (unlikely(info.error || len > 255))
 		return PT_NOT_QUICK;
 	if (PT_NAMES_VARY && !info.uniform[map])
 		return PT_NOT_QUICK;                  /* what a rule speaks of may be meant in other letters */
@@ -119,44 +197,44 @@ static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, con
 		if (atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) != pt_link_word(&info, hash, name, len))
 			return PT_NOT_QUICK;
 	}
-	if (note && !take_note(note, &info, name, len, v))
+	if (note && !take_note(note, info.real_len, name, len, v))
 		return PT_NOT_QUICK;
-	pt_rule_used(v.rule);
+	rule_used(v.rule);
 	return info.stable || one ? PT_FIXED : PT_MOVABLE;
 }
 
-PT_HOT static enum pt_held quick(int dirfd, const char *path, uint8_t access, bool follow, bool held)
+static inline __attribute__((always_inline)) bool quick(int dirfd, const char *path, uint8_t access, bool follow)
 {
-	return decided(dirfd, path, access, follow, held, NULL);
+	char copy[PT_COPY];
+	struct taken t;
+	return likely(pt_on() && pt.plain && !pt.log) && !pt_bad_pointer(path) && take(path, copy, &t) &&
+		decided(dirfd, &t, access, follow, false, NULL) != PT_NOT_QUICK;
 }
 
 PT_HOT bool pt_quick(int dirfd, const char *path, uint8_t access)
 {
-	return quick(dirfd, path, access, false, false) != PT_NOT_QUICK;
+	return quick(dirfd, path, access, false);
 }
 
 PT_HOT bool pt_quick_follow(int dirfd, const char *path, uint8_t access)
 {
-	return quick(dirfd, path, access, true, false) != PT_NOT_QUICK;
+	return quick(dirfd, path, access, true);
 }
 
 /* Apart, so that without a log nothing of it is paid for. */
-static __attribute__((noinline)) enum pt_held quick_noted(int dirfd, const char *path, uint8_t access, bool follow, struct pt_note *note)
+static __attribute__((noinline)) enum pt_held held_noted(int dirfd, struct taken *t, uint8_t access, struct pt_note *note)
 {
-	return decided(dirfd, path, access, follow, true, note);
+	return decided(dirfd, t, access, false, true, note);
 }
 
-PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], bool follow, struct pt_note *note)
+PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], struct pt_note *note)
 {
-	if (unlikely(pt_bad_pointer(*path)))
+	struct taken t;
+	if (unlikely(!pt_on() || !pt.plain || pt_bad_pointer(*path) || !take(*path, copy, &t)))
 		return PT_NOT_QUICK;
-	size_t n = strnlen(*path, PT_COPY);
-	if (unlikely(n >= PT_COPY))
-		return PT_NOT_QUICK;
-	memcpy(copy, *path, n);
-	copy[n] = 0;
-	enum pt_held held = likely(!pt.log) ? quick(dirfd, copy, access, follow, true) : quick_noted(dirfd, copy, access, follow, note);
+	const char *text = t.text;
+	enum pt_held held = likely(!pt.log) ? decided(dirfd, &t, access, false, true, NULL) : held_noted(dirfd, &t, access, note);
 	if (held != PT_NOT_QUICK)
-		*path = copy;
+		*path = text;
 	return held;
 }

@@ -174,7 +174,11 @@ int pt_fd_dir(int fd, struct pt_info *, char *real, size_t cap);
 /* The same from the cache alone; `real` needs PT_DIR_TEXT + 1 bytes. */
 bool pt_fd_cached(int fd, struct pt_info *, char *real);
 void pt_fd_set(int fd, const char *real, size_t len);
+/* A directory that was opened by this path, of which only the last part had to be looked up. */
+void pt_fd_set_child(int fd, int dirfd, const char *path);
 void pt_fd_forget(int fd);
+/* A new descriptor (or -1) for the directory behind an old one. */
+void pt_fd_same(int fd, int old);
 /* Opened for writing, which was judged. With a log its path is kept. */
 void pt_fd_wrote(int fd, const char *real, size_t len); /* `real`: for the log; may be NULL */
 /* Known to have been opened for writing; `real` not NULL: and its path is known. */
@@ -190,6 +194,8 @@ bool pt_fd_filtered(int fd);
 bool pt_shown(int fd, const char *name, size_t len, unsigned char type); /* may the program see this entry of a directory? */
 bool pt_listed(int fd, const char *name, size_t len, unsigned char type); /* the same of a descriptor that was opened here: most need no look */
 void pt_info_of_real(const char *real, size_t len, struct pt_info *);
+/* One step down, to a child that is no link; its real path has `real_len` bytes. */
+void pt_info_child(struct pt_info *, const char *name, size_t len, size_t real_len);
 
 /* ---- quick.c, locate.c, judge.c: from a path to its verdict ---- */
 enum pt_at_flag {
@@ -232,7 +238,7 @@ bool pt_quick_follow(int dirfd, const char *path, uint8_t access);
  * The same for a call that is to be held to what was judged. `*path` becomes a copy in `copy`, for the kernel to read:
  * what another thread writes into the program's own has no effect.
  */
-#define PT_COPY 256u
+#define PT_COPY 288u                   /* a path of 256 bytes, wherever in a block of 16 it begins */
 /* What the log is to have of an access that went the quick way. */
 struct pt_note {
 	struct pt_verdict verdict;
@@ -240,7 +246,7 @@ struct pt_note {
 	char real[PT_DIR_TEXT + 2 + PT_COPY];
 };
 enum pt_held { PT_NOT_QUICK, PT_MOVABLE, PT_FIXED };   /* allowed, and directories on the way may be exchanged meanwhile, or not */
-enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], bool follow, struct pt_note *);
+enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], struct pt_note *);
 /* Where there is a log: this became of it. `path`: the copy. */
 void pt_note_log(uint16_t op, uint8_t access, const char *path, const struct pt_note *, int error);
 static inline void pt_noted(uint16_t op, uint8_t access, const char *path, const struct pt_note *note, int error)
