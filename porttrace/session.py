@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from porttrace import fence
 from porttrace.askserver import Asked, AskServer
+from porttrace.endings import Leftover, Moment, Search, become_subreaper, end_processes
 from porttrace.errors import PorttraceError
 from porttrace.eventlog import create
 from porttrace.filemap import Action, Rule
@@ -31,7 +32,7 @@ from porttrace.identity import Identity, privileged
 from porttrace.installed import installed
 from porttrace.places import known
 from porttrace.policy import Image, Policy, PolicyError
-from porttrace.processes import Leftover, Moment, ProcessTree, become_subreaper, end_processes, members
+from porttrace.processes import ProcessTree
 from porttrace.readout import Reader, Readout, Used, merge_used
 from porttrace.runtime_dir import RuntimeDir
 from porttrace.stamps import Stamps
@@ -338,12 +339,14 @@ class Trace:
 
     def _end_processes(self) -> list[Leftover]:
         session = self.session
-        uid = None if session.owns_children else self.identity.uid
-        # Orphans come to us (subreaper). Where the build user is ours too, a child of port's own looks the same.
-        below = os.getpid() if session.owns_children or self.identity.uid != os.getuid() else None
-        return end_processes(
-            lambda: members(self.directory, below=below, uid=uid, spare=session.spared, since=self._since)
+        # Orphans come to us (subreaper). Where the build user is ours too, a child of port's own looks the same, but
+        # for those that have left port's session: nothing does that but commands of a phase and daemons.
+        same = not session.owns_children and self.identity.uid == os.getuid()
+        uid = None if session.owns_children or same else self.identity.uid
+        search = Search(
+            self.directory, below=os.getpid(), uid=uid, strangers=same, spare=session.spared, since=self._since
         )
+        return end_processes(search, alive=session.alive)
 
     def write_log(self, fd: int) -> int:
         """Write every access as a line of JSON to the open descriptor `fd`; returns their number.
@@ -369,7 +372,7 @@ class Session:
     that this machine has). `pid`: the process after which the directory is named (default: this one).
     `owns_children`: whatever this process started belongs to the build and is ended with it.
     `spared`: process ids that are never ended. `stamped` (set before a trace starts): it is to be known when
-    programs started.
+    programs started. `alive` is called now and then while processes are waited for.
 
     Raises PorttraceError where the session directory cannot be ours, or a tier that was named is missing.
     """
@@ -389,6 +392,7 @@ class Session:
         self.owns_children = owns_children
         self.spared: set[int] = set()
         self.stamped = False
+        self.alive: Callable[[], None] | None = None
         self.traces: list[Trace] = []
         self.closed = False
         self._closing = False
@@ -447,7 +451,7 @@ class Session:
 
     @staticmethod
     def _end_stale(directory: Path) -> None:
-        end_processes(lambda: members(directory))
+        end_processes(Search(directory))
 
     @property
     def directory(self) -> Path:

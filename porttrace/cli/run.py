@@ -22,6 +22,7 @@ from porttrace.cli.rules import parse_rule
 from porttrace.closure import closure
 from porttrace.context import phase_context
 from porttrace.defaults import run_defaults
+from porttrace.endings import told
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import VIOLATIONS, Finding
@@ -319,10 +320,7 @@ def _tell(options: argparse.Namespace, trace: Trace, result: TraceResult, findin
         return
     color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     text = plain(render(findings, options.verbose, color), options.verbose)
-    for left in result.processes:
-        text += (
-            f"Warning: process {left.pid} ({printable(left.exe)}) was still running and was ended (SIG{left.signal})\n"
-        )
+    text += "".join(f"Warning: {printable(line)}\n" for line in told(result.processes))
     for notice in (*trace.session.notices, *result.notices):
         text += f"Warning: {notice}\n"
     if options.verbose:

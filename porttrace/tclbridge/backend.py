@@ -96,6 +96,7 @@ class Backend:
             # the core itself is no leftover of a build, whoever it runs as
             self._session.spared.add(os.getpid())
             self._session.stamped = self.stamped
+            self._session.alive = self._alive
         return self._session
 
     def recover(self, client: Client) -> None:
@@ -118,6 +119,15 @@ class Backend:
                 yield level, text
         of_phase = f"phase {trace.policy.phase}: " if trace.policy.phase else ""
         yield "info", of_phase + tiers_line(trace.tiers)
+
+    @staticmethod
+    def leftovers(trace: Trace | None) -> list[tuple[str, str]]:
+        """What had to be ended with a trace that was stopped, or could not be, as (level, text)."""
+        from porttrace.endings import told
+        from porttrace.messages import printable
+
+        ended = trace.stop().processes if trace is not None else []
+        return [("warn", f"trace mode: {printable(line)}") for line in told(ended)]
 
     @staticmethod
     def prepare() -> None:

@@ -179,7 +179,11 @@ class Tracelib:
     def account(self) -> TclValue:
         """For `closesocket`: what the report is worth, a list of {level text}."""
         trace = self.client.trace or self.client.ended
-        return [list(pair) for pair in self.client.core.backend.account(trace)] if trace is not None else []
+        if trace is None:
+            return []
+        backend = self.client.core.backend
+        ended = backend.leftovers(trace) if trace is self.client.ended else []
+        return [list(pair) for pair in (*backend.account(trace), *ended)]
 
     def clean(self) -> str:
         """Forget everything but the interpreter's filemap edits."""

@@ -129,7 +129,8 @@ proc porttrace::trace_start {workpath} {
 
 ##
 # End the trace and give this process back what it gave up. What was found
-# stays for `violations`. Nothing to do where no trace is running.
+# stays for `violations`; what still ran is ended and said. Nothing to do where
+# no trace is running.
 proc porttrace::trace_stop {} {
     variable tracing
     variable fence_pending
@@ -141,7 +142,9 @@ proc porttrace::trace_stop {} {
     }
     set tracing 0
     set fence_pending 0
-    call trace_stop
+    foreach pair [call trace_stop] {
+        say {*}$pair
+    }
     return
 }
 

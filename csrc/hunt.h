@@ -1,0 +1,37 @@
+/*
+ * The end of processes that start others and are gone before Python has looked at them: the newest process ids of the
+ * machine are looked at again and again, and who belongs to a session is sent a signal within microseconds, with its
+ * whole process group where that is the build's alone. porttrace/endings.py does the rest.
+ */
+#ifndef PORTTRACE_HUNT_H
+#define PORTTRACE_HUNT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PT_HUNT_SESSIONS 64
+
+struct pt_hunt {
+	const char *mark;   /* what a process of the trace carries in its environment: the trace's directory and '/' */
+	const char *others; /* of any trace of the session */
+	int32_t below;      /* children of this process belong, too; 0: of nobody */
+	int64_t uid;        /* those of this user only; -1: of any */
+	int32_t strangers;  /* and only those that are in a session of their own */
+	uint64_t since;     /* nobody who started before: clock ticks after boot, as in proc(5) */
+	const int32_t *spared, *own_sessions; /* processes; sessions (setsid) that are not the build's. Both end with -1 */
+	int32_t sessions[PT_HUNT_SESSIONS];   /* the build's, as far as they are known; more are added */
+	uint32_t count;
+};
+
+struct pt_prey {
+	int32_t pid;
+	char exe[512];
+};
+
+/*
+ * Hunt for `milliseconds`, and for `rounds` looks at least. `out` gets those that were sent the signal, `room` at most.
+ * Their number.
+ */
+size_t pt_hunt(struct pt_hunt *hunt, int signal, unsigned milliseconds, unsigned rounds, struct pt_prey *out, size_t room);
+
+#endif

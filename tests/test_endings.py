@@ -1,0 +1,190 @@
+"""Who still runs, found without looking at all there are, and ended however quickly it starts others."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from porttrace import endings
+from porttrace.endings import Moment, Search
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="NOT CHECKED here: /proc is Linux'")
+
+
+@pytest.fixture
+def numbers(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """What the system says of its counters, to be changed by a test."""
+    said = {"ns_last_pid": 5000, "pid_max": 32768, "forks": 100_000}
+    monkeypatch.setattr(endings, "_number", said.__getitem__)
+    monkeypatch.setattr(endings, "_forks", lambda: said["forks"])
+    return said
+
+
+def born(since: Moment) -> list[int] | None:
+    """Of some ids those that can have been given away since, or None where the numbers do not tell."""
+    decide = endings._born_after(since)
+    return None if decide is None else [pid for pid in (1, 400, 4999, 5000, 5001, 6000, 6001, 32000) if decide(pid)]
+
+
+def test_the_window_of_a_short_phase(numbers: dict[str, int]) -> None:
+    since = Moment(0, 5000, 100_000)
+    assert born(since) == []
+    numbers.update(ns_last_pid=6000, forks=101_500)  # others of another namespace count as forks too
+    assert born(since) == [5001, 6000]
+
+
+def test_the_counter_went_round(numbers: dict[str, int]) -> None:
+    since = Moment(0, 6000, 100_000)
+    numbers.update(ns_last_pid=4999, forks=100_000 + 31_000)
+    assert born(since) == [1, 400, 4999, 6001, 32000]
+
+
+@pytest.mark.parametrize(
+    ("changed", "since"),
+    [
+        ({"forks": 100_000 + 32_000}, Moment(0, 5000, 100_000)),  # it may have gone round more than once
+        ({"ns_last_pid": 6000}, Moment(0, 5000, 100_000)),  # more ids than forks: somebody has set it
+        ({"ns_last_pid": 0}, Moment(0, 5000, 100_000)),  # a kernel that does not tell
+        ({"forks": 0}, Moment(0, 5000, 0)),
+        ({"pid_max": 0}, Moment(0, 5000, 100_000)),
+    ],
+)
+def test_where_numbers_tell_nothing_all_are_looked_at(
+    numbers: dict[str, int], changed: dict[str, int], since: Moment
+) -> None:
+    numbers.update(changed)
+    assert born(since) is None
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_members_are_found_either_way(blind: bool) -> None:
+    since = Moment.now()
+    if blind:
+        since = replace(since, number=0)
+    with tempfile.TemporaryDirectory() as name:
+        child = subprocess.Popen(["sleep", "60"], env={"MARK": f"{name}/policy"})
+        try:
+            assert set(Search(Path(name), since=since).look()) == {child.pid}
+            assert set(Search(Path(name)).look()) == {child.pid}
+        finally:
+            child.kill()
+            child.wait()
+
+
+def test_a_phase_looks_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    real = endings._process
+    monkeypatch.setattr(endings, "_process", lambda pid: looked.append(pid) or real(pid))
+    before = subprocess.Popen(["sleep", "60"])
+    since = Moment.now()
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        Search(Path("/nowhere"), since=since).look()
+        assert child.pid in looked
+        assert before.pid not in looked, "what was there before is of no interest"
+    finally:
+        for process in (before, child):
+            process.kill()
+            process.wait()
+
+
+# --- what is hard to end: each as the child of a session's host, and where orphans go to somebody else ---
+
+HARD = {
+    "chain": "chain 500",
+    "quick chain": "chain 0",
+    "chain of sessions": "chain setsid 500",
+    "deaf chain": "chain deaf 200",
+    "deaf chain of sessions": "chain setsid deaf 200",
+    "first thread has ended": "thread",
+}
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Path]:
+    """The program of tests/endings, where every user can run it."""
+    if shutil.which("cc") is None:
+        pytest.skip("NOT CHECKED: no C compiler")
+    program = Path(tempfile.mkdtemp(dir="/var/tmp")) / "porttrace-forks"
+    program.parent.chmod(0o755)
+    source = Path(__file__).parent / "endings/forks.c"
+    subprocess.run(["cc", "-O1", "-pthread", "-o", program, source], check=True)
+    yield program
+    shutil.rmtree(program.parent)
+
+
+def beats(beat: Path) -> bool:
+    """Whether anybody of a program goes on: many live for a moment only, so they are not looked for."""
+    before, deadline = beat.read_bytes(), time.monotonic() + 0.3
+    while time.monotonic() < deadline:
+        if beat.read_bytes() != before:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def subreaper(on: bool) -> None:
+    assert ctypes.CDLL(None).prctl(36, int(on), 0, 0, 0) == 0
+
+
+@pytest.mark.parametrize("adopts", [True, False], ids=["ours", "orphans"])
+@pytest.mark.parametrize("how", HARD.values(), ids=HARD.keys())
+def test_what_is_hard_to_end_is_ended(forks: Path, how: str, adopts: bool) -> None:
+    subreaper(adopts)
+    since = Moment.now()
+    with tempfile.TemporaryDirectory() as name:
+        beat = Path(name) / "beat"
+        beat.write_bytes(bytes(8))
+        environment = {"LD_SOMETHING": f"{name}/1/tracelib.so"}
+        subprocess.Popen([forks, beat, *how.split()], env=environment, start_new_session=True)
+        assert beats(beat)
+        below = os.getpid() if adopts else None
+        search = Search(Path(name) / "1", below=below, strangers=True, since=since)
+        ended = endings.end_processes(search, grace=0.3)
+        assert not beats(beat)
+    assert ended
+    assert all(left.signal in ("TERM", "KILL") for left in ended)
+    assert "deaf" not in how or ended[-1].signal == "KILL"
+
+
+def test_a_zombie_is_nobody() -> None:
+    """What has ended by itself was not ended by us, whoever has not yet looked at it."""
+    with tempfile.TemporaryDirectory() as name:
+        child = subprocess.Popen(["true"], env={"MARK": f"{name}/policy"})
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert endings.end_processes(Search(Path(name), below=os.getpid())) == []
+        assert child.wait() == 0, "and its status is still there for who started it"
+
+
+def test_what_cannot_be_ended_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "_signal", lambda process, number: False)
+    monkeypatch.setattr(Search, "hunt", lambda self, number, seconds: [])
+    with tempfile.TemporaryDirectory() as name:
+        child = subprocess.Popen(["sleep", "60"], env={"MARK": f"{name}/policy"})
+        try:
+            (left,) = endings.end_processes(Search(Path(name)), grace=0.1, patience=0.1)
+        finally:
+            child.kill()
+            child.wait()
+    assert str(left) == f"process {child.pid} ({shutil.which('sleep')}) still runs: it could not be ended"
+
+
+def test_many_of_one_program_are_one_line() -> None:
+    lefts = [endings.Leftover(pid, "/bin/x", "TERM") for pid in range(10, 20)]
+    lefts += [endings.Leftover(30, "/bin/y", "KILL"), endings.Leftover(31, "/bin/z", "")]
+    assert endings.told(lefts) == [
+        "10 processes (10 to 19, /bin/x) were still running and were ended (SIGTERM)",
+        "process 30 (/bin/y) was still running and was ended (SIGKILL)",
+        "process 31 (/bin/z) still runs: it could not be ended",
+    ]
