@@ -13,7 +13,7 @@ from porttrace.findings import Finding, FindingKind, Program, fix_line, merge
 from porttrace.identity import Identity, privileged
 from porttrace.policy import Decision, Ownership, Policy
 from porttrace.tclbridge import tcllist
-from porttrace.tclbridge.inport import Answer, hidden_below, judge
+from porttrace.tclbridge.inport import Answer, hidden_below, judge, open_places
 
 if TYPE_CHECKING:
     from porttrace.defaults import Allowance
@@ -344,6 +344,12 @@ class Backend:
             allowances,
             not client.incomplete and all(finding.kind is not FindingKind.UNTRACED for finding in found),
         )
+
+    @staticmethod
+    def open_places(trace: Trace) -> tuple[list[tuple[bytes, list[bytes]]], ...]:
+        """Directories below which everything may be read, and written, with exceptions; see `inport.open_places`."""
+        session = os.fsencode(trace.session.directory)
+        return open_places(trace.policy.read, session), open_places(trace.policy.write, session)
 
     def hidden_below(self, client: Client, path: bytes) -> bytes | None:
         """What of the tree at `path` the policy hides, the first of it; None where there is nothing."""

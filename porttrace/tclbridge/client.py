@@ -353,6 +353,17 @@ class Client:
         verdict, physical = self.core.backend.check(self, access, self.encode(path))
         return [verdict, path if physical is None else self.decode(physical)]
 
+    def open_places(self) -> list[TclValue]:
+        """Places where everything may be read, and where everything may be written, each {directory exceptions}."""
+        self._require_trace("open_places")
+        self.refresh()
+        if self.trace is None:
+            return [[], []]
+        return [
+            [[self.decode(place), [self.decode(path) for path in exceptions]] for place, exceptions in places]
+            for places in self.core.backend.open_places(self.trace)
+        ]
+
     def hidden_below(self, path: str) -> str:
         """What of the tree at `path` the policy hides, the first of it; empty where there is nothing."""
         self._require_trace("hidden_below")

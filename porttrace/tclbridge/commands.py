@@ -259,6 +259,13 @@ def _trace_check_violations(client: Client, words: list[str]) -> TclValue:
     return client.messages(verbose="-verbose" in words, color="-color" in words)
 
 
+@command("programs_ran", 0, 0, "")
+def _programs_ran(client: Client, words: list[str]) -> TclValue:
+    """Whether a program ran under the running or last trace, as of the last look at what it found."""
+    trace = client.trace or client.ended
+    return trace is not None and trace.ran
+
+
 @command("usage", 0, 0, "")
 def _usage(client: Client, words: list[str]) -> TclValue:
     """What the phase that has just ended used of which ports, as JSON; see porttrace.usage.PhaseUsage."""
@@ -373,6 +380,15 @@ def _check(client: Client, words: list[str]) -> TclValue:
     reported) entry, may-write; the verdict is ``ok``, ``ENOENT`` or ``EACCES``, `physical` the path to use.
     """
     return [client.check(words[0], path) for path in words[1:]]
+
+
+@command("open_places", 0, 0, "")
+def _open_places(client: Client, words: list[str]) -> TclValue:
+    """Directories where the policy allows everything, for reading and for writing: lists of {directory exceptions}.
+
+    A path there that has no links needs no ``check``, which however is what notes what the port process used.
+    """
+    return client.open_places()
 
 
 @command("program", 3, 3, "name path cwd")

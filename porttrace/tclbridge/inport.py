@@ -12,11 +12,11 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
-from porttrace.filemap import Access, Action
+from porttrace.filemap import Access, Action, Filemap
 from porttrace.policy import Decision, Image
 from porttrace.resolve import resolve
 
-__all__ = ["Answer", "hidden_below", "judge"]
+__all__ = ["Answer", "hidden_below", "judge", "open_places"]
 
 _OBJECT_IS_LINK: Final = frozenset({"lstat", "entry", "readlink", "delete", "rename", "link"})
 #: What Tcl's side may ask that is no access of the reports.
@@ -101,6 +101,24 @@ def hidden_below(image: Image, path: bytes) -> bytes | None:
             if decision.action is Action.DENY and not (decision.visible_dir and name in names):
                 return each
     return None
+
+
+def open_places(filemap: Filemap, closed: bytes) -> list[tuple[bytes, list[bytes]]]:
+    """Directories below which the map allows everything but what begins with one of the exceptions.
+
+    Without regard to letters' case: that is for real paths of which one need not ask the map. `closed` is a directory
+    that is not allowed, whatever the map says.
+    """
+    places: list[tuple[bytes, list[bytes]]] = []
+    exceptions: tuple[bytes, ...] = (closed.lower(),)
+    for rule in filemap:
+        path = rule.path.lower()
+        if rule.action is not Action.ALLOW:
+            exceptions = (*exceptions, path)
+        elif not rule.literal and not path.startswith(exceptions):
+            below = path.rstrip(b"/") + b"/"
+            places.append((rule.path, [each for each in exceptions if each.startswith(below)]))
+    return places
 
 
 def _is_file(path: bytes) -> bool:

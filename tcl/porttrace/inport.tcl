@@ -12,14 +12,6 @@ namespace eval porttrace::inport {
     # Commands that are in front now: name -> 1.
     variable installed [dict create]
 
-    # Whether the map of the `file` ensemble leads to the guards. Once it does,
-    # it stays: with each change of it Tcl compiles every procedure of the
-    # interpreter anew, which for port is a tenth of a whole install.
-    variable file_covered 0
-
-    # Whether the guards of `file` judge, or hand on.
-    variable awake 0
-
     # Messages as the C library writes them.
     variable posix {
         ENOENT {no such file or directory}
@@ -30,7 +22,6 @@ namespace eval porttrace::inport {
     # What is not guarded, and why. A test holds this against the commands that this Tcl has: one that is new is judged
     # or gets a reason here.
     variable unguarded_commands {
-        interp {another interpreter's commands are Tcl's own: an honest Portfile has no use for them}
         socket {a network's addresses; Tcl opens no sockets that are files}
         pwd {names where the process stands, which cd has judged}
         unload {what load has judged}
@@ -45,11 +36,10 @@ namespace eval porttrace::inport {
         tclLog {a procedure}
         unknown {a procedure, of commands that are judged}
     }
-    variable unguarded_file {
-        channels {names of channels} dirname {text} extension {text} join {text} nativename {text, and home directories} pathtype {text}
-        rootname {text} separator {text} split {text} tail {text} volumes {names of file systems}
-        system {the kind of file system; one that is not there has one, too} home {a name} tildeexpand {text}
-    }
+
+    # Directories below which the policy allows everything but what begins with one of some names, for reading and for
+    # writing: {directory exceptions}. What lies there under a name without links is allowed without a question.
+    variable open_places [dict create read {} write {}]
 
     # Tcl's own commands while ours are in front.
     namespace eval real {}
@@ -62,29 +52,21 @@ namespace eval porttrace::inport {
 #        policy is in force yet
 proc porttrace::inport::install {launcher} {
     variable installed
-    variable file_covered
     variable awake
     if {[dict size $installed] || ![llength $launcher]} {
         return
     }
-    foreach name {open exec glob source cd _cd load} {
+    foreach name {open exec glob source cd _cd load interp} {
         if {[llength [info commands ::$name]]} {
             cover $name [namespace current]::guarded_[string trimleft $name _]
         }
     }
-    if {!$file_covered} {
-        set map [namespace ensemble configure ::file -map]
-        foreach subcommand [dict keys $map] {
-            set guard [file_guard $subcommand]
-            if {$guard ne ""} {
-                dict set map $subcommand [list [namespace current]::file_command $guard $subcommand]
-            }
-        }
-        namespace ensemble configure ::file -map $map
-        set file_covered 1
-    }
+    cover_file
     set awake 1
     install_port_commands
+    foreach child [children] {
+        guard_child $child $launcher
+    }
 }
 
 ##
@@ -93,6 +75,7 @@ proc porttrace::inport::uninstall {} {
     variable installed
     variable awake
     set awake 0
+    tell_children ::porttrace::inport::uninstall
     foreach name [dict keys $installed] {
         # Where somebody has put another command in its place meanwhile, that one goes too.
         catch {rename ::$name {}}
@@ -105,10 +88,20 @@ proc porttrace::inport::real_name {name} {
     return [namespace current]::real::[string map {:: .} $name]
 }
 
+##
+# One of Tcl's own commands, also while a guard stands in front of it.
+proc porttrace::inport::own {name} {
+    set real [real_name $name]
+    if {[llength [info commands $real]]} {
+        return $real
+    }
+    return ::$name
+}
+
 proc porttrace::inport::cover {name guard args} {
     variable installed
     rename ::$name [real_name $name]
-    interp alias {} ::$name {} $guard {*}$args
+    [own interp] alias {} ::$name {} $guard {*}$args
     dict set installed $name 1
 }
 
@@ -134,11 +127,53 @@ proc porttrace::inport::unguarded {script} {
 
 proc porttrace::inport::absolute {path} {
     # Links stay: they are judged by the core, not resolved here.
-    if {[string index $path 0] eq "~" && [package vcompare [info patchlevel] 9.0-] < 0} {
-        # Tcl 8 takes this for a home directory
-        catch {set path [::tcl::file::nativename $path]}
+    if {[string index $path 0] eq "~" && [info tclversion] < 9} {
+        # Tcl 8 takes this for a home directory; where there is none, it says so itself
+        if {[catch {::tcl::file::nativename $path} path]} {
+            return [pwd]/~
+        }
     }
     return [::tcl::file::join [pwd] $path]
+}
+
+##
+# The directories below which everything is allowed, by the core's word; to be told anew with each policy.
+proc porttrace::inport::know {reading writing} {
+    variable open_places
+    set open_places [dict create read $reading write $writing]
+    tell_children ::porttrace::inport::know $reading $writing
+}
+
+##
+# Whether an absolute path lies in a place where everything is allowed, under a name that no link can lead away; for
+# the access `tree`, with all that is below it.
+proc porttrace::inport::is_open {access path} {
+    variable open_places
+    set map [expr {$access in {read stat lstat exec list readlink entry tree} ? "read" : "write"}]
+    foreach pair [dict get $open_places $map] {
+        lassign $pair place exceptions
+        if {$path eq $place || [string equal -length [string length $place/] $place/ $path]} {
+            foreach exception $exceptions {
+                if {[string equal -nocase -length [string length $exception] $exception $path]
+                        || $access eq "tree" && [string equal -nocase -length [string length $path] $path $exception]} {
+                    return 0
+                }
+            }
+            # a fresh value: Tcl keeps with one what it once found the links on the way to be
+            return [expr {[::tcl::file::normalize [format %s $path]] eq $path
+                && ($access in {lstat entry tree readlink delete rename link} || [catch {::tcl::file::readlink $path}])}]
+        }
+    }
+    return 0
+}
+
+##
+# What the policy says to an absolute path: {verdict path-to-use}.
+proc porttrace::inport::verdict {access path} {
+    if {[is_open $access $path]} {
+        return [list ok $path]
+    }
+    return [lindex [::porttrace::call check $access $path] 0]
 }
 
 ##
@@ -147,10 +182,14 @@ proc porttrace::inport::absolute {path} {
 # @param access  what is to be done with it
 # @param what    how Tcl's message begins, with the path's place as %s
 proc porttrace::inport::permit {access path what} {
-    lassign [lindex [::porttrace::call check $access [absolute $path]] 0] verdict physical
+    set absolute [absolute $path]
+    lassign [verdict $access $absolute] verdict physical
     if {$verdict eq "ok"} {
-        # where nothing redirects, the path stays as it was given
-        return [expr {$physical eq [absolute $path] ? $path : $physical}]
+        # Where nothing redirects, the path stays as it was given. (No [expr]: it takes the name 010 for a number.)
+        if {$physical eq $absolute} {
+            return $path
+        }
+        return $physical
     }
     refuse $verdict [string map [list %s $path] $what]
 }
@@ -162,7 +201,7 @@ proc porttrace::inport::refuse {verdict what} {
 }
 
 proc porttrace::inport::visible {path {access stat}} {
-    return [expr {[lindex [::porttrace::call check $access [absolute $path]] 0 0] eq "ok"}]
+    return [expr {[lindex [verdict $access [absolute $path]] 0] eq "ok"}]
 }
 
 # --- open, exec ----------------------------------------------------------------
@@ -265,6 +304,9 @@ proc porttrace::inport::redirected {sign path} {
 }
 
 proc porttrace::inport::program {name} {
+    if {[string index $name 0] eq "~"} {
+        set name [absolute $name]
+    }
     set search [expr {[info exists ::env(PATH)] ? $::env(PATH) : "/usr/bin:/bin"}]
     lassign [::porttrace::call program $name $search [pwd]] verdict path
     if {$verdict ne "ok"} {
@@ -291,9 +333,15 @@ proc porttrace::inport::guarded_load {args} {
 
 proc porttrace::inport::guarded_cd {args} {
     variable installed
+    # without a word it goes home
     if {[llength $args]} {
-        permit stat [lindex $args 0] "couldn't change working directory to \"%s\""
+        set directory [lindex $args 0]
+    } elseif {[info exists ::env(HOME)]} {
+        set directory $::env(HOME)
+    } else {
+        set directory [pwd]
     }
+    permit stat $directory "couldn't change working directory to \"%s\""
     tailcall [real_name [expr {[dict exists $installed cd] ? "cd" : "_cd"}]] {*}$args
 }
 
@@ -318,14 +366,31 @@ proc porttrace::inport::guarded_glob {args} {
     if {![llength $found]} {
         return $found
     }
+    # one question for all that have to be asked for
+    set shown [list]
+    set places [list]
     set paths [list]
     foreach entry $found {
-        lappend paths [absolute [expr {$tails && $directory ne "" ? [::tcl::file::join $directory $entry] : $entry}]]
+        set path $entry
+        if {$tails && $directory ne ""} {
+            # no [file join], for which a name that begins with ~ is another place in Tcl 8
+            set path [string trimright $directory /]/$entry
+        }
+        set path [absolute $path]
+        # what names an open directory itself, and the one above it, may be shown, too
+        set open $path
+        regexp {^(.+)/\.\.?$} $path -> open
+        if {![is_open entry $open]} {
+            lappend places [llength $shown]
+            lappend paths $path
+        }
+        lappend shown $entry
     }
-    set shown [list]
-    foreach entry $found answer [::porttrace::call check entry {*}$paths] {
-        if {[lindex $answer 0] eq "ok"} {
-            lappend shown $entry
+    if {[llength $paths]} {
+        foreach place [lreverse $places] answer [lreverse [::porttrace::call check entry {*}$paths]] {
+            if {[lindex $answer 0] ne "ok"} {
+                set shown [lreplace $shown $place $place]
+            }
         }
     }
     if {![llength $shown] && $complain} {
@@ -336,216 +401,7 @@ proc porttrace::inport::guarded_glob {args} {
     return $shown
 }
 
-# --- file ---------------------------------------------------------------------------
-
-proc porttrace::inport::file_guard {subcommand} {
-    switch -- $subcommand {
-        exists - isdirectory - isfile - readable - executable - owned { return file_question }
-        writable { return file_writable }
-        stat - size - type - lstat - readlink { return file_look }
-        atime - mtime - attributes { return file_attributes }
-        mkdir { return file_mkdir }
-        delete { return file_delete }
-        copy - rename { return file_transfer }
-        link { return file_link }
-        tempfile { return file_tempfile }
-        tempdir { return file_tempdir }
-        normalize { return file_normalize }
-    }
-    return ""
+foreach porttrace::inport::sibling {filecommands.tcl portcommands.tcl children.tcl} {
+    source -encoding utf-8 [file join $porttrace::directory $porttrace::inport::sibling]
 }
-
-proc porttrace::inport::file_command {guard subcommand args} {
-    variable awake
-    if {$awake} {
-        tailcall $guard $subcommand {*}$args
-    }
-    tailcall ::tcl::file::$subcommand {*}$args
-}
-
-proc porttrace::inport::file_question {subcommand args} {
-    if {[llength $args] == 1} {
-        set path [lindex $args 0]
-        lassign [lindex [::porttrace::call check stat [absolute $path]] 0] verdict physical
-        if {$verdict ne "ok"} {
-            return 0
-        }
-        if {$physical ne [absolute $path]} {
-            set args [list $physical]
-        }
-    }
-    tailcall ::tcl::file::$subcommand {*}$args
-}
-
-proc porttrace::inport::file_writable {subcommand args} {
-    if {[llength $args] == 1} {
-        set path [lindex $args 0]
-        # A question is no attempt: it is not reported as one.
-        if {![visible $path] || ![visible $path may-write]} {
-            return 0
-        }
-    }
-    tailcall ::tcl::file::writable {*}$args
-}
-
-proc porttrace::inport::file_look {subcommand args} {
-    if {[llength $args]} {
-        set access [dict get {stat stat size stat type lstat lstat lstat readlink readlink} $subcommand]
-        set message [expr {$subcommand eq "readlink" ? "could not read link \"%s\"" : "could not read \"%s\""}]
-        lset args 0 [permit $access [lindex $args 0] $message]
-    }
-    tailcall ::tcl::file::$subcommand {*}$args
-}
-
-proc porttrace::inport::file_attributes {subcommand args} {
-    if {[llength $args]} {
-        set limit [expr {$subcommand eq "attributes" ? 2 : 1}]
-        set path [permit stat [lindex $args 0] "could not read \"%s\""]
-        if {[llength $args] > $limit} {
-            set message [expr {$subcommand eq "attributes" ? "could not set attributes for file \"%s\"" :
-                "could not set [dict get {atime access mtime modification} $subcommand] time for file \"%s\""}]
-            set path [permit attributes [lindex $args 0] $message]
-        }
-        lset args 0 $path
-    }
-    tailcall ::tcl::file::$subcommand {*}$args
-}
-
-proc porttrace::inport::file_mkdir {subcommand args} {
-    foreach path $args {
-        # Each directory that is missing on the way is a creation of its own.
-        set missing [list]
-        set at [absolute $path]
-        while {![::tcl::file::isdirectory $at] && $at ne [::tcl::file::dirname $at]} {
-            lappend missing $at
-            set at [::tcl::file::dirname $at]
-        }
-        foreach at [lreverse $missing] {
-            permit create $at "can't create directory \"$path\""
-        }
-        if {![llength $missing] && ![visible $path]} {
-            # It is there and hidden: to make it is to write outside.
-            permit create $path "can't create directory \"%s\""
-        }
-    }
-    tailcall ::tcl::file::mkdir {*}$args
-}
-
-proc porttrace::inport::leading_options {words allowed} {
-    set at 0
-    while {[lindex $words $at] in $allowed} {
-        incr at
-        if {[lindex $words $at-1] eq "--"} {
-            break
-        }
-    }
-    return $at
-}
-
-proc porttrace::inport::file_delete {subcommand args} {
-    set at [leading_options $args {-force --}]
-    set kept [list]
-    foreach path [lrange $args $at end] {
-        lassign [lindex [::porttrace::call check delete [absolute $path]] 0] verdict physical
-        switch -- $verdict {
-            ok { lappend kept $path }
-            ENOENT {
-                # Tcl does not mind deleting what is not there.
-            }
-            default { refuse $verdict "error deleting \"$path\"" }
-        }
-    }
-    tailcall ::tcl::file::delete {*}[lrange $args 0 $at-1] \
-        {*}[expr {$at && [lindex $args $at-1] eq "--" ? "" : "--"}] {*}$kept
-}
-
-proc porttrace::inport::file_transfer {subcommand args} {
-    set at [leading_options $args {-force --}]
-    set paths [lrange $args $at end]
-    if {[llength $paths] >= 2} {
-        set target [lindex $paths end]
-        set verb [expr {$subcommand eq "copy" ? "copying" : "renaming"}]
-        foreach source [lrange $paths 0 end-1] {
-            set message "error $verb \"$source\""
-            permit [expr {$subcommand eq "copy" ? "lstat" : "rename"}] $source $message
-            if {$subcommand eq "copy"} {
-                visible_tree $source $message
-            }
-            set into $target
-            if {[visible $target] && [::tcl::file::isdirectory $target]} {
-                set into [::tcl::file::join $target [::tcl::file::tail $source]]
-            }
-            permit create $into "error $verb \"$source\" to \"$into\""
-        }
-    }
-    tailcall ::tcl::file::$subcommand {*}$args
-}
-
-# A copy of a tree takes nothing along that is hidden: there it stops, as the
-# system's own copy would at a file that it may not read.
-proc porttrace::inport::visible_tree {source message} {
-    set hidden [::porttrace::call hidden_below [absolute $source]]
-    if {$hidden ne ""} {
-        refuse ENOENT "$message: \"$hidden\""
-    }
-}
-
-proc porttrace::inport::file_link {subcommand args} {
-    set words $args
-    set symbolic 0
-    if {[string match -* [lindex $words 0]]} {
-        set symbolic [string match -s* [lindex $words 0]]
-        set words [lrange $words 1 end]
-    }
-    if {[llength $words] == 1} {
-        permit readlink [lindex $words 0] "could not read link \"%s\""
-    } elseif {[llength $words] == 2} {
-        lassign $words link target
-        set message "could not create new link \"$link\" pointing to \"$target\""
-        permit create $link $message
-        if {[::tcl::file::pathtype $target] eq "relative"} {
-            set target [::tcl::file::join [::tcl::file::dirname $link] $target]
-        }
-        # Tcl wants the target to be there, and a hard link is another name of it.
-        permit stat $target $message
-        if {!$symbolic && ![::tcl::file::isdirectory $target] && [lindex $args 0] eq "-hard"} {
-            permit link $target $message
-        }
-    }
-    tailcall ::tcl::file::link {*}$args
-}
-
-# Tcl follows the links on the way: as far as what they lead to is to be seen, a hidden one does not show where that is.
-proc porttrace::inport::file_normalize {subcommand args} {
-    if {[llength $args] == 1} {
-        set path [absolute [lindex $args 0]]
-        set above [::tcl::file::dirname $path]
-        if {$above ne $path && [lindex [::porttrace::call check entry $above/.] 0 0] ne "ok"} {
-            set above [file_normalize normalize $above]
-            switch -- [::tcl::file::tail $path] {
-                . { return $above }
-                .. { return [::tcl::file::dirname $above] }
-                default { return [::tcl::file::join $above [::tcl::file::tail $path]] }
-            }
-        }
-    }
-    tailcall ::tcl::file::normalize {*}$args
-}
-
-# A template with a directory names the place; without one it is made in that of temporary files.
-proc porttrace::inport::file_tempdir {subcommand args} {
-    if {[string match */* [lindex $args 0]]} {
-        permit create [lindex $args 0] "can't create temporary directory"
-    }
-    tailcall ::tcl::file::tempdir {*}$args
-}
-
-proc porttrace::inport::file_tempfile {subcommand args} {
-    if {[llength $args] > 1 && [string match */* [lindex $args 1]]} {
-        permit create [lindex $args 1] "can't create temporary file"
-    }
-    # the variable is the caller's
-    tailcall ::tcl::file::tempfile {*}$args
-}
-
-source -encoding utf-8 [file join $porttrace::directory portcommands.tcl]
+unset porttrace::inport::sibling

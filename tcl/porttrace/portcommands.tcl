@@ -84,7 +84,7 @@ proc porttrace::inport::judge_each {name how words} {
     set paths [lindex [operands $name $words] 0]
     set kept [lrange $words 0 end-[llength $paths]]
     foreach path $paths {
-        lassign [lindex [::porttrace::call check $how [absolute $path]] 0] verdict
+        lassign [verdict $how [absolute $path]] verdict
         switch -- $verdict {
             ok { lappend kept $path }
             ENOENT {

@@ -26,11 +26,14 @@ namespace eval porttrace {
     # The core that traces: its process id.
     variable trace_core ""
 
-    # The core that gave the last answer.
-    variable answering_core ""
-
     # Whether the fence was asked for and comes with the dependencies.
     variable fence_pending 0
+
+    # Whether programs ran under the trace, as of the last look at what it found; 1 where nobody has looked.
+    variable programs_ran 1
+
+    # Requests that nobody waits for, to be made before the next one.
+    variable queued [list]
 
     # Targets for which every MacPorts says the dependencies right after it
     # has asked for the fence.
@@ -69,26 +72,50 @@ if {[llength [info commands ::exit]] && ![llength [info commands ::porttrace::co
 # @param args    its words
 proc porttrace::call {command args} {
     variable client
+    variable queued
     variable tracing
     variable trace_core
-    variable answering_core
+    set request [list $command {*}$args]
+    set before [llength $queued]
+    if {$before} {
+        set request [list batch {*}$queued $request]
+        set queued [list]
+    }
     if {[llength [info commands ::porttrace::core::invoke]]} {
-        set answer [::porttrace::core::invoke $client $command {*}$args]
+        set answer [::porttrace::core::invoke $client {*}$request]
     } else {
-        set answer [transport::request [list $client $command {*}$args]]
+        set answer [transport::request [list $client {*}$request]]
     }
     lassign $answer status value code core
-    set answering_core $core
-    if {$tracing && $core ne $trace_core && [lrange $code 0 1] ne {PORTTRACE CORE}} {
-        # Another core than the one that traces: an answer of "nothing found" would be a lie.
-        set status error
-        set value [transport::why]
-        set code {PORTTRACE CORE DIED}
+    if {$tracing} {
+        if {$trace_core eq ""} {
+            set trace_core $core
+        } elseif {$core ne $trace_core && [lrange $code 0 1] ne {PORTTRACE CORE}} {
+            # Another core than the one that traces: an answer of "nothing found" would be a lie.
+            set status error
+            set value [transport::why]
+            set code {PORTTRACE CORE DIED}
+        }
     }
     if {$status ne "ok"} {
         return -level 1 -code error -errorcode $code $value
     }
+    if {$before} {
+        set value [lindex $value end]
+    }
     return $value
+}
+
+##
+# Have the core do something without waiting for it.
+proc porttrace::later {command args} {
+    variable client
+    variable queued
+    if {[llength [info commands ::porttrace::core::invoke]] || [llength $queued]} {
+        call $command {*}$args
+    } else {
+        transport::post [list $client $command {*}$args]
+    }
 }
 
 ##
@@ -97,7 +124,12 @@ proc porttrace::call {command args} {
 # Keys: port phase prefix registry portpath distpath portdbpath tmpdir
 # ccache_dir extra readable allowances user strict audit log enforce.
 proc porttrace::context {args} {
-    return [call context {*}$args]
+    variable tracing
+    set result [call context {*}$args]
+    if {$tracing && [llength $args]} {
+        follow
+    }
+    return $result
 }
 
 ##
@@ -110,20 +142,27 @@ proc porttrace::context {args} {
 proc porttrace::trace_start {workpath} {
     variable tracing
     variable trace_core
-    variable answering_core
+    variable queued
     if {$tracing} {
         # of a former phase that ended without a word; its core may be gone
         catch trace_stop
     }
     # MacPorts' target_run has the name of the target in a variable of its own.
     upvar 1 target target
-    lassign [call batch [list hello [encoding system]] \
+    lappend queued [list hello [encoding system]] \
         [list context {*}[gathered_context [expr {[info exists target] ? $target : ""}]]] \
-        [list trace_start [file normalize $workpath]] launcher] -> -> environment launcher
-    set trace_core $answering_core
+        [list trace_start [file normalize $workpath]]
+    set trace_core ""
     set tracing 1
-    apply_environment $environment
-    inport::install $launcher
+    if {[in_macports]} {
+        # Nothing is in force before it asks for the fence, and it goes on to do so at once.
+        return
+    }
+    if {[catch follow message options]} {
+        set tracing 0
+        dict incr options -level
+        return -options $options $message
+    }
     return
 }
 
@@ -134,6 +173,7 @@ proc porttrace::trace_start {workpath} {
 proc porttrace::trace_stop {} {
     variable tracing
     variable fence_pending
+    variable programs_ran
     # First what cannot fail: the process is itself again even where the core is gone.
     inport::uninstall
     restore_environment
@@ -142,6 +182,13 @@ proc porttrace::trace_stop {} {
     }
     set tracing 0
     set fence_pending 0
+    set ran $programs_ran
+    set programs_ran 1
+    if {[in_macports] && !$ran} {
+        # Nothing is to be ended, and what is left to do need not keep port waiting: it is done before the next phase.
+        later trace_stop
+        return
+    }
     foreach pair [call trace_stop] {
         say {*}$pair
     }
@@ -171,8 +218,22 @@ proc porttrace::trace_enable_fence {} {
 proc porttrace::put_in_force {args} {
     variable fence_pending
     set fence_pending 0
-    lassign [lrange [call batch {*}$args trace_enable_fence launcher] end-1 end] environment launcher
+    follow {*}$args trace_enable_fence
+}
+
+##
+# Make requests that change the policy, and have this process follow it.
+#
+# @param args requests, as lists
+proc porttrace::follow {args} {
+    set wanted [list environment launcher]
+    if {![llength [info commands ::porttrace::core::invoke]]} {
+        # In the core's own process a question costs next to nothing, and what port used is counted by the questions.
+        lappend wanted open_places
+    }
+    lassign [lrange [call batch {*}$args {*}$wanted] [llength $args] end] environment launcher places
     apply_environment $environment
+    inport::know [lindex $places 0] [lindex $places 1]
     inport::install $launcher
 }
 
@@ -185,7 +246,7 @@ proc porttrace::setdeps {names} {
     if {$fence_pending} {
         put_in_force [list setdeps $names]
     } else {
-        apply_environment [call setdeps $names]
+        follow [list setdeps $names]
     }
     return
 }
@@ -203,7 +264,7 @@ proc porttrace::filemap {subcommand args} {
     variable tracing
     set result [call filemap $subcommand {*}$args]
     if {$tracing && $subcommand ni {list dump}} {
-        apply_environment [call environment]
+        follow
     }
     if {$subcommand eq "dump"} {
         # characters 0 to 255 stand for bytes
@@ -223,6 +284,7 @@ proc porttrace::violations {args} {
 # such commands, else on standard error and output.
 proc porttrace::trace_check_violations {} {
     variable fence_pending
+    variable programs_ran
     if {$fence_pending} {
         return -code error -errorcode {PORTTRACE USAGE} \
             "porttrace: this phase ran without trace mode: port never said its dependencies (tracelib setdeps)"
@@ -231,9 +293,9 @@ proc porttrace::trace_check_violations {} {
     if {[is_verbose]} {
         lappend options -verbose
     }
-    foreach pair [or_give_up {call trace_check_violations {*}$options}] {
-        lassign $pair level text
-        say $level $text
+    lassign [or_give_up {call batch [list trace_check_violations {*}$options] programs_ran}] told programs_ran
+    foreach pair $told {
+        say {*}$pair
     }
     return
 }
@@ -244,7 +306,7 @@ proc porttrace::trace_check_violations {} {
 # @param access read stat lstat exec list readlink write create delete rename link attributes
 # @return {verdict path}: ok, ENOENT or EACCES, and the path to use instead of the one given
 proc porttrace::check {access path} {
-    return [lindex [call check $access [inport::absolute $path]] 0]
+    return [inport::verdict $access [inport::absolute $path]]
 }
 
 ##

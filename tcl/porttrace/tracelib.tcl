@@ -36,7 +36,10 @@ proc porttrace::tracelib::command {args} {
                 # Nothing is pending ever: processes write what they did into
                 # memory that is shared. (A core that is gone is said here.)
                 check_words $option $words 0
-                ::porttrace::or_give_up {::porttrace::call trace_active}
+                if {![::porttrace::in_macports]} {
+                    # MacPorts asks what was found right after it.
+                    ::porttrace::or_give_up {::porttrace::call trace_active}
+                }
                 return
             }
             clean - setname - opensocket - run {
@@ -45,7 +48,7 @@ proc porttrace::tracelib::command {args} {
             }
             setsandbox {
                 check_words $option $words 1
-                ::porttrace::apply_environment [::porttrace::call sandbox [lindex $words 0]]
+                ::porttrace::follow [list sandbox [lindex $words 0]]
                 return
             }
         }

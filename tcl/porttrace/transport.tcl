@@ -103,6 +103,20 @@ proc porttrace::transport::request {words} {
 }
 
 ##
+# Send one request whose answer nobody waits for.
+proc porttrace::transport::post {words} {
+    variable thread
+    if {$thread eq ""} {
+        set thread [find_thread]
+    }
+    if {$thread eq "none"} {
+        direct $words
+    } else {
+        thread::send -async $thread [list ::porttrace::transport::send "" $words]
+    }
+}
+
+##
 # One of Tcl's own commands, also while a guard stands in front of it.
 proc porttrace::transport::own {name} {
     set real ::porttrace::inport::real::$name
