@@ -42,15 +42,34 @@ static const unsigned requests[] = PT_ATTRIBUTE_REQUESTS;
 #define COMPAT_ARCH 0u /* none: a 32-bit program's calls end in ENOSYS */
 #endif
 
+#define SENDTO_PART 7
+
+/* A message without an address goes where its socket is connected to. The argument is a register, which nobody exchanges. */
+static unsigned sendto_part(struct sock_filter *f, unsigned nr)
+{
+	const unsigned address = offsetof(struct seccomp_data, args[4]);
+	unsigned n = 0;
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, SENDTO_PART - 1);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, address);
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, address + 4);
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	return n;
+}
+
 /* One architecture's part: who is not in the list goes on unhindered. */
 static unsigned section(struct sock_filter *f, int compat)
 {
 	unsigned n = 0, count = 0;
-	int ioctl = -1;
+	int ioctl = -1, sendto = -1;
 	for (unsigned i = 0; i < CALLS; i++) {
 		int nr = compat ? calls[i].compat : calls[i].native;
 		if (calls[i].shape == PT_SH_IOCTL)
 			ioctl = nr;
+		else if (calls[i].shape == PT_SH_SENDTO)
+			sendto = nr;
 		else
 			count += nr >= 0;
 	}
@@ -61,12 +80,13 @@ static unsigned section(struct sock_filter *f, int compat)
 		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, requests[i], (unsigned char)(REQUESTS - i), 0);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	n += sendto_part(f + n, (unsigned)sendto);
 	if (!compat) /* x32 numbers are no calls that anybody needs */
 		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, (unsigned char)(count + 2), 0);
 	unsigned first = n;
 	for (unsigned i = 0; i < CALLS; i++) {
 		int nr = compat ? calls[i].compat : calls[i].native;
-		if (nr < 0 || nr == ioctl)
+		if (nr < 0 || nr == ioctl || nr == sendto)
 			continue;
 		unsigned left = count - (n - first) - 1; /* comparisons that follow this one */
 		unsigned target = calls[i].shape == PT_SH_NOSYS ? left + 2 : left + 1;
@@ -94,7 +114,7 @@ static unsigned program(struct sock_filter *f)
 /* The filter is built in pages of its own: small stacks must do. */
 static int install(bool threads)
 {
-	const size_t room = (2 * (CALLS + REQUESTS + 12) + 8) * sizeof(struct sock_filter);
+	const size_t room = (2 * (CALLS + REQUESTS + SENDTO_PART + 12) + 8) * sizeof(struct sock_filter);
 	_Static_assert(CALLS < 250, "a BPF jump reaches 255 instructions");
 	long at = pt_raw6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at < 0 && at > -4096)
@@ -150,15 +170,8 @@ static int meet(const char *session)
 
 static int hand_over(int s, int listener)
 {
-	static const char hello[] = PT_SUPERVISE_HELLO;
-	struct iovec iov = { (void *)(uintptr_t)hello, sizeof hello };
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .align = { .cmsg_len = CMSG_LEN(sizeof listener), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
-	*(int *)(void *)CMSG_DATA(&control.align) = listener;
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-	long sent = pt_raw3(SYS_sendmsg, s, &message, MSG_NOSIGNAL);
+	const struct pt_supervise_hello hello = { PT_SUPERVISE_HELLO, listener };
+	long sent = pt_raw6(SYS_sendto, s, (long)&hello, sizeof hello, MSG_NOSIGNAL, 0, 0);
 	if (sent < 0)
 		return (int)sent;
 	char ack = 0;

@@ -209,33 +209,20 @@ out:
 /* A launcher's listener, with the identity that the kernel vouches for. */
 static struct tree *greet(int connection)
 {
-	char hello[sizeof PT_SUPERVISE_HELLO] = "";
-	struct iovec iov = { hello, sizeof hello };
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	/* CMSG_LEN, not CMSG_SPACE: in the padding of one descriptor there is room for a second. */
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int)) };
+	struct pt_supervise_hello hello = { 0 };
 	struct timeval patience = { .tv_sec = 2 };
-	setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	ssize_t got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
-		return NULL;
-	struct tree *tree = calloc(1, sizeof *tree);
-	int fd;
-	memcpy(&fd, CMSG_DATA(c), sizeof fd);
-	uint64_t probe = 0; /* only a seccomp listener knows this question; an id that it never gave is ENOENT */
-	if (!tree || got != sizeof hello || memcmp(hello, PT_SUPERVISE_HELLO, sizeof hello) ||
-	    ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &probe) == 0 || errno != ENOENT) {
-		close(fd);
-		free(tree);
-		return NULL;
-	}
 	struct ucred peer;
 	socklen_t size = sizeof peer;
-	if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size)) {
+	uint64_t probe = 0; /* only a seccomp listener knows this question; an id that it never gave is ENOENT */
+	setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	if (recv(connection, &hello, sizeof hello, 0) != sizeof hello || memcmp(hello.text, PT_SUPERVISE_HELLO, sizeof hello.text) ||
+	    getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) || peer.pid <= 0)
+		return NULL;
+	int fd = pt_target_fd(peer.pid, hello.listener);
+	if (fd < 0)
+		return NULL;
+	struct tree *tree = calloc(1, sizeof *tree);
+	if (!tree || ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &probe) == 0 || errno != ENOENT) {
 		close(fd);
 		free(tree);
 		return NULL;

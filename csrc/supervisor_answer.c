@@ -8,6 +8,9 @@
 
 #define SCM_CONNECT 3 /* linux/net.h: socketcall(2)'s numbers */
 #define SCM_BIND 2
+#define SCM_SENDTO 11
+#define SCM_SENDMSG 16
+#define SCM_SENDMMSG 20
 
 static struct pt_sup_call calls[] = {
 #define PT_SC(name, nr64, nr32, shape, access, dir, path, flags) { #name, PT_SC_NATIVE(name, nr64), PT_SC_COMPAT(nr32), shape, access, dir, path, flags, 0 },
@@ -78,15 +81,40 @@ static int answer_socket(struct pt_task *t, uint64_t address, uint64_t size, boo
 	return error == EEXIST ? EADDRINUSE : error ? error : GO_ON;
 }
 
+/* Messages, each of which may say itself where it goes: `stride` bytes apart. */
+static int answer_messages(struct pt_task *t, uint64_t at, uint64_t count, size_t stride)
+{
+	for (uint64_t i = 0; i < count && i < 1024 /* as many as the kernel takes */; i++, at += stride) {
+		struct { uint64_t name; uint32_t len; } wide = { 0, 0 };
+		uint32_t narrow[2] = { 0, 0 };
+		if (!(t->compat ? pt_target_read(t->pid, at, narrow, sizeof narrow) : pt_target_read(t->pid, at, &wide, 12)))
+			return GO_ON;
+		uint64_t name = t->compat ? narrow[0] : wide.name;
+		int error = name ? answer_socket(t, name, t->compat ? narrow[1] : wide.len, false) : GO_ON;
+		if (error != GO_ON)
+			return error;
+	}
+	return GO_ON;
+}
+
+#define MSG_SIZE(t) ((t)->compat ? 28u : 56u)   /* struct msghdr */
+#define MMSG_SIZE(t) ((t)->compat ? 32u : 64u)  /* struct mmsghdr */
+
 static int answer_socketcall(struct pt_task *t)
 {
 	uint64_t call = arg(t, 0);
-	uint32_t args[3];
-	if (call != SCM_CONNECT && call != SCM_BIND)
+	uint32_t args[6] = { 0 };
+	unsigned count = call == SCM_SENDTO ? 6 : 3;
+	if (call != SCM_CONNECT && call != SCM_BIND && call != SCM_SENDTO && call != SCM_SENDMSG && call != SCM_SENDMMSG)
 		return GO_ON;
-	if (!pt_target_read(t->pid, arg(t, 1), args, sizeof args))
+	if (!pt_target_read(t->pid, arg(t, 1), args, count * sizeof *args))
 		return GO_ON;
-	return answer_socket(t, args[1], args[2], call == SCM_BIND);
+	switch (call) {
+	case SCM_SENDTO: return args[4] ? answer_socket(t, args[4], args[5], false) : GO_ON;
+	case SCM_SENDMSG: return answer_messages(t, args[1], 1, MSG_SIZE(t));
+	case SCM_SENDMMSG: return answer_messages(t, args[1], args[2], MMSG_SIZE(t));
+	default: return answer_socket(t, args[1], args[2], call == SCM_BIND);
+	}
 }
 
 /* ---- metadata ---- */
@@ -252,7 +280,12 @@ static int answer(struct pt_task *t)
 		return arg(t, 0) == 16 /* PTRACE_ATTACH */ || arg(t, 0) == 0x4206 /* PTRACE_SEIZE */ ? pt_answer_meddle(t, (pid_t)arg(t, 1)) : GO_ON;
 	case PT_SH_MEMORY:
 		return pt_answer_meddle(t, (pid_t)arg(t, 0));
+	case PT_SH_SENDMSG:
+		return answer_messages(t, arg(t, 1), 1, MSG_SIZE(t));
+	case PT_SH_SENDMMSG:
+		return answer_messages(t, arg(t, 1), arg(t, 2), MMSG_SIZE(t));
 	case PT_SH_CONNECT:
+	case PT_SH_SENDTO:
 	case PT_SH_BIND:
 		return answer_socket(t, arg(t, t->call->path), arg(t, t->call->flags), t->call->shape == PT_SH_BIND);
 	case PT_SH_SOCKETCALL:

@@ -31,6 +31,9 @@ enum pt_sc_shape {
 	PT_SH_LIST,     /* getdents: hidden entries are left out */
 	PT_SH_CONNECT,  /* sockaddr in `path`, its length in `flags` */
 	PT_SH_BIND,
+	PT_SH_SENDTO,   /* likewise; the filter asks only where there is an address */
+	PT_SH_SENDMSG,  /* struct msghdr in `path` */
+	PT_SH_SENDMMSG, /* an array of them, its length in `flags` */
 	PT_SH_SOCKETCALL,
 	PT_SH_REFUSE,   /* EPERM: changes what paths mean, or goes around them */
 	PT_SH_NOSYS,    /* ENOSYS, answered by the filter itself: programs fall back to calls that can be seen */
@@ -116,6 +119,9 @@ enum pt_sc_shape {
 	PT_SC(readdir, -1, 89, PT_SH_LIST, PT_ACC_LIST, 0, -1, PT_SC_FOLLOW) \
 	PT_SC(connect, 42, 362, PT_SH_CONNECT, PT_ACC_READ, -1, 1, 2) \
 	PT_SC(bind, 49, 361, PT_SH_BIND, PT_ACC_CREATE, -1, 1, 2) \
+	PT_SC(sendto, 44, 369, PT_SH_SENDTO, PT_ACC_READ, -1, 4, 5) \
+	PT_SC(sendmsg, 46, 370, PT_SH_SENDMSG, PT_ACC_READ, -1, 1, PT_SC_FOLLOW) \
+	PT_SC(sendmmsg, 307, 345, PT_SH_SENDMMSG, PT_ACC_READ, -1, 1, 2) \
 	PT_SC(socketcall, -1, 102, PT_SH_SOCKETCALL, PT_ACC_READ, -1, 1, PT_SC_FOLLOW) \
 	PT_SC(inotify_add_watch, 254, 292, PT_SH_INOTIFY, PT_ACC_STAT, -1, 1, PT_SC_FOLLOW) \
 	PT_SC(fanotify_mark, 301, 339, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
@@ -247,9 +253,16 @@ enum pt_sc_shape {
 #error "supervised calls have no numbers for this machine yet"
 #endif
 
-/* What the launcher sends with the listener over DIR/N/supervise, and the one byte that answers it. */
+/*
+ * What the launcher sends over DIR/N/supervise, and the one byte that answers it. The filter stands by then, and would ask
+ * about a message with a descriptor in it: the supervisor fetches the listener by its number.
+ */
 #define PT_SUPERVISE_SOCKET "supervise"
-#define PT_SUPERVISE_HELLO "porttrace-supervise 1"
+#define PT_SUPERVISE_HELLO "porttrace-supervise 2"
+struct pt_supervise_hello {
+	char text[sizeof PT_SUPERVISE_HELLO];
+	int listener;
+};
 #define PT_SUPERVISE_ACK 'k'
 /* Asked (by access) whether the caller is supervised: EUCLEAN from a supervisor, else ENOENT. */
 #define PT_SUPERVISE_PROBE "/proc/porttrace-is-supervised"

@@ -208,16 +208,20 @@ def test_when_the_supervisor_dies_calls_fail(ground: Ground) -> None:
 def test_strangers_at_the_socket(ground: Ground) -> None:
     path = str(ground.trace.directory / "supervise")
     spare = os.open("/dev/null", os.O_RDONLY)
-    for said, fds in (
-        (b"", []),
-        (b"x" * 5000, []),
-        (b"porttrace-supervise 1\0", []),
-        (b"porttrace-supervise 1\0", [spare]),
+    hello = b"porttrace-supervise 2"
+    hello += bytes(-len(hello) % 4)  # the number of the descriptor follows
+    for said in (
+        b"",
+        b"x" * 5000,
+        hello,
+        hello + (-1).to_bytes(4, sys.byteorder, signed=True),
+        hello + (9999).to_bytes(4, sys.byteorder),
+        hello + spare.to_bytes(4, sys.byteorder),
     ):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
             stranger.connect(path)
             if said:
-                socket.send_fds(stranger, [said], fds)
+                stranger.send(said)
                 stranger.settimeout(5)
                 assert stranger.recv(10) == b""
     os.close(spare)

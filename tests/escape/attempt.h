@@ -30,7 +30,7 @@ struct attempt {
 	int (*run)(const char *target); /* 0 or errno: what the program saw */
 };
 extern const struct attempt read_attempts[], loader_attempts[], kernel_read_attempts[], exist_attempts[], kernel_exist_attempts[],
-	write_attempts[], kernel_write_attempts[];
+	write_attempts[], kernel_write_attempts[], socket_read_attempts[], socket_exist_attempts[];
 
 #ifdef RAW
 #if defined(__x86_64__)

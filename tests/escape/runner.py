@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 SECRET = "secret"
 _BASE_FLAGS = ["-D_GNU_SOURCE", "-O1", "-w", "-lpthread"]
 
-SOURCES = ("main.c", "read.c", "exist.c", "write.c", "loader.c", "kernel.c")
+SOURCES = ("main.c", "read.c", "exist.c", "write.c", "loader.c", "kernel.c", "socket.c")
 
 #: How the attempts are compiled; "sys" flavours run only those attempts that make the system call themselves.
 FLAVOURS: dict[str, list[str]] = {
@@ -144,7 +144,7 @@ class Ground:
         self.owner = owner
         self.base = Path(tempfile.mkdtemp(prefix="porttrace-escape-", dir="/var/tmp"))
         self.base.chmod(0o755)
-        self._server: socket.socket | None = None
+        self._servers: list[socket.socket] = []
         self.programs = self.base / "programs"
         self.programs.mkdir()
         self.fresh_hidden()
@@ -167,27 +167,38 @@ class Ground:
         self._own(hidden / "secret", 0o644)
         self._own(hidden / "program", 0o755)
         self._own(hidden, 0o755)
-        self._serve(hidden / "socket")
+        self._serve(hidden)
 
-    def _serve(self, path: Path) -> None:
-        """Who connects is told the secret, by a process outside the session."""
-        server = socket.socket(socket.AF_UNIX)
-        server.bind(str(path))
-        path.chmod(0o777)
-        server.listen()
+    def _serve(self, hidden: Path) -> None:
+        """Who connects, or sends a message, is told the secret, by a process outside the session."""
+        for old in self._servers:
+            with suppress(OSError):
+                old.shutdown(socket.SHUT_RDWR)  # who waits in it wakes up
+            old.close()
+        stream, datagrams = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._servers = [stream, datagrams]
+        for server, name in ((stream, "socket"), (datagrams, "datagrams")):
+            server.bind(str(hidden / name))
+            (hidden / name).chmod(0o777)
+        stream.listen()
 
         def answer() -> None:
             while True:
                 try:
-                    with server.accept()[0] as client:
+                    with stream.accept()[0] as client:
                         client.send(b"secret contents\n")
                 except OSError:
                     return
 
-        if self._server is not None:
-            self._server.close()
-        self._server = server
-        threading.Thread(target=answer, daemon=True).start()
+        def answer_messages() -> None:
+            while datagrams.fileno() >= 0:
+                with suppress(OSError):
+                    sender = datagrams.recvfrom(100)[1]
+                    if sender:
+                        datagrams.sendto(b"secret contents\n", sender)
+
+        for work in (answer, answer_messages):
+            threading.Thread(target=work, daemon=True).start()
 
     def fresh_outside(self) -> None:
         outside = self.base / "outside"
