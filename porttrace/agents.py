@@ -13,17 +13,18 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from porttrace.errors import PorttraceError
 
-__all__ = ["Agent", "Explained", "Process", "explain", "known_agents", "processes", "sessions"]
+__all__ = ["Agent", "Explained", "Process", "agent_of", "explain", "known_agents", "processes", "sessions"]
 
 _SESSION = re.compile(rb"(/[^\0:=\s]*/macports)/(\d+)/(\d+)/(?:tracelib(?:-musl)?\.(?:so|dylib)|events|policy)")
 _SESSION_BASES = ("/tmp/macports", "/var/tmp/macports")
+_LARGEST = 1 << 30  # bytes of a policy
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Process:
     exe: str
     command: str
     session: tuple[int, int] | None = None
+    started: int = 0
+    """When it was started, in the system's unit (proc(5)); 0 where that is not known."""
+    directory: str = ""
+    """Its working directory where that is known."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,25 @@ class Explained:
 
 
 @functools.cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads((resources.files("porttrace") / "data" / "agents.toml").read_text(encoding="utf-8"))
+
+
+@functools.cache
 def known_agents(system: str = sys.platform) -> dict[str, Agent]:
     """Agents of `system` ("linux", "darwin"), by program name."""
-    data = tomllib.loads((resources.files("porttrace") / "data" / "agents.toml").read_text(encoding="utf-8"))
-    agents = [Agent(**entry) for entry in data["agent"]]
-    return {agent.name: agent for agent in agents if agent.system in (system, "any")}
+    agents = [Agent(**entry) for entry in _data()["agent"]]
+    return {agent.name: agent for agent in agents if agent.system == system}
+
+
+def agent_of(process: Process, system: str = sys.platform) -> Agent | None:
+    """The agent that a process is: told by where its executable lies, which nobody but the system can choose."""
+    places = _data()["places"].get(system, [])
+    if not any(process.exe.startswith(f"{place}/") for place in places):
+        return None
+    known = known_agents(system)
+    name = os.path.basename(process.exe)  # noqa: PTH119 (text of a foreign process)
+    return known.get(process.command.split(" ", 1)[0]) or known.get(name)
 
 
 def _read(path: Path) -> bytes:
@@ -114,8 +133,21 @@ def _linux(root: Path) -> dict[int, Process]:
             exe = str((directory / "exe").readlink()).removesuffix(" (deleted)")
         except OSError:
             exe = name[1] if name else "?"
+        try:
+            cwd = str((directory / "cwd").readlink())
+        except OSError:
+            cwd = ""
+        times = _read(directory / "stat").rpartition(b")")[2].split()
         pid = int(directory.name)
-        found[pid] = Process(pid, int(parent[1]), int(uid[1]), exe, command or f"({name[1] if name else '?'})")
+        found[pid] = Process(
+            pid,
+            int(parent[1]),
+            int(uid[1]),
+            exe,
+            command or f"({name[1] if name else '?'})",
+            started=int(times[19]) if len(times) > 19 else 0,
+            directory=cwd,
+        )
     return found
 
 
@@ -157,48 +189,71 @@ def sessions(bases: tuple[str, ...] = _SESSION_BASES) -> set[int]:
     return found
 
 
-def _phase(port: int, number: int) -> str:
-    """What the policy of a session's directory says of itself: "build of foo"."""
-    for base in _SESSION_BASES:
-        image = _read(Path(base) / str(port) / str(number) / "policy")
-        if image:
-            from porttrace.policy import Image
+def _phase(process: Process, proc: Path) -> str:
+    """What the policy that a process carries says of itself: "phase build of port foo"; "" where it cannot be read.
 
-            try:
-                labels = Image(image)
-                phase, name = labels.label("phase") or "", labels.label("port") or ""
-            except (ValueError, PorttraceError):
-                return ""
-            return " of port ".join(part for part in (f"phase {phase}" if phase else "", name) if part)
-    return ""
+    The session's directory has it as long as there is one, and the process itself has it mapped for ever.
+    """
+    if process.session is None:
+        return ""
+    port, number = process.session
+    image = next((bytes_ for base in _SESSION_BASES if (bytes_ := _read(Path(base) / f"{port}/{number}/policy"))), b"")
+    image = _mapped(proc / str(process.pid), f"/{port}/{number}/policy".encode()) or image
+    if not image:
+        return ""
+    from porttrace.policy import Image
+
+    try:
+        labels = Image(image, verify=True)  # the process could have written in its own memory
+        phase, name = labels.label("phase") or "", labels.label("port") or ""
+    except (ValueError, PorttraceError):
+        return ""
+    return " of port ".join(part for part in (f"phase {phase}" if phase else "", name) if part)
 
 
-def _explain(process: Process, table: dict[int, Process], ports: set[int], system: str) -> Explained:
+def _mapped(directory: Path, name: bytes) -> bytes:
+    """The policy as a process has it in its memory, also when its file is long gone."""
+    from porttrace.policy import image_size
+
+    for line in _read(directory / "maps").splitlines():
+        fields = line.split(None, 5)
+        if len(fields) < 6 or not fields[5].removesuffix(b" (deleted)").endswith(name) or int(fields[2], 16):
+            continue
+        begin = int(fields[0].partition(b"-")[0], 16)
+        try:
+            with (directory / "mem").open("rb", buffering=0) as memory:
+                memory.seek(begin)
+                size = image_size(memory.read(64))
+                memory.seek(begin)
+                return memory.read(size) if size <= _LARGEST else b""
+        except (OSError, ValueError, OverflowError):
+            continue
+    return b""
+
+
+def _is_port(process: Process) -> bool:
+    """Whether it is the port tool itself, also where it does not trace: an interpreter that runs a script `port`."""
+    return any(word.endswith("/bin/port") for word in process.command.split(" ")[:4])
+
+
+def _explain(process: Process, table: dict[int, Process], ports: set[int], system: str, proc: Path) -> Explained:
     ancestors, at = [], process.ppid
     while at in table and at not in ancestors and at > 1:
         ancestors.append(at)
         at = table[at].ppid
     session = process.session
-    port = next((pid for pid in ancestors if pid in ports), None)
-    if session is not None and session[0] in table:
+    port = next((pid for pid in ancestors if pid in ports or _is_port(table[pid])), None)
+    # Whoever is older than a process has not been started by it: the number was given away again.
+    if session is not None and session[0] in table and table[session[0]].started <= process.started:
         port = session[0]
     if port is not None and port in table:
-        what = _phase(*session) if session else ""
+        what = _phase(process, proc)
         return Explained(
             process, "build", (f"belongs to the running port with pid {port}" + (f", {what}" if what else ""),)
         )
+    agent = agent_of(process, system)
     if session is not None:
-        what = _phase(*session)
-        return Explained(
-            process,
-            "leftover",
-            (
-                f"left over from the port with pid {session[0]}, which has ended" + (f" ({what})" if what else ""),
-                f"the next port -t ends it; to end it now: kill {process.pid}",
-            ),
-        )
-    name = os.path.basename(process.exe)  # noqa: PTH119 (text of a foreign process)
-    agent = known_agents(system).get(name) or known_agents(system).get(process.command.split(" ", 1)[0])
+        return Explained(process, "leftover", _of_ended(process, session, agent, _phase(process, proc)))
     if agent is not None:
         return Explained(
             process,
@@ -213,14 +268,28 @@ def _explain(process: Process, table: dict[int, Process], ports: set[int], syste
             agent,
         )
     above = table.get(process.ppid)
-    return Explained(
-        process,
-        "unknown",
-        (
-            "no port that runs is above it, it carries no session, and it is in no list of the OS's agents",
-            f"its parent is {above.exe} (pid {above.pid})" if above else "its parent is gone",
-        ),
-    )
+    lines = [
+        "no port that runs is above it, it carries no session, and it is in no list of the OS's agents",
+        f"its parent is {above.exe} (pid {above.pid})" if above else "its parent is gone",
+    ]
+    if not process.exe.startswith("/"):
+        lines.append("its program cannot be seen: as root more is known of it")
+    return Explained(process, "unknown", tuple(lines))
+
+
+def _of_ended(process: Process, session: tuple[int, int], agent: Agent | None, phase: str) -> tuple[str, ...]:
+    lines = [f"left over from the port with pid {session[0]}, which has ended" + (f" ({phase})" if phase else "")]
+    if not phase:
+        lines.append("of which phase and port is not known: the session is gone, and its memory has nothing of it")
+    if process.directory:
+        lines.append(f"works in {process.directory}")
+    if agent is not None:
+        lines.append(f"{agent.name}: {agent.what}; this one was started by the build")
+    if any((Path(base) / str(session[0])).exists() for base in _SESSION_BASES):
+        lines.append(f"the next port -t ends it; to end it now: kill {process.pid}")
+    else:
+        lines.append(f"to end it: kill {process.pid}")
+    return tuple(lines)
 
 
 def explain(
@@ -235,6 +304,7 @@ def explain(
     if proc.is_dir():
         for pid, process in table.items():
             if process.uid == uid and (session := _session_of(proc / str(pid))):
-                table[pid] = Process(pid, process.ppid, uid, process.exe, process.command, session)
+                table[pid] = replace(process, session=session)
     running = ports if ports is not None else sessions()
-    return [_explain(process, table, running, system) for _, process in sorted(table.items()) if process.uid == uid]
+    mine = [process for _, process in sorted(table.items()) if process.uid == uid]
+    return [_explain(process, table, running, system, proc) for process in mine]

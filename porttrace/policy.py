@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any, Literal
 from porttrace._core import ffi, lib
 from porttrace.filemap import Action, Filemap, Rule, display
 
-__all__ = ["Decision", "Image", "MapName", "Ownership", "Policy", "PolicyError"]
+__all__ = ["Decision", "Image", "MapName", "Ownership", "Policy", "PolicyError", "image_size"]
 
 MapName = Literal["read", "write"]
 Links = tuple[tuple[bytes, bytes], ...]
@@ -166,6 +167,13 @@ class Decision:
     fallback: bool = False
     physical: bytes | None = None
     """Where a redirect leads."""
+
+
+def image_size(header: bytes) -> int:
+    """The size of an image of which these are the first bytes (csrc/image.h). PolicyError: they are none's."""
+    if len(header) < 24 or header[:8] != b"PTIMAGE\0":
+        raise PolicyError("does not begin as a policy image")
+    return int.from_bytes(header[16:24], sys.byteorder)
 
 
 class Image:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,7 +70,7 @@ def test_left_over_from_a_port_that_has_ended(proc: Proc) -> None:
     (item,) = explained(proc).values()
     assert item.relation == "leftover"
     assert "12345" in item.text[0]
-    assert "kill 60" in item.text[1]
+    assert "kill 60" in item.text[-1]
 
 
 def test_a_double_fork_of_a_running_port_is_no_leftover(proc: Proc) -> None:
@@ -96,6 +98,36 @@ def test_agents_of_the_operating_system(proc: Proc, system: str, exe: str, said:
     assert item.relation == "agent"
     assert said in "\n".join(item.text)
     assert "port did not start it and cannot prevent it" in item.text[-1]
+
+
+@pytest.mark.parametrize("place", ["/opt/local/var/macports/build/x/work", "/opt/local/bin", "/usr/local/bin", "/tmp"])
+@pytest.mark.parametrize("command", ["dbus-daemon --session", "(sd-pam)"])
+def test_only_the_systems_own_place_makes_an_agent(proc: Proc, place: str, command: str) -> None:
+    """A name is free for everybody to take, the first word of a command line as well."""
+    proc.add(70, 1, f"{place}/dbus-daemon", command)
+    assert explained(proc)[70].relation == "unknown"
+
+
+def test_a_program_that_cannot_be_seen_is_no_agent(proc: Proc) -> None:
+    proc.add(70, 1, "dbus-daemon", "/usr/bin/dbus-daemon --session")
+    item = explained(proc)[70]
+    assert item.relation == "unknown"
+    assert "as root more is known" in item.text[-1]
+
+
+def test_a_port_that_does_not_trace_is_a_port(proc: Proc) -> None:
+    proc.add(50, 1, "/usr/bin/tclsh8.6", "/usr/bin/tclsh8.6 /opt/local/bin/port install foo", uid=UID + 1)
+    proc.add(51, 50, "/usr/bin/make")
+    assert explained(proc)[51].relation == "build"
+
+
+def test_a_number_that_was_given_away_again_is_no_port(proc: Proc) -> None:
+    """The process that has the number of the port now is younger than what the port left."""
+    proc.add(50, 1, "/usr/bin/vi", uid=UID + 1)
+    proc.add(61, 1, "/usr/bin/sleep", environ=b"LD_PRELOAD=/tmp/macports/50/1/tracelib.so\0")
+    for pid, started in ((50, 900), (61, 800)):
+        (proc.root / str(pid) / "stat").write_text(f"{pid} (x) " + " ".join(["S", *"0" * 18, str(started), "0"]))
+    assert explained(proc, {50})[61].relation == "leftover"
 
 
 def test_the_other_systems_agents_are_none_here(proc: Proc) -> None:
@@ -149,6 +181,80 @@ def test_a_real_leftover(capsys: pytest.CaptureFixture[str]) -> None:
         finally:
             child.kill()
             child.wait()
+
+
+SESSION = """
+import subprocess, sys, time
+from pathlib import Path
+from porttrace.filemap import Action, Filemap, Rule
+from porttrace.policy import Policy
+from porttrace.session import Session
+allow = Filemap([Rule(b"/", Action.ALLOW)])
+session = Session()
+trace = session.start(Policy(allow, allow.copy(), phase="build", port="foo"), Path("/tmp"))
+child = subprocess.Popen([*trace.launch_argv, "/bin/sleep", "60"], stdout=subprocess.DEVNULL)
+proc = Path(f"/proc/{child.pid}")
+while b"sleep" not in (proc / "cmdline").read_bytes()[:12] or b"/policy" not in (proc / "maps").read_bytes():
+    time.sleep(0.01)
+print(child.pid, flush=True)
+sys.stdin.readline()
+session.spared.add(child.pid)  # what a port that ends in order cannot see is left over
+session.close()
+"""
+
+
+@linux
+@pytest.mark.parametrize("end", ["running", "clean", "killed"])
+def test_real_processes_of_a_real_session(end: str) -> None:
+    """Which phase of which port is told from what the process has in its memory, also when the session is gone."""
+    port = subprocess.Popen(
+        [sys.executable, "-c", SESSION], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/"
+    )
+    assert port.stdin is not None and port.stdout is not None
+    pid = int(port.stdout.readline())
+    try:
+        if end == "clean":
+            port.communicate("\n")
+            assert not Path(f"/tmp/macports/{port.pid}").exists()
+        elif end == "killed":
+            port.kill()
+            port.wait()
+        (item,) = [item for item in agents.explain(ME) if item.process.pid == pid]
+        if end == "running":
+            assert item.relation == "build"
+            assert item.text == (f"belongs to the running port with pid {port.pid}, phase build of port foo",)
+        else:
+            assert item.relation == "leftover"
+            which = f"left over from the port with pid {port.pid}, which has ended"
+            assert item.text[0] == f"{which} (phase build of port foo)"
+            assert item.text[1] == "works in /"
+            assert item.text[-1].endswith(f"kill {pid}")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        port.kill()
+        port.communicate()
+
+
+@linux
+def test_a_real_agent_and_one_that_only_has_its_name(tmp_path: Path) -> None:
+    agent = Path("/usr/bin/ssh-agent")
+    if not agent.exists():
+        pytest.skip("NOT CHECKED: no ssh-agent here")
+    copy = tmp_path / "ssh-agent"
+    shutil.copy(agent, copy)
+    started = [
+        subprocess.Popen([program, "-D", "-a", tmp_path / f"s{number}"], stdout=subprocess.DEVNULL, cwd="/")
+        for number, program in enumerate((agent, copy))
+    ]
+    try:
+        found = {item.process.pid: item for item in agents.explain(ME)}
+        assert found[started[0].pid].relation == "agent"
+        assert found[started[0].pid].agent == agents.known_agents()["ssh-agent"]
+        assert found[started[1].pid].relation == "unknown"
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
 
 
 def test_a_command_line_cannot_write_to_the_terminal() -> None:
