@@ -129,7 +129,7 @@ var attempts = []attempt{
 	}},
 	{"read", "go-walk", func(string) error {
 		return filepath.WalkDir(in("hidden"), func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() {
+			if err != nil || !entry.Type().IsRegular() {
 				return err
 			}
 			return show(os.ReadFile(path))

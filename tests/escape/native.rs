@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{self, Error, Read, Write};
 use std::os::unix::fs::{symlink, DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -141,6 +141,7 @@ const EXIST: &[(&str, Attempt)] = &[
     ("rust-spawn", |t| Command::new(t).spawn().map(drop)),
     ("rust-connect", |t| UnixStream::connect(t).map(drop)),
     ("rust-listen", |t| UnixListener::bind(t).map(drop)),
+    ("rust-send-to", |t| UnixDatagram::unbound()?.send_to(b"x", t).map(drop)),
     ("rust-open-not-followed", |t| fs::OpenOptions::new().read(true).custom_flags(0o400000).open(t).map(drop)),
     ("rust-raw-open", |t| raw_open(t, 0).map(drop)),
     ("rust-raw-access", |t| {
