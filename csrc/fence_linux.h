@@ -42,8 +42,9 @@ bool pt_fence_covers_file(const char *list, const char *path);
 int pt_fence_raise_file(const char *path, bool std_fds);
 
 /*
- * Does the fence stand already? `probe` names the session's file "unfenced", writable by
- * everybody as far as its mode goes, but in no list: only a fence keeps it from being opened for writing.
+ * Does the fence stand already? The kernel is asked, by making a device node in `probe`, the session's directory
+ * "unfenced", where everybody may make files: a fence grants that right nowhere, wherever the directory lies. (A file
+ * that is to be refused would not do: the session lies below /tmp, which most fences open.)
  */
 bool pt_fence_stands(const char *probe);
 

@@ -21,7 +21,7 @@ from typing import Protocol
 from porttrace.errors import PorttraceError
 
 HEADER = b"porttrace-fence 1\n"
-#: Name of the list in a session directory, and of the file whose refusal proves that the fence stands.
+#: Name of the list in a session directory, and of the directory in which a refusal proves that the fence stands.
 LIST_NAME = "fence"
 PROBE_NAME = "unfenced"
 
@@ -185,8 +185,8 @@ def write(directory: Path, rules: Iterable[RuleLike]) -> Fence:
     rules = list(rules)
     fence = build(rules, [events] if events.exists() else [])
     probe = directory / PROBE_NAME
-    probe.touch()
-    probe.chmod(0o666)  # only the fence keeps it from being opened: that is what it is for
+    probe.mkdir(exist_ok=True)
+    probe.chmod(0o1777)  # a device node in it: everybody gets as far as being refused that, and a fence answers first
     path = directory / LIST_NAME
     path.unlink(missing_ok=True)
     if sys.platform == "darwin":

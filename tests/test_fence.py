@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +17,10 @@ from pathlib import Path
 import pytest
 
 from porttrace import defaults, fence
+from porttrace.filemap import Action, Filemap, Rule
+from porttrace.identity import Identity
+from porttrace.policy import Policy
+from porttrace.session import Session
 from porttrace.tiers import landlock_abi
 
 LAUNCH = str(resources.files("porttrace") / "porttrace-launch")
@@ -192,7 +198,7 @@ def test_writing_a_session_directory(ground: Path) -> None:
     fence.write(ground, [R(os.fsencode(ground / "in"))])
     assert (ground / "fence").read_bytes() == b"porttrace-fence 1\nd%b/in\0f%b/events\0" % ((os.fsencode(ground),) * 2)
     assert (ground / "fence").stat().st_mode & 0o777 == 0o444
-    assert (ground / "unfenced").stat().st_mode & 0o777 == 0o666
+    assert stat.S_IMODE((ground / "unfenced").stat().st_mode) == 0o1777
 
 
 def test_seatbelt_profile() -> None:
@@ -313,3 +319,35 @@ def test_where_the_kernel_differs_is_told(tmp_path: Path) -> None:
     assert f"the kernel cannot refuse writing {tmp_path}/in/deep below" in remarks[0]
     assert remarks[1] == f"{tmp_path}/new does not exist yet: the kernel lets all of {tmp_path} be written for it"
     assert fence.build([R(base + b"/in")]).remarks() == []
+
+
+CHAIN = "for i in 1 2 3; do /bin/true; sh -c 'sh -c /bin/true; /bin/true; :'; done"
+
+
+@kernel
+@pytest.mark.parametrize("way", ["launcher", "preload", "preload, privileges given up before"])
+@pytest.mark.parametrize("user", ["own", "other"])
+def test_the_fence_is_raised_once(tmp_path: Path, way: str, user: str) -> None:
+    """By the launcher, or by the first program that has the library: also where /tmp, and so the session, is opened."""
+    if shutil.which("strace") is None:
+        pytest.skip("NOT CHECKED: strace, which counts how often, is not on this machine")
+    if user == "other" and os.geteuid():
+        pytest.skip("NOT CHECKED: needs root, to become another user")
+    identity = Identity.named("nobody") if user == "other" else None
+    rules = Filemap([Rule(path, Action.ALLOW) for path in (b"/tmp", b"/dev", b"/proc")])
+    policy = Policy(Filemap([Rule(b"/", Action.ALLOW)]), rules, fence=True)
+    out = tmp_path / "calls"
+    with Session(identity=identity, tiers=("tracelib", "fence")) as session:
+        trace = session.start(policy, Path("/tmp"))
+        assert trace.directory.is_relative_to("/tmp"), "else this tries nothing"
+        become = ["setpriv", f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups"] if identity else []
+        given_up = ["setpriv", "--no-new-privs"] if "given up" in way else []
+        preload = [*become, *given_up, "env", *(f"{name}={value}" for name, value in trace.env.items())]
+        argv = [*(trace.launch_argv if way == "launcher" else preload), "sh", "-c", CHAIN]
+        calls = "trace=landlock_restrict_self,execve,mknodat"
+        done = subprocess.run(["strace", "-f", "-qq", "-e", calls, "-o", out, *argv])
+        assert done.returncode == 0
+        assert not list(trace.directory.glob("unfenced/*"))
+    lines = out.read_text().splitlines()
+    assert sum("execve(" in line and line.endswith("= 0") for line in lines) >= 13
+    assert sum("landlock_restrict_self(" in line and line.endswith("= 0") for line in lines) == 1

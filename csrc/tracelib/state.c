@@ -176,13 +176,16 @@ bool pt_start(void)
 		}
 		ok = pt.slabs;
 		pt.first = sys_getpid();
-		pt_raise_fence();
+		/* Who is supervised was started by the launcher, which has raised the fence. */
+		bool supervised = pt_is_supervised();
+		if (!supervised)
+			pt_raise_fence();
 		if (ok && pt.events) {
 			announce();
 			pt_used_libraries();
 		}
 		/* One decides, not two: under a supervisor our own looks would be judged and told as the program's. */
-		if (ok && !(pt.flags & PT_IMG_REDIRECTS) && pt_is_supervised())
+		if (supervised && !(pt.flags & PT_IMG_REDIRECTS))
 			ok = false;
 	}
 	atomic_store_explicit(&pt.ready, ok ? 1 : 2, memory_order_release);
