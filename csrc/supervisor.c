@@ -119,17 +119,6 @@ static char *text(void)
 	return p;
 }
 
-/* This thread alone sees files as the build user does (Linux: file system ids are a thread's own). */
-static bool adopt(const struct tree *tree)
-{
-	if (geteuid() != 0 || tree->uid == 0)
-		return true;
-	syscall(SYS_setgroups, tree->ngroups, tree->groups);
-	syscall(SYS_setfsgid, tree->gid);
-	syscall(SYS_setfsuid, tree->uid);
-	return (uid_t)syscall(SYS_setfsuid, -1) == tree->uid && (gid_t)syscall(SYS_setfsgid, -1) == tree->gid;
-}
-
 /* Linux 6.11 ends the receiving call when nobody is left who could ask; before, only poll tells. */
 static bool wakes_at_end;
 
@@ -159,7 +148,8 @@ static void *serve(void *argument)
 	struct seccomp_notif_sizes sizes;
 	static __thread struct pt_task t;
 	t = (struct pt_task){ .sup = tree->sup, .listener = tree->listener };
-	if (!adopt(tree) || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes))
+	t.looks = geteuid() == 0 && tree->uid != 0;
+	if (!pt_rights_adopt(tree->uid, tree->gid, tree->groups, tree->ngroups) || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes))
 		goto out; /* closing the listener makes every call of the tree fail: closed, not open */
 	t.req = calloc(1, sizes.seccomp_notif + 64);
 	t.resp = calloc(1, sizes.seccomp_notif_resp + 64);

@@ -6,7 +6,7 @@
  * It is a process of its own beside port: a build that truncates the shared
  * event file, or a bug here, costs a report and not port; and port's switching
  * of its effective uid does not reach it. Each supervised tree has one thread,
- * which works with the file system ids of that tree, so that it never opens
+ * which works with the ids of that tree and without root's capabilities, so that it never opens
  * for a build what the build could not open itself.
  */
 #ifndef PORTTRACE_SUPERVISOR_H
@@ -59,6 +59,7 @@ struct pt_task {
 	struct { pid_t pid; uint64_t before, asked; } starts[8]; /* programs that were let start, see supervisor_exec.c */
 	unsigned next_start;
 	bool starting;
+	bool looks;                    /* with a right that the program has not: to look into it (supervisor_rights.c) */
 	int live;                      /* connection to the session's socket, plus 1; 0: none */
 	pid_t carriers[64];            /* of the injected library */
 	struct { pid_t pid; uint32_t image; } images[64];
@@ -109,6 +110,10 @@ size_t pt_task_own_name(struct pt_task *, char *path, size_t len);
 
 /* Where a rule wants a live answer: the session's into the verdict. */
 void pt_task_ask_live(struct pt_task *, enum pt_map, const char *path, size_t len, struct pt_verdict *);
+
+/* --- supervisor_rights.c --- */
+/* The calling thread alone gets these ids, and of root's capabilities keeps the one to look into processes. */
+bool pt_rights_adopt(uid_t, gid_t, const gid_t *groups, int count);
 
 /* --- supervisor_exec.c --- */
 void pt_task_check_start(struct pt_task *);

@@ -66,6 +66,10 @@ static inline bool is_redirected(const struct pt_task *t)
 int pt_hold_judged(const struct pt_task *);
 struct open_how;
 long pt_target_openat2(const char *path, const struct open_how *);  /* from /, of a path that may be longer than the kernel takes; errno */
+/* supervisor_rights.c: likewise, with the program's rights in other processes' places in /proc too. */
+long pt_open_as_program(const struct pt_task *, const char *path, const struct open_how *);
+bool pt_rights_lower(const struct pt_task *, int fd); /* true: before something is read from `fd`; then pt_rights_raise() */
+void pt_rights_raise(void);
 /* The path that leads to what a descriptor of ours holds. */
 void pt_own_fd_link(int fd, char out[32]);
 

@@ -82,10 +82,15 @@ static int look_link(struct pt_task *t, int fd)
 	int64_t size = (int)arg(t, first + 1);
 	if (size <= 0)
 		return EINVAL;
+	bool lowered = pt_rights_lower(t, fd);
 	/* What differs with the one that looks was followed by the resolver's rules: /proc/self is the program. */
 	ssize_t n = !strcmp(t->at.real, "/proc/self") || !strcmp(t->at.real, "/proc/thread-self")
 			    ? pt_target_fs.readlink(t, t->at.real, t->full, PT_PATH_CAP - 1)
 			    : readlinkat(fd, "", t->full, PT_PATH_CAP - 1);
+	int error = errno;
+	if (lowered)
+		pt_rights_raise();
+	errno = error;
 	if (n < 0)
 		return n == -1 ? (errno == ENOENT ? EINVAL : errno) : (int)-n;
 	if ((t->sup->flags & PT_IMG_REDIRECTS) && t->full[0] == '/' && starts(t->at.real, "/proc")) {

@@ -130,7 +130,7 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 			how.mode = mode & 07777 & ~pt_target_umask(t->pid);
 		}
 	}
-	long fd = pt_target_openat2(t->at.physical, &how);
+	long fd = pt_open_as_program(t, t->at.physical, &how);
 	if (fd < 0 && !own && (errno == ELOOP || (errno == EEXIST && !there && !(flags & O_EXCL)) || (errno == ENOENT && there)))
 		return AGAIN;
 	if (fd < 0)

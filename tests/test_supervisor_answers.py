@@ -204,3 +204,45 @@ def test_what_the_build_made_is_supervised_and_the_systems_own_is_not(place: Pat
     script = "import ctypes\nprint([l for l in open('/proc/self/status') if l.startswith('Seccomp:')])"
     done, _ = run(rules(place, hidden(place)), place, "/bin/sh", "-c", f'/usr/bin/python3 -c "{script}"')
     assert "2" in done.stdout
+
+
+ROOTS_RIGHTS = r"""
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#define SAY(call) { errno = 0; long r = (long)(call); printf("%s %d %d\n", #call, r >= 0, r < 0 ? errno : 0); }
+int main(int count, char **words) {
+    char b[4096];
+    chdir(words[1]); /* /proc/PID of a process of root */
+    int fd = -1;
+    SAY(fd = open("maps", O_RDONLY)) SAY(read(fd, b, 99) > 0 ? 0 : -1) SAY(open("environ", O_RDONLY))
+    SAY(open("mem", O_RDONLY)) SAY(readlink("exe", b, 99)) SAY(readlink("cwd", b, 99))
+    SAY(readlink("/proc/self/exe", b, 99) > 0) SAY(open("/proc/self/maps", O_RDONLY))
+    SAY(open("/proc/self/mem", O_RDWR)) SAY(open("stat", O_RDONLY)) SAY(open("/proc/cpuinfo", O_RDONLY))
+    chdir(words[2]);
+    SAY(open("/proc/sys/kernel/printk", O_CREAT | O_RDONLY)) SAY(open("/proc/sys/kernel/printk", O_CREAT | O_WRONLY))
+    SAY(open("/proc/sys/kernel/printk", O_RDWR)) SAY(truncate("/proc/sys/kernel/printk", 0))
+    SAY(access("/proc/sys/kernel/printk", W_OK)) SAY(getxattr("file", "trusted.x", b, 99))
+    SAY(setxattr("file", "trusted.y", "y", 1, 0)) SAY(setxattr("file", "user.y", "y", 1, 0))
+    SAY(chown("file", 0, 0)) SAY(chmod("/etc/passwd", 0644)) SAY(open("roots", O_RDONLY)) SAY(open("roots", O_WRONLY))
+    return 0;
+}
+"""
+
+
+def test_it_does_nothing_that_the_program_could_not_do_itself(place: Path) -> None:
+    """Root's rights are not lent: not in /proc, not for kernel settings, not for attributes that only root sees."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT CHECKED: needs root, whose rights are the question")
+    program = compiled(place, ROOTS_RIGHTS, "-static")
+    os.setxattr(place / "work/file", "trusted.x", b"x")
+    (place / "work/roots").touch(0o600)
+    everything = Policy(read=Filemap([Rule(b"/", Action.ALLOW)]), write=Filemap([Rule(b"/", Action.ALLOW)]))
+    where = [f"/proc/{os.getpid()}", str(place / "work")]
+    done, _ = run(everything, place, program, *where)
+    words = ["setpriv", f"--reuid={who().uid}", f"--regid={who().gid}", "--clear-groups", program, *where]
+    alone = subprocess.run(words, cwd=place / "work", capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == alone.stdout.splitlines()
+    assert len(alone.stdout.splitlines()) == 23
