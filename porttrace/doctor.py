@@ -8,23 +8,27 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+import tempfile
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from porttrace import fence
+from porttrace.errors import PorttraceError
+from porttrace.integrate import Macports
 from porttrace.runtime_dir import base_candidates
-from porttrace.supervisor import supervisor_available
+from porttrace.supervisor import Supervisor, supervisor_available
 from porttrace.tiers import landlock_abi
 
 __all__ = ["Diagnosis", "Tier", "diagnose"]
 
-#: What each Landlock ABI added (landlock(7)); ABI 1 is the fence itself.
+#: What each Landlock ABI added (landlock(7)), and the Linux that has it; ABI 1 is the fence itself.
 _LANDLOCK = {
-    2: "rename and link across directories",
-    3: "truncate",
-    5: "ioctl on devices",
-    6: "abstract sockets and signals",
+    2: ("rename and link across directories", "5.19"),
+    3: ("truncate", "6.2"),
+    5: ("ioctl on devices", "6.10"),
+    6: ("abstract sockets and signals", "6.12"),
 }
 
 
@@ -39,15 +43,37 @@ class Tier:
     missing: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """An installed MacPorts. `trouble`: why trace mode cannot be put into it, else empty."""
+
+    path: str
+    version: str = ""
+    tcl: str = ""
+    integrated: bool = False
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        if self.trouble:
+            return f"{self.path} ({self.trouble})"
+        state = "integrated" if self.integrated else f"not integrated: porttrace integrate {self.path}"
+        return f"{self.path} (MacPorts {self.version}, Tcl {self.tcl}, {state})"
+
+
 @dataclass
 class Diagnosis:
     """Everything that `porttrace doctor` found. `notes`: things that are no tier (build user, session directory)."""
 
     system: dict[str, str]
     tiers: list[Tier]
-    prefixes: list[str]
+    prefixes: list[Prefix]
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The tiers that a run would use."""
+        return tuple(tier.name for tier in self.tiers if tier.works)
 
     @property
     def healthy(self) -> bool:
@@ -55,15 +81,16 @@ class Diagnosis:
         return all(tier.works for tier in self.tiers) and not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with `healthy`, `system`, `tiers`, `prefixes`, `notes`, `problems`."""
+        """A JSON object with `healthy`, `system`, `used`, `tiers`, `prefixes`, `notes`, `problems`."""
         return {
             "healthy": self.healthy,
             "system": self.system,
+            "used": list(self.used),
             "tiers": [
                 {"name": t.name, "works": t.works, "stops": t.stops, "detail": t.detail, "missing": list(t.missing)}
                 for t in self.tiers
             ],
-            "prefixes": self.prefixes,
+            "prefixes": [asdict(prefix) for prefix in self.prefixes],
             "notes": self.notes,
             "problems": self.problems,
         }
@@ -91,15 +118,25 @@ def _tcl() -> str:
     return ", ".join(versions) or "none"
 
 
-def _prefixes() -> list[str]:
-    candidates = ["/opt/local", "/opt/macports"]
+def _candidates() -> list[Path]:
+    """Where a MacPorts may be: the usual places, what lies in /opt, and where the command `port` comes from."""
+    places = [Path("/opt/local"), *sorted(Path("/opt").glob("*")), Path("/usr/local"), Path("/Library/MacPorts")]
     if port := shutil.which("port"):
-        candidates.append(str(Path(port).resolve().parent.parent))
+        places.append(Path(port).resolve().parent.parent)
+    return list(dict.fromkeys(places))
+
+
+def _prefixes() -> list[Prefix]:
     found = []
-    for prefix in dict.fromkeys(candidates):
-        if (Path(prefix) / "etc/macports/macports.conf").is_file():
-            hooked = any((Path(prefix) / "libexec/macports/lib").glob("*porttrace*/pkgIndex.tcl"))
-            found.append(f"{prefix}{' (porttrace is built in or integrated)' if hooked else ''}")
+    for path in _candidates():
+        if not (path / "libexec/macports/lib/macports1.0").is_dir():
+            continue
+        try:
+            there = Macports.at(path)
+        except PorttraceError as error:
+            found.append(Prefix(str(path), trouble=str(error)))
+        else:
+            found.append(Prefix(str(path), there.version, there.tcl, there.integrated))
     return found
 
 
@@ -140,14 +177,17 @@ def _supervisor() -> Tier:
             "supervisor", False, stops, "a Linux tier", ("macOS has nothing of the kind; the fence holds writes there",)
         )
     release = os.uname().release
+    needs = "needs Linux 5.14 with CONFIG_SECCOMP_FILTER; in a container, a runtime that allows seccomp(2)"
     if not supervisor_available():
         return Tier(
             "supervisor",
             False,
             stops,
             f"Linux {release} without seccomp user notification",
-            ("needs Linux 5.14 with CONFIG_SECCOMP_FILTER; in a container, a runtime that allows seccomp(2)",),
+            (needs,),
         )
+    if trouble := _supervise_something():
+        return Tier("supervisor", False, stops, trouble, (needs,))
     match = re.match(r"(\d+)\.(\d+)", release)
     quick = match is not None and (int(match[1]), int(match[2])) >= (6, 6)
     return Tier(
@@ -178,23 +218,87 @@ def _fence() -> Tier:
             "no Landlock",
             ("needs Linux 5.13 with CONFIG_SECURITY_LANDLOCK, and landlock among the modules of the boot option lsm=",),
         )
-    lacking = [what for since, what in _LANDLOCK.items() if abi < since]
+    if trouble := _fence_something():
+        return Tier(
+            "fence", False, stops, trouble, ("in a container, a runtime that allows landlock_restrict_self(2)",)
+        )
+    lacking = [f"{what} (Linux {since})" for least, (what, since) in _LANDLOCK.items() if abi < least]
     return Tier(
         "fence", True, stops, f"Landlock ABI {abi}" + (f", which does not hold {', '.join(lacking)}" if lacking else "")
     )
 
 
+def _run_launcher(*words: str) -> str:
+    """What went wrong, or nothing."""
+    try:
+        done = subprocess.run(
+            [_package("porttrace-launch"), *words], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return done.stderr.strip() or f"status {done.returncode}" if done.returncode else ""
+
+
+def _fence_something() -> str:
+    """Raise a fence and write on both sides of it: why that did not go as it should, or nothing."""
+    with tempfile.TemporaryDirectory() as name:
+        inside, outside, places = Path(name) / "inside", Path(name) / "outside", Path(name) / "fence"
+        inside.mkdir()
+        outside.mkdir()
+        places.write_bytes(fence.Fence([fence.Place(os.fsencode(inside), directory=True)]).to_bytes())
+        script = f"exec 2>&-; true > {outside}/file; true > {inside}/file"
+        trouble = _run_launcher(f"--fence={places}", "--", "/bin/sh", "-c", script)
+        if trouble or not (inside / "file").exists():
+            return f"the kernel refused the fence: {trouble or 'nothing can be written inside of it'}"
+        return "the kernel lets writes through the fence" if (outside / "file").exists() else ""
+
+
+def _supervise_something() -> str:
+    """Have a program supervised that asks for a file: why that did not go as it should, or nothing."""
+    from porttrace import eventlog
+    from porttrace.filemap import Action, Filemap, Rule
+    from porttrace.policy import Policy
+
+    with tempfile.TemporaryDirectory() as name:
+        directory, secret = Path(name) / "session", Path(name) / "secret"
+        directory.mkdir()
+        secret.touch()
+        (directory / "tracelib.so").touch()  # the launcher looks for it, also where it is not to be injected
+        read = Filemap([Rule(os.fsencode(secret), Action.DENY), Rule(b"/", Action.ALLOW)])
+        (directory / "policy").write_bytes(Policy(read, Filemap([Rule(b"/", Action.ALLOW)])).build())
+        try:
+            eventlog.create(directory / "events", 1 << 20)
+            with Supervisor(directory, _package("porttrace-supervisor"), alone=True):
+                words = ["--session", str(directory), "--no-preload", "--supervise", "--"]
+                trouble = _run_launcher(
+                    *words, "/bin/sh", "-c", f"! test -e {secret} || {{ echo a hidden file is seen >&2; exit 1; }}"
+                )
+        except (PorttraceError, OSError) as error:
+            return f"the supervisor does not work: {error}"
+        return f"a supervised program does not run as it should: {trouble}" if trouble else ""
+
+
 def _system() -> dict[str, str]:
     name = os.uname()
     found = {
-        "system": f"{name.sysname} {name.release} {name.machine}",
+        "system": f"{name.sysname} {name.machine}",
+        "kernel": name.release,
         "python": f"{sys.version.split()[0]} ({sys.executable})",
         "tcl": _tcl(),
     }
     if sys.platform == "darwin":
-        found["macos"] = _output(["/usr/bin/sw_vers", "-productVersion"])
-        found["sip"] = _output(["/usr/bin/csrutil", "status"]).removeprefix("System Integrity Protection status: ")
+        found["macos"] = _output(["/usr/bin/sw_vers", "-productVersion"]) or "unknown"
+        found["sip"] = _sip(_output(["/usr/bin/csrutil", "status"]))
+    else:
+        found["landlock"] = f"ABI {landlock_abi()}" if landlock_abi() else "none"
+        found["seccomp notify"] = "yes" if supervisor_available() else "no"
     return found
+
+
+def _sip(said: str) -> str:
+    """System Integrity Protection, from what `csrutil status` says."""
+    state = re.match(r"System Integrity Protection status:\s*(.+?)\.?$", said, re.M)
+    return state[1] if state else "unknown"
 
 
 def diagnose(user: str = "macports") -> Diagnosis:
@@ -221,4 +325,11 @@ def diagnose(user: str = "macports") -> Diagnosis:
         found.problems.append("no place for session directories: all candidates are mounted noexec")
     if found.system["tcl"] == "none":
         found.problems.append("no Tcl: install python3-tk for the port command, or tcl for the package alone")
+    elif "in Python" not in found.system["tcl"]:
+        found.notes.append("this Python has no tkinter, which the port command needs: install python3-tk")
+    if sys.platform == "linux" and not _package("libtracelib-musl.so").is_file():
+        found.notes.append(
+            "no library for programs whose C library is musl: they are supervised; to have them traced, install "
+            "musl-gcc (musl-tools) and porttrace again"
+        )
     return found

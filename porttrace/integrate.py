@@ -58,6 +58,14 @@ class Macports:
         return self.library / _DIRECTORY
 
     @property
+    def integrated(self) -> bool:
+        """Whether the package is there."""
+        try:
+            return _ours(self.place) is not None
+        except PorttraceError:
+            return False
+
+    @property
     def kept_owners(self) -> Path:
         """Where the table of owners of its registry is kept (see `owners.cache_places`)."""
         try:

@@ -26,8 +26,8 @@ def main(argv: Sequence[str]) -> int:
         return 0 if found.healthy else 1
     for key, value in found.system.items():
         print(f"{key}: {value}")
-    print(f"MacPorts prefixes: {', '.join(found.prefixes) or 'none'}")
-    print("\ntiers:")
+    print(f"MacPorts prefixes: {', '.join(map(str, found.prefixes)) or 'none'}")
+    print(f"\na run would use: {', '.join(found.used) or 'none of the tiers'}")
     for tier in found.tiers:
         print(f"  {tier.name:10} {'works' if tier.works else 'MISSING'}: {tier.detail}")
         print(f"  {'':10} stops {tier.stops}")
