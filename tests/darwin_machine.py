@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import darwin_calls
 import lief
 from tracelib_session import SOURCE
 
 sys.path.insert(0, str(SOURCE / "csrc"))
 import gen_calls
 
-ENOENT, EEXIST, ENOTDIR, EINVAL, ENOEXEC, ELOOP, ENOSYS = 2, 17, 20, 22, 8, 62, 78  # of macOS, <sys/errno.h>
+# of macOS, <sys/errno.h>
+ENOENT, EBADF, EFAULT, EEXIST, ENOTDIR, EINVAL, ENOEXEC, ELOOP, ENOSYS = 2, 9, 14, 17, 20, 22, 8, 62, 78
 O_ACCMODE, O_NOFOLLOW, O_CREAT, O_SYMLINK, O_NOFOLLOW_ANY = 3, 0x100, 0x200, 0x200000, 0x20000000  # <sys/fcntl.h>
 F_GETPATH = 50
 FSOPT_NOFOLLOW = 1
@@ -33,22 +36,69 @@ MEMORY = """
 __bzero memchr memcmp memcpy memmove memset strchr strcmp strcspn strlen strncmp strnlen strrchr strstr pthread_self
 """
 
-_ROWS = {row.name: row for row in gen_calls.read(SOURCE / "csrc" / "calls.table", "darwin") if row.form != "not"}
-_PATH_AT = {}  # which parameter of an exchanged function is its first path
-for _name, _row in _ROWS.items():
-    _row = _ROWS[_row.target] if _row.target else _row
-    _paths = [
-        n for n, (_, word) in enumerate(_row.parameters) if word == (_row.paths + ":").partition(":")[0].split("@")[0]
-    ]
-    _PATH_AT[_name] = _paths[0] if _paths else 0
+AT_FDCWD = -2
+#: Flags that rows name, as macOS' headers have them.
+FLAGS = {"AT_SYMLINK_NOFOLLOW": 0x20, "AT_SYMLINK_FOLLOW": 0x40, "FSOPT_NOFOLLOW": 1, "CLONE_NOFOLLOW": 1,
+         "XATTR_NOFOLLOW": 1}  # fmt: skip
 
-_MAKES = ("mkdir", "symlink", "link", "clonefile", "clonefileat", "rename", "renamex_np", "renameatx_np")
+ROWS = {row.name: row for row in gen_calls.read(SOURCE / "csrc" / "calls.table", "darwin") if row.form != "not"}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A path parameter of an exchanged function, by the numbers of its parameters."""
+
+    at: int
+    dirfd: int | None
+    letters: str
+    access: tuple[str, ...]
+    switch: (
+        tuple[int, int, bool] | None
+    )  # parameter and flag that decide whether a last link is followed; flag set: it is
+
+    def follows(self, words: tuple[int, ...]) -> bool:
+        if not self.switch:
+            return "f" in self.letters
+        at, flag, where_set = self.switch
+        return bool(words[at] & flag) is where_set
+
+
+def described(name: str) -> gen_calls.Row:
+    """The row with the parameters of a function: its own, or that of which it is a twin."""
+    row = ROWS[name]
+    return ROWS[row.target] if row.target else row
+
+
+#: What tells an error by its result.
+RETURN_ERRNO = ("posix_spawn", "posix_spawn_file_actions_addopen", "posix_spawn_file_actions_addchdir_np")
+
+
+def fails_with_null(name: str) -> bool:
+    result = described(name).result if name in ROWS else ""
+    return "*" in result or result == "bool" or name == "NSCreateObjectFileImageFromFile"
+
+
+def paths_of(name: str) -> list[Taken]:
+    """The path parameters of an exchanged function, as its row has them."""
+    row = described(name)
+    names = [n for _, n in row.parameters]
+    found = []
+    for m in re.finditer(r"(\w+)(?:@(\w+))?(?::([a-z0]*))?(?:\?\((.*?)\))?=([\w,]+)(?:\s+|$)", row.paths):
+        if m[1] not in names or not row.parameters[names.index(m[1])][0].startswith("const char *"):
+            continue  # entries of a listing, an address, a block
+        condition = re.search(r"(!?)\(?(\w+) & (\w+)\)?", m[4] or "")
+        switch = (names.index(condition[2]), FLAGS[condition[3]], not condition[1]) if condition else None
+        found.append(
+            Taken(names.index(m[1]), names.index(m[2]) if m[2] else None, m[3] or "", tuple(m[5].split(",")), switch)
+        )
+    return found
+
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_CALL = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * 6)
+CALL = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * 8)
 
 
 class Failure(Exception):
@@ -73,10 +123,32 @@ class Mac:
     unknown: list[str] = field(default_factory=list)
     content: dict[str, bytes] = field(default_factory=dict)
     links: int = 0  # that the last walk followed
+    passed: list[tuple[str, list[str]]] = field(default_factory=list)  # function and real paths that came to the system
+    cwd: str = "/"
+    thread_cwd: str = ""
+    walks: dict[int, darwin_calls.Walk] = field(default_factory=dict)
+    streams: dict[int, Any] = field(default_factory=dict)
     started: list[tuple[str, list[str]]] = field(default_factory=list)  # program and environment of each execve
 
     def inode(self, path: str) -> int:
         return 1000 + list(self.files).index(path)
+
+    def absolute(self, path: str, dirfd: int = AT_FDCWD) -> str:
+        """A path from where it begins; that a descriptor is none the system says."""
+        if path.startswith("/"):
+            return path
+        if not path:
+            raise Failure(ENOENT)
+        dirfd = ctypes.c_int(dirfd).value
+        if dirfd != AT_FDCWD and dirfd not in self.descriptors:
+            raise Failure(EBADF)
+        base = (self.thread_cwd or self.cwd) if dirfd == AT_FDCWD else self.descriptors[dirfd]
+        return f"{base.rstrip('/')}/{path}"
+
+    def placed(self, path: str) -> str:
+        """The real path of what is to be made: its directory is there."""
+        directory, _, name = path.rstrip("/").rpartition("/")
+        return f"{self.walk(directory or '/', True).rstrip('/')}/{name}"
 
     def named(self, directory: str, name: str) -> str | None:
         """The entry as it stands on the disk."""
@@ -148,6 +220,12 @@ class Mac:
         os.close(fd)
         return 0
 
+    def stream(self, fd: int) -> int:
+        """DIR of <dirent.h>, which begins with the descriptor."""
+        made = (ctypes.c_int * 64)(fd)
+        self.streams[ctypes.addressof(made)] = made
+        return ctypes.addressof(made)
+
     def stat_of(self, path: str, follow: bool) -> bytes:
         found = self.walk(path, follow)
         mode = {"d": 0o40755, "f": 0o100644, "l": 0o120777}[self.files[found][0]]
@@ -174,41 +252,47 @@ class Mac:
         return os.fsencode(self.descriptors[fd]) + b"\0"
 
 
-class Library:
-    """The x86_64 half of the library, mapped anew, over `mac`."""
+class Image:
+    """The x86_64 half of the library, read once."""
 
-    def __init__(self, universal: bytes, mac: Mac) -> None:
-        self.mac = mac
-        self._kept: list[Any] = []
-        self._errno = ctypes.c_int(0)
+    def __init__(self, universal: bytes) -> None:
         fat = lief.MachO.parse(list(universal))
         assert fat is not None
         (binary,) = [b for b in fat if b.header.cpu_type == lief.MachO.Header.CPU_TYPE.X86_64]
-        size = max(s.virtual_address + s.virtual_size for s in binary.segments)
-        base = _libc.mmap(None, size, 7, 0x22, -1, 0)  # one piece, writable and executable: it is only a test
+        self.size = max(s.virtual_address + s.virtual_size for s in binary.segments)
+        self.segments = [(s.virtual_address, bytes(s.content)) for s in binary.segments]
+        self.relocations = [r.address for r in binary.relocations]
+        self.bound = {
+            b.address: b.symbol.name.removeprefix("_")
+            for b in binary.bindings
+            if b.has_symbol and b.symbol.name != "dyld_stub_binder"
+        }
+        (section,) = [s for s in binary.sections if s.name == "__interpose"]
+        self.pairs = range(section.virtual_address, section.virtual_address + section.size, 16)
+
+
+class Library:
+    """An image, mapped anew, over `mac`."""
+
+    def __init__(self, image: Image, mac: Mac) -> None:
+        self.mac = mac
+        self._kept: list[Any] = []
+        self._errno = ctypes.c_int(0)
+        self._by_hand = darwin_calls.bodies(self)
+        self._own = self._bodies()
+        base = _libc.mmap(None, image.size, 7, 0x22, -1, 0)  # one piece, writable and executable: it is only a test
         assert base not in (None, ctypes.c_void_p(-1).value)
         self.base = int(base)
-        for segment in binary.segments:
-            content = bytes(segment.content)
-            ctypes.memmove(self.base + segment.virtual_address, content, len(content))
-        for relocation in binary.relocations:
-            place = ctypes.c_uint64.from_address(self.base + relocation.address)
-            place.value += self.base
-        where: dict[int, str] = {}
-        for binding in binary.bindings:
-            if binding.has_symbol and binding.symbol.name != "dyld_stub_binder":
-                where[binding.address] = binding.symbol.name
+        for at, content in image.segments:
+            ctypes.memmove(self.base + at, content, len(content))
+        for at in image.relocations:
+            ctypes.c_uint64.from_address(self.base + at).value += self.base
         made: dict[str, int] = {}
-        for address, name in where.items():
+        for at, name in image.bound.items():
             if name not in made:
-                made[name] = self._answer(name.removeprefix("_"))
-            ctypes.c_uint64.from_address(self.base + address).value = made[name]
-        (section,) = [s for s in binary.sections if s.name == "__interpose"]
-        self.exchanged: dict[str, int] = {}
-        for at in range(section.virtual_address, section.virtual_address + section.size, 16):
-            ours = ctypes.c_uint64.from_address(self.base + at).value
-            self.exchanged[where[at + 8].removeprefix("_")] = ours
-        self._fat = fat
+                made[name] = self._answer(name)
+            ctypes.c_uint64.from_address(self.base + at).value = made[name]
+        self.exchanged = {image.bound[at + 8]: ctypes.c_uint64.from_address(self.base + at).value for at in image.pairs}
 
     def call(self, name: str, *words: Any) -> tuple[int, int]:
         """An exchanged function as a program calls it: result and errno (0 where it did not fail)."""
@@ -218,62 +302,79 @@ class Library:
             given.append(ctypes.addressof(buffer) if isinstance(buffer, ctypes.Array) else buffer)
             self._kept.append(buffer)
         self._errno.value = 0
-        result = _CALL(self.exchanged[name])(*given, *[0] * (6 - len(given)))
+        result = CALL(self.exchanged[name])(*given, *[0] * (8 - len(given)))
+        if fails_with_null(name):
+            result = result & 0xFF if described(name).result == "bool" else result
+            return result, 0 if result else self._errno.value
         result = ctypes.c_int(result).value
+        if name in RETURN_ERRNO:
+            return (-1, result) if result else (0, 0)
         return result, self._errno.value if result == -1 else 0
+
+    @property
+    def errno(self) -> int:
+        return self._errno.value
 
     # ---- libSystem ----
 
     def _answer(self, name: str) -> int:
         if name in MEMORY.split():
             return int(ctypes.cast(getattr(_libc, name.removeprefix("__")), ctypes.c_void_p).value or 0)
-        body = self._bodies().get(name)
+        body = self._own.get(name)
         exchanged = self._exchanged_body(name)
 
         def answer(*words: int) -> int:
             try:
-                if body:
-                    return body(*words)
-                return exchanged(*words)
+                return body(*words) if body else exchanged(*words)
             except Failure as failure:
-                self._errno.value = failure.errno
-                return -1
-            except OSError as error:
-                self._errno.value = error.errno or EINVAL
-                return -1
+                error = failure.errno
+            except OSError as failed:
+                error = failed.errno or EINVAL
+            except Exception as trouble:  # ctypes would print it and go on
+                self.mac.unknown.append(f"{name}: {trouble!r}")
+                error = ENOSYS
+            if name in RETURN_ERRNO:
+                return error
+            self._errno.value = error
+            return 0 if fails_with_null(name) else -1
 
-        kept = _CALL(answer)
+        kept = CALL(answer)
         self._kept.append(kept)
         return int(ctypes.cast(kept, ctypes.c_void_p).value or 0)
 
     def _exchanged_body(self, name: str) -> Callable[..., int]:
-        """The function behind a wrapper: notes what it was given."""
+        """The function behind a wrapper: does with its paths what the kernel would, and notes what it was given."""
         first = name.removeprefix("__").split("$")[0]
+        row = described(name) if name in ROWS else None
+        taken = paths_of(name) if row else []
+        by_hand = self._by_hand.get(row.name if row else "")
 
         def answer(*words: int) -> int:
             mac = self.mac
-            if first in ("getdirentries64", "getattrlistbulk"):
-                if not mac.listings:
-                    return 0
-                answer = mac.listings.pop(0)
-                ctypes.memmove(words[1 if first == "getdirentries64" else 2], answer, len(answer))
-                if first == "getattrlistbulk":
-                    count = at = 0
-                    while at < len(answer):
-                        at, count = at + struct.unpack_from("<I", answer, at)[0], count + 1
-                    return count
-                return len(answer)
-            at = _PATH_AT.get(name, 0)
-            if name not in self.exchanged or not words[at] > 4096:
+            if not row or not (by_hand or taken):
                 mac.unknown.append(name)
                 raise Failure(ENOSYS)
-            path = os.fsdecode(ctypes.string_at(words[at]))
-            done = 0
-            if first in ("open", "openat"):
-                done = mac.opened(path, words[at + 1])
-            elif first not in _MAKES:
-                mac.walk(path, not first.startswith("l") and first != "readlink")
-            mac.reached.append((first, path))
+            if by_hand:
+                return by_hand(*words)
+            found, done, text = [], 0, ""
+            for path in taken:
+                if not words[path.at] > 4096:
+                    mac.unknown.append(name)
+                    raise Failure(EFAULT)
+                text = os.fsdecode(ctypes.string_at(words[path.at]))
+                where = mac.absolute(text, words[path.dirfd] if path.dirfd is not None else AT_FDCWD)
+                if "create" in path.access and "read" in path.access:
+                    done = mac.opened(where, words[[n for _, n in row.parameters].index("flags")])
+                    found.append(mac.descriptors.get(done, where))
+                elif "x" in path.letters or "m" in path.letters or path.access == ("create",):
+                    real = mac.placed(where)
+                    if "x" in path.letters and real in mac.files:
+                        raise Failure(EEXIST)
+                    found.append(real)
+                else:
+                    found.append(mac.walk(where, path.follows(words)))
+            mac.passed.append((name, found))
+            mac.reached.append((first, os.fsdecode(ctypes.string_at(words[taken[0].at]))))
             return done
 
         return answer
@@ -291,14 +392,15 @@ class Library:
             return 0
 
         def readlink(path: int, buffer: int, size: int, *_: int) -> int:
-            found = mac.walk(text(path), False)
+            found = mac.walk(mac.absolute(text(path)), False)
+            mac.passed.append(("readlink", [found]))
             if mac.files[found][0] != "l":
                 raise Failure(EINVAL)
             target = os.fsencode(mac.files[found][2:])[:size]
             put(buffer, target)
             return len(target)
 
-        def mmap(at: int, size: int, protection: int, flags: int, fd: int, offset: int) -> int:
+        def mmap(at: int, size: int, protection: int, flags: int, fd: int, offset: int, *_: int) -> int:
             flags = flags & 3 | (0x20 if flags & 0x1000 else 0)
             return int(_libc.mmap(at, size, protection, flags, ctypes.c_int(fd).value, offset) or 0)
 
@@ -312,13 +414,27 @@ class Library:
 
         def execve(path: int, argv: int, envp: int, *_: int) -> int:
             words = []
-            while at := ctypes.c_uint64.from_address(envp + 8 * len(words)).value:
+            while envp and (at := ctypes.c_uint64.from_address(envp + 8 * len(words)).value):
                 words.append(text(at))
             mac.started.append((text(path), words))
+            mac.passed.append(("execve", [mac.walk(mac.absolute(text(path)), True)]))
             raise Failure(ENOEXEC)
 
+        def lstat(path: int, buffer: int, *_: int) -> int:
+            where = mac.absolute(text(path))
+            mac.passed.append(("lstat$INODE64", [mac.walk(where, False)]))
+            return put(buffer, mac.stat_of(where, False))
+
+        def getattrlist(path: int, want: int, buffer: int, size: int, options: int, *_: int) -> int:
+            where = mac.absolute(text(path))
+            mac.passed.append(("getattrlist", [mac.walk(where, not options & FSOPT_NOFOLLOW)]))
+            return put(buffer, mac.true_name(where, options))
+
         def fstatat(dirfd: int, path: int, buffer: int, flags: int, *_: int) -> int:
-            return put(buffer, mac.stat_of(text(path), not flags & 0x20))
+            where = mac.absolute(text(path), dirfd)
+            answer = put(buffer, mac.stat_of(where, not flags & 0x20))
+            mac.passed.append(("fstatat$INODE64", [mac.walk(where, not flags & 0x20)]))
+            return answer
 
         return {
             "__error": lambda *_: ctypes.addressof(self._errno),
@@ -328,18 +444,18 @@ class Library:
             "proc_pidpath": lambda pid, buffer, size, *_: put(buffer, b"/bin/x") or 6,
             "getpid": lambda *_: os.getpid(),
             "getppid": lambda *_: os.getppid(),
-            "open$NOCANCEL": lambda path, flags, *_: mac.opened(text(path), flags),
+            "open$NOCANCEL": lambda path, flags, *_: mac.opened(mac.absolute(text(path)), flags),
             "close$NOCANCEL": lambda fd, *_: mac.close(fd),
             "fstat$INODE64": lambda fd, buffer, *_: put(buffer, mac.fstat(fd)),
-            "lstat$INODE64": lambda path, buffer, *_: put(buffer, mac.stat_of(text(path), False)),
+            "lstat$INODE64": lstat,
             "fstatat$INODE64": fstatat,
             "readlink": readlink,
-            "getattrlist": lambda path, want, buffer, size, options, *_: put(
-                buffer, mac.true_name(text(path), options)
-            ),
+            "getattrlist": getattrlist,
             "fcntl": fcntl,
             "sandbox_check": lambda *_: 1,
             "pread": pread,
+            "dirfd": lambda stream, *_: darwin_calls.word(stream),
+            "posix_spawnattr_getflags": lambda attributes, flags, *_: put(flags, ctypes.string_at(attributes, 2)),
             "execve": execve,
             "geteuid": lambda *_: 501,
             "getegid": lambda *_: 20,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import darwin_machine
 import pytest
-from darwin_machine import DT_DIR, DT_REG, ENOENT, O_CREAT, O_SYMLINK, Library, Mac
+from darwin_machine import DT_DIR, DT_REG, ENOENT, O_CREAT, O_SYMLINK, Image, Library, Mac
 from test_sipcopy import ARM64E, compiled, fat
 from tracelib_session import SOURCE, Session
 
@@ -25,7 +25,7 @@ if platform.machine() != "x86_64" or sys.platform != "linux":
 WORLD = {
     "/": "d", "/System": "d", "/System/Volumes": "d", "/System/Volumes/Data": "d", "/Users": "d", "/Users/old": "f",
     "/opt": "d", "/opt/seen": "f", "/opt/secret": "d", "/opt/secret/x": "f", "/opt/work": "d", "/opt/work/a": "f",
-    "/opt/work/out": "l ../secret/x", "/opt/work/prog": "f", "/private": "d", "/private/tmp": "d",
+    "/opt/work/out": "l ../secret/x", "/opt/work/prog": "f", "/opt/work/dir": "l ../secret", "/opt/work/sub": "d", "/private": "d", "/private/tmp": "d",
     "/private/tmp/f": "f", "/tmp": "l private/tmp", "/Volumes": "d", "/Volumes/Case": "d",
     "/Volumes/Case/secret": "d", "/Volumes/Case/secret/x": "f",
     "/Volumes/Case/SECRET": "d", "/Volumes/Case/SECRET/x": "f",
@@ -34,8 +34,8 @@ RULES = ("rw:/opt/work=+", "r:/opt/secret=-", "r:/Volumes/Case/secret=-", "r:/pr
 
 
 @pytest.fixture(scope="module")
-def universal(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return macos_library.build(tmp_path_factory.mktemp("macos") / "libtracelib.dylib").read_bytes()
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return Image(macos_library.build(tmp_path_factory.mktemp("macos") / "libtracelib.dylib").read_bytes())
 
 
 @dataclass
@@ -61,11 +61,11 @@ class Machine:
 
 
 @pytest.fixture
-def machine(universal: bytes) -> Iterator[Machine]:
+def machine(image: Image) -> Iterator[Machine]:
     with Session(*RULES) as session:
         # The start-up volume ignores case, one of the others does not.
         mac = Mac(str(session.top), dict(WORLD), folding=("/opt", "/users", "/system", "/private", "/bin"))
-        yield Machine(session, mac, Library(universal, mac))
+        yield Machine(session, mac, Library(image, mac))
         assert mac.unknown == [], "the library called what this machine does not have"
 
 

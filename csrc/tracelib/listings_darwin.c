@@ -165,27 +165,27 @@ PT_EXPORT int PT_WRAP(getdirentriesattr)(int fd, struct attrlist *want, char *bu
 
 /*
  * fts walks by the calls above, so that what is hidden does not come up; these pass over what came up nevertheless
- * (a volume whose listing is read in another way).
+ * (a volume whose listing is read in another way), and do not go down into it.
  */
 #define HIDDEN(e) ((e)->fts_level > 0 && pt_hides(AT_FDCWD, (e)->fts_accpath))
 
-#define FTS(suffix) \
-	FTSENT *PT_WRAP(fts_read##suffix)(FTS *fts); \
-	PT_EXPORT FTSENT *PT_WRAP(fts_read##suffix)(FTS *fts) \
+#define FTS(suffix, entry) \
+	entry *PT_WRAP(fts_read##suffix)(FTS *fts); \
+	PT_EXPORT entry *PT_WRAP(fts_read##suffix)(FTS *fts) \
 	{ \
-		typedef FTSENT *real_t(FTS *); \
-		FTSENT *e; \
-		do \
-			e = PT_REAL(real_t, fts_read##suffix)(fts); \
-		while (e && e->fts_info != FTS_DP && HIDDEN(e)); \
+		typedef entry *real_t(FTS *); \
+		entry *e; \
+		while ((e = PT_REAL(real_t, fts_read##suffix)(fts)) && HIDDEN(e)) \
+			if (e->fts_info == FTS_D) \
+				e->fts_instr = FTS_SKIP; \
 		return e; \
 	} \
-	FTSENT *PT_WRAP(fts_children##suffix)(FTS *fts, int options); \
-	PT_EXPORT FTSENT *PT_WRAP(fts_children##suffix)(FTS *fts, int options) \
+	entry *PT_WRAP(fts_children##suffix)(FTS *fts, int options); \
+	PT_EXPORT entry *PT_WRAP(fts_children##suffix)(FTS *fts, int options) \
 	{ \
-		typedef FTSENT *real_t(FTS *, int); \
-		FTSENT *first = NULL, *before = NULL; \
-		for (FTSENT *e = PT_REAL(real_t, fts_children##suffix)(fts, options); e; e = e->fts_link) { \
+		typedef entry *real_t(FTS *, int); \
+		entry *first = NULL, *before = NULL; \
+		for (entry *e = PT_REAL(real_t, fts_children##suffix)(fts, options); e; e = e->fts_link) { \
 			if (HIDDEN(e)) { \
 				e->fts_instr = FTS_SKIP; \
 				continue; \
@@ -201,7 +201,23 @@ PT_EXPORT int PT_WRAP(getdirentriesattr)(int fd, struct attrlist *want, char *bu
 		return first; \
 	}
 
-FTS()
 #ifdef __x86_64__
-FTS(_INODE64)
+/* <fts.h> as programs see it that were built for inodes of 32 bits. */
+struct entry32 {
+	struct entry32 *fts_cycle, *fts_parent, *fts_link;
+	long fts_number;
+	void *fts_pointer;
+	char *fts_accpath, *fts_path;
+	int fts_errno, fts_symfd;
+	unsigned short fts_pathlen, fts_namelen;
+	uint32_t fts_ino;
+	int32_t fts_dev;
+	uint16_t fts_nlink;
+	short fts_level;
+	unsigned short fts_info, fts_flags, fts_instr;
+};
+FTS(, struct entry32)
+FTS(_INODE64, FTSENT)
+#else
+FTS(, FTSENT)
 #endif

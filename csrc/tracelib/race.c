@@ -87,15 +87,38 @@ static bool settled(const struct pt_at *at)
 	return !at->slab || (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)) || (at->fixed && !relative(at));
 }
 
+static bool climbs(const char *path)
+{
+	for (const char *p = path; (p = strstr(p, "..")); p += 2)
+		if ((p == path || p[-1] == '/') && (!p[2] || p[2] == '/'))
+			return true;
+	return false;
+}
+
 /* Is `path`, seen without links, the place that was judged? */
 static bool plain_name(const struct pt_at *at)
 {
-	return !at->linked && !relative(at) && !strstr(at->path, "..");
+	return !at->linked && !relative(at) && !climbs(at->path);
 }
 
 static const char *real_name(const struct pt_at *at)
 {
 	return at->real_len ? at->real : "/";
+}
+
+/* The same with the fork of the file that was asked for (macOS: FILE/..namedfork/rsrc), which has no real path of its own. */
+static const char *real_part(const struct pt_at *at)
+{
+#ifdef __APPLE__
+	const char *fork = strstr(at->path, "/..namedfork");
+	size_t n = fork ? strlen(fork) : 0;
+	if (fork && at->real_len + n < at->slab->cap) {
+		memcpy(at->slab->lex, at->real, at->real_len);
+		memcpy(at->slab->lex + at->real_len, fork, n + 1);
+		return at->slab->lex;
+	}
+#endif
+	return real_name(at);
 }
 
 /* Is it what lies at the real path that was judged? A file's path that is longer than the kernel tells: by its number. */
@@ -173,7 +196,7 @@ int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 				return -EISDIR;
 			flags |= O_DIRECTORY;
 		}
-		fd = pt_open_unlinked(AT_FDCWD, real_name(at), flags, mode);
+		fd = pt_open_unlinked(AT_FDCWD, real_part(at), flags, mode);
 	}
 	return fd == -ENOSYS ? as_is(op, at, flags, mode) : fd;
 }

@@ -44,10 +44,8 @@ static int stand(const posix_spawn_file_actions_t *given, const char *name, stru
 			n = strnlen(a->dir, sizeof a->dir);
 			if (!*slab && !(*slab = pt_slab_take(PT_PATH_CAP)))
 				return ENOMEM;
-			if (a->dir[0] == '/') {
-				at->dirfd = AT_FDCWD;
+			if (a->dir[0] == '/')
 				len = 0;
-			}
 			if (len + n + 2 > (*slab)->cap)
 				return ENAMETOOLONG;
 			memcpy((*slab)->extra + len, a->dir, n);
