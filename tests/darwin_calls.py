@@ -163,18 +163,17 @@ def bodies(library: Library) -> dict[str, Callable[..., int]]:
         return note("copyfile", mac.placed(mac.absolute(text(old))), mac.placed(mac.absolute(text(path))))
 
     def accessx_np(what: int, size: int, results: int, uid: int, *_: int) -> int:
-        count, path = size // 16, ""
-        for i in range(count):
+        count, path, i = size // 16, "", 0
+        while i < count:
             offset = word(what + 16 * i)
             if offset:
                 path, count = text(what + offset), min(count, offset // 16)
-            if i >= count:
-                break
             try:
                 note("accessx_np", mac.walk(mac.absolute(path), True))
                 ctypes.c_int.from_address(results + 4 * i).value = 0
             except Failure as failure:
                 ctypes.c_int.from_address(results + 4 * i).value = failure.errno
+            i += 1
         return 0
 
     def fsgetpath(buffer: int, size: int, fsid: int, number: int, *_: int) -> int:

@@ -25,7 +25,8 @@ if platform.machine() != "x86_64" or sys.platform != "linux":
 WORLD = {
     "/": "d", "/System": "d", "/System/Volumes": "d", "/System/Volumes/Data": "d", "/Users": "d", "/Users/old": "f",
     "/opt": "d", "/opt/seen": "f", "/opt/secret": "d", "/opt/secret/x": "f", "/opt/work": "d", "/opt/work/a": "f",
-    "/opt/work/out": "l ../secret/x", "/opt/work/prog": "f", "/opt/work/dir": "l ../secret", "/opt/work/sub": "d", "/private": "d", "/private/tmp": "d",
+    "/opt/work/out": "l ../secret/x", "/opt/work/prog": "f",
+    "/opt/work/dir": "l ../secret", "/opt/work/sub": "d", "/private": "d", "/private/tmp": "d",
     "/private/tmp/f": "f", "/tmp": "l private/tmp", "/Volumes": "d", "/Volumes/Case": "d",
     "/Volumes/Case/secret": "d", "/Volumes/Case/secret/x": "f",
     "/Volumes/Case/SECRET": "d", "/Volumes/Case/SECRET/x": "f",

@@ -1,4 +1,4 @@
-"""Each macOS row of csrc/calls.table is called: by its own name, in the compiled library, over darwin_machine's macOS."""
+"""Each macOS row of csrc/calls.table is called by its own name, in the compiled library, on the made-up macOS."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refusal(path: Taken) -> int:
 
 
 class Call:
-    """One function, called with paths of the test's choice; all other parameters are such that nothing depends on them."""
+    """One function, called with paths of the test's choice; nothing depends on its other parameters."""
 
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine, self.name, self.paths = machine, name, paths_of(name)
