@@ -5,8 +5,10 @@ Without the option nothing here is checked, which the summary of the run says.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import processes_of, sessions
+from conftest import ROOT, processes_of, sessions
 from macports_host import Macports, scratch_macports
 
 
@@ -143,6 +145,47 @@ def test_exec_and_pipes_of_a_portfile_are_held(no_foo: Macports) -> None:
         block = result.text.partition(way)[2].split()
         assert block[:5] == ["Uid:", uid, uid, uid, uid], result.text
     assert result.text.count("stray.h: No such file or directory") == 2, result.text
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="NOT CHECKED: no C compiler")
+def test_the_kernel_refuses_what_a_build_writes_outside(no_foo: Macports) -> None:
+    """The fork is MacPorts' own: the library raises the fence in the first child, and all that follow are inside.
+
+    The programs lie in the prefix, so that they count as tools that are there: the raw one, which no tier but the fence
+    can stop, the static one, and the shell's own writing.
+    """
+    outside, tools = no_foo.path.parent / "outside", no_foo.path / "libexec"
+    outside.mkdir()
+    tools.mkdir()
+    shutil.chown(outside, "macports", "macports")
+    for name, options in (("raw", ["-DRAW"]), ("static", ["-static"])):
+        source = ROOT / "tests/endings/outside.c"
+        subprocess.run(["cc", *options, "-I", ROOT / "csrc", "-o", tools / name, source], check=True)
+        bare = [tools / name, outside / "bare"]
+        done = subprocess.run(bare, user="macports", group="macports", capture_output=True, text=True, check=True)
+        assert done.stdout == "outside: 0\n", "the program works, or nothing is tried here"
+        (outside / "bare").unlink()
+    portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
+    former = portfile.read_text()
+    portfile.write_text(
+        former + "\npre-build {\n"
+        f'    system "{tools}/raw {outside}/1; {tools}/static {outside}/2; echo x > {outside}/3 || :"\n'
+        f'    system "env -i setsid {tools}/raw {outside}/4; {tools}/raw ${{workpath}}/inside"\n'
+        '    system "grep NoNewPrivs /proc/self/status"\n'
+        "}\n"
+    )
+    try:
+        result = no_foo.port("-v", "-s", "-t", "build", "libbar")
+    finally:
+        portfile.write_text(former)
+        left = sorted(path.name for path in outside.iterdir())
+        shutil.rmtree(outside)
+        shutil.rmtree(tools)
+    assert left == []
+    said = [line.split()[-1] for line in result.text.splitlines() if "outside: " in line and "sandbox" not in line]
+    refused = str(errno.EACCES)
+    assert said == [refused, refused, refused, "0"], result.text
+    assert "NoNewPrivs:\t1" in result.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["crash", "hang"])
