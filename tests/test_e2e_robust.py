@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import BIN, Prefix, PrefixFactory, prefix_script, processes_of, sessions
+from test_endings import beats
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: runs port as another user, or for the build user")
 
@@ -145,6 +146,24 @@ def test_the_next_start_cleans_up_after_kill_9(slow: Prefix) -> None:
     assert str(port.process.pid) not in sessions(), result.text
     wait_for(lambda: not sleepers(slow), "the killed port's processes end", 10)
     assert slow.installed() == {"libbar"}
+
+
+ENDLESS = SLOW.replace(
+    '"echo started > started; sleep 97.25 & sleep 97.25"',
+    '"cc -pthread -o forks ${filespath}/forks.c && head -c 8 /dev/zero > beat && ./forks beat @HOW@ > /dev/null 2>&1"',
+)
+
+
+@pytest.mark.parametrize("how", ["chain deaf 200", "chain deaf setsid 200"])
+def test_what_forks_without_end_ends_with_its_phase(prefix: Prefix, how: str) -> None:
+    """Each generation lives for less than a millisecond and ignores SIGTERM."""
+    source = (Path(__file__).parent / "endings/forks.c").read_text()
+    prefix.add_port("devel", "slow", ENDLESS.replace("@HOW@", how), {"forks.c": source})
+    result = prefix.port("-t", "build", "slow")
+    beat = prefix.work("slow") / "beat"
+    assert any(beat.read_bytes()), "it ran"
+    assert not beats(beat)
+    assert "forks) were still running and were ended (SIGKILL)" in result.text or "forks) was still" in result.text
 
 
 def test_two_at_a_time_in_two_prefixes(make_prefix: PrefixFactory) -> None:

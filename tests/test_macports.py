@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, processes_of, sessions
 from macports_host import Macports, scratch_macports
+from test_endings import beats
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +187,30 @@ def test_the_kernel_refuses_what_a_build_writes_outside(no_foo: Macports) -> Non
     refused = str(errno.EACCES)
     assert said == [refused, refused, refused, "0"], result.text
     assert "NoNewPrivs:\t1" in result.text
+
+
+@pytest.mark.parametrize("how", ["chain deaf 200", "chain deaf setsid 200", "thread"])
+def test_what_forks_without_end_ends_with_its_phase(no_foo: Macports, how: str) -> None:
+    """The core is not above the build's processes here: orphans are init's."""
+    portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
+    former = portfile.read_text()
+    source = portfile.parent / "forks.c"
+    shutil.copy(ROOT / "tests/endings/forks.c", source)
+    portfile.write_text(
+        former + "\npre-build {\n"
+        f'    system -W ${{workpath}} "cc -pthread -o forks {source} && head -c 8 /dev/zero > beat"\n'
+        f'    system -W ${{workpath}} "./forks beat {how} > /dev/null 2>&1 & sleep 0.3"\n'
+        "}\n"
+    )
+    try:
+        result = no_foo.port("-v", "-s", "-t", "build", "libbar")
+        (beat,) = (no_foo.path / "var/macports/build").rglob("beat")
+        assert any(beat.read_bytes()), "it ran"
+        assert not beats(beat)
+    finally:
+        portfile.write_text(former)
+        source.unlink()
+    assert "still running and w" in result.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["crash", "hang"])

@@ -34,6 +34,8 @@ int main(int argc, char **argv)
 	int chain = 0, session = 0;
 	useconds_t life = 300;
 	beat = mmap(NULL, sizeof *beat, PROT_READ | PROT_WRITE, MAP_SHARED, open(argv[1], O_RDWR | O_CLOEXEC), 0);
+	for (int fd = 3; fd < 64; fd++) /* as daemons do: whoever waits for the end of a pipe shall not wait for us */
+		close(fd);
 	for (int i = 2; i < argc; i++) {
 		if (!strcmp(argv[i], "chain"))
 			chain = 1;
