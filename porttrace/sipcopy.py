@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from porttrace import machosign
 from porttrace.errors import PorttraceError
 
 __all__ = ["SipCache", "SipError", "cache_directory", "identity", "is_protected", "runnable_slices", "thin"]
@@ -31,6 +32,7 @@ _MACHO_64 = 0xFEEDFACF
 _X86_64, _ARM64 = 0x01000007, 0x0100000C
 _SUBTYPE_MASK, _ARM64E = 0x00FFFFFF, 2
 _ARM64_ALL, _X86_64_ALL = 0, 3
+_LC_SEGMENT_64 = 0x19
 _RESTRICTED = 0x00080000  # SF_RESTRICTED of <sys/stat.h>
 _NAMES = {"x86_64": _X86_64, "arm64": _ARM64}
 _PROTECTED = (b"/System/", b"/bin/", b"/sbin/", b"/usr/")
@@ -63,27 +65,21 @@ def identity(path: bytes, info: os.stat_result) -> str:
     return f"{fnv:x}-{device:x}-{info.st_ino:x}-{info.st_size:x}-{seconds & 0xFFFFFFFFFFFFFFFF:x}.{nanoseconds:x}"
 
 
-def _slices(data: bytes) -> list[tuple[int, int, bytes]]:
-    """`(cputype, cpusubtype, bytes)` of each 64-bit slice. Raises SipError where the file is no sound program."""
-    if len(data) >= 8 and struct.unpack_from(">I", data)[0] == _FAT:
-        count = struct.unpack_from(">I", data, 4)[0]
-        if count > 32 or len(data) < 8 + 20 * count:
-            raise SipError("its fat header is damaged")
-        found = []
-        for n in range(count):
-            cpu, subtype, at, size, _ = struct.unpack_from(">IIIII", data, 8 + 20 * n)
-            if at + size > len(data):
-                raise SipError("its fat header is damaged")
-            found.append((cpu, subtype, data[at : at + size]))
-        return found
-    if len(data) >= 32 and struct.unpack_from("<I", data)[0] == _MACHO_64:
-        cpu, subtype = struct.unpack_from("<II", data, 4)
-        return [(cpu, subtype, data)]
-    raise SipError("it is no program for a 64-bit machine")
-
-
 def _as_arm64(data: bytes) -> bytes:
     return data[:8] + struct.pack("<I", _ARM64_ALL) + data[12:]
+
+
+def _unrestricted(data: bytes) -> bytes:
+    """A slice without a segment that makes the loader drop DYLD_*: it keeps its place under another name."""
+    at, end = 32, min(len(data), 32 + struct.unpack_from("<I", data, 20)[0])
+    while at + 72 <= end:
+        command, length = struct.unpack_from("<II", data, at)
+        if command == _LC_SEGMENT_64 and data[at + 8 : at + 24].rstrip(b"\0") == b"__RESTRICT":
+            data = data[: at + 8] + b"__UNRESTRICTED".ljust(16, b"\0") + data[at + 24 :]
+        if length < 8:
+            break
+        at += length
+    return data
 
 
 def thin(data: bytes, machines: tuple[str, ...]) -> bytes:
@@ -103,24 +99,45 @@ def thin(data: bytes, machines: tuple[str, ...]) -> bytes:
             continue
         if len(body) < 32 or struct.unpack_from("<I", body)[0] != _MACHO_64:
             raise SipError("a slice of it is damaged")
-        chosen[cpu] = _as_arm64(body) if pointer_authentication else body
+        chosen[cpu] = _unrestricted(_as_arm64(body) if pointer_authentication else body)
         (labelled.add if pointer_authentication else labelled.discard)(cpu)
     if not chosen:
         raise SipError(f"it has no slice for {' or '.join(machines)}")
-    if len(chosen) == 1:
-        return next(iter(chosen.values()))
+    return _join(chosen)
+
+
+def _slices(data: bytes) -> list[tuple[int, int, bytes]]:
+    try:
+        return machosign.slices(data)
+    except machosign.SignatureError as error:
+        raise SipError(str(error)) from None
+
+
+def _join(parts: dict[int, bytes]) -> bytes:
+    """A file of one slice, or a fat one, each slice on a page of its own."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
     page = 1 << 14
-    header = struct.pack(">II", _FAT, len(chosen))
+    header = struct.pack(">II", _FAT, len(parts))
     body = b""
-    for cpu, part in chosen.items():
+    for cpu, part in parts.items():
         subtype = _ARM64_ALL if cpu == _ARM64 else _X86_64_ALL
         header += struct.pack(">IIIII", cpu, subtype, page + len(body), len(part), 14)
         body += part + b"\0" * (-len(part) % page)
     return header.ljust(page, b"\0") + body
 
 
-def _sign(path: Path) -> None:
-    """Sign ad hoc. Raises SipError with codesign's own words."""
+def sign_ourselves(path: Path) -> None:
+    """Sign ad hoc as linkers do: no other program is needed for it. Raises SipError."""
+    try:
+        signed = {cpu: machosign.sign(body, path.name) for cpu, _, body in machosign.slices(path.read_bytes())}
+    except machosign.SignatureError as error:
+        raise SipError(f"cannot sign it: {error}") from None
+    path.write_bytes(_join(signed))
+
+
+def sign_with_codesign(path: Path) -> None:
+    """Sign ad hoc with the system's own program. Raises SipError with codesign's own words."""
     try:
         done = subprocess.run(
             ["/usr/bin/codesign", "--force", "--sign", "-", os.fspath(path)],
@@ -136,6 +153,19 @@ def _sign(path: Path) -> None:
         raise SipError(f"codesign: {done.stderr.strip() or done.returncode}")
 
 
+#: Ways to sign, in the order in which they are tried.
+SIGNERS: tuple[Callable[[Path], None], ...] = (sign_ourselves, sign_with_codesign)
+
+
+def _checked(path: Path) -> None:
+    """Raises SipError where the signature does not fit the file: the system would kill what is started from it."""
+    try:
+        for _, _, body in machosign.slices(path.read_bytes()):
+            machosign.check(body)
+    except machosign.SignatureError as error:
+        raise SipError(f"its signature does not fit it: {error}") from None
+
+
 def _starts(program: Path) -> bool:
     try:
         return subprocess.run([program], timeout=20, check=False, capture_output=True).returncode == 0
@@ -145,7 +175,7 @@ def _starts(program: Path) -> bool:
 
 def runnable_slices(
     directory: Path,
-    sign: Callable[[Path], None] = _sign,
+    sign: Callable[[Path], None] = sign_ourselves,
     starts: Callable[[Path], bool] = _starts,
     sample: Path = Path("/usr/bin/true"),
 ) -> tuple[str, ...]:
@@ -170,19 +200,20 @@ def runnable_slices(
 class SipCache:
     """The copies in one directory, which only its owner may write; several processes may use it at once.
 
-    `machines`: the slices that copies keep (default: what `runnable_slices` finds when the first copy is made).
-    Raises SipError where the directory cannot be ours.
+    `machines`, `sign`: the slices that copies keep, and how they are signed (default: the first of SIGNERS with which
+    `runnable_slices` finds any, tried when the first copy is made). Raises SipError where the directory cannot be ours.
     """
 
     def __init__(
         self,
         directory: Path,
         machines: tuple[str, ...] | None = None,
-        sign: Callable[[Path], None] = _sign,
+        sign: Callable[[Path], None] | None = None,
     ) -> None:
         self.directory = directory
         self._machines = machines
-        self._sign = sign
+        self._sign = sign or sign_ourselves
+        self._signers = (sign,) if sign else SIGNERS
         self.made = 0
         """Copies that were signed by this object."""
         try:
@@ -232,9 +263,15 @@ class SipCache:
         except SipError as error:
             raise error if text in str(error) else SipError(f"cannot copy {text}: {error}") from None
 
+    def _choose(self) -> None:
+        for sign in self._signers:
+            self._sign, self._machines = sign, runnable_slices(self.directory, sign)
+            if self._machines:
+                break
+
     def _make(self, path: bytes, info: os.stat_result) -> Path:
         if self._machines is None:
-            self._machines = runnable_slices(self.directory, self._sign)
+            self._choose()
         if not self._machines:
             raise SipError("this system runs no copies of its programs")
         name = os.fsdecode(os.path.basename(path))  # noqa: PTH119 (bytes)
@@ -246,10 +283,11 @@ class SipCache:
         if not content.exists():
             scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=self.directory))
             try:
-                fresh = scratch / name  # codesign makes the identifier of the name
+                fresh = scratch / name  # the signature's identifier is made of the name
                 fresh.write_bytes(thin(data, self._machines))
                 fresh.chmod(0o755)
                 self._sign(fresh)
+                _checked(fresh)
                 fresh.rename(content)
                 self.made += 1
             finally:

@@ -1,4 +1,4 @@
-"""Copies of protected programs (macOS), with programs made by the cross compiler and a stand-in for codesign."""
+"""Copies of protected programs (macOS), with programs made by the cross compiler and signed as they would be there."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import lief
 import pytest
 from tracelib_session import SOURCE
 
-from porttrace import sipcopy
+from porttrace import machosign, sipcopy
 from porttrace.filemap import Filemap
 from porttrace.policy import Image, Policy
 from porttrace.sipcopy import SipCache, SipError, identity, thin
@@ -102,15 +103,19 @@ def test_no_slice_is_left(x86_64: bytes) -> None:
 
 
 class Signer:
-    """What codesign does, as far as it matters here: the file is changed in place."""
+    """Signs, and remembers what."""
 
     def __init__(self) -> None:
         self.signed: list[str] = []
 
     def __call__(self, path: Path) -> None:
         self.signed.append(path.name)
-        with path.open("ab") as file:
-            file.write(b"signature")
+        sipcopy.sign_ourselves(path)
+
+
+def well_signed(program: Path) -> bool:
+    """Each slice ad hoc, each page as it was signed."""
+    return all(machosign.check(body) & 2 for _, _, body in machosign.slices(program.read_bytes()))
 
 
 @pytest.fixture
@@ -131,7 +136,8 @@ def cache(tmp_path: Path, signer: Signer) -> SipCache:
 def test_a_program_is_copied_once(tmp_path: Path, system: Path) -> None:
     signer = Signer()
     first = cache(tmp_path, signer).copy(bytes(system / "sh"))
-    assert first.read_bytes().endswith(b"signature")
+    assert machines(first.read_bytes()) == [("X86_64", 3), ("ARM64", 0)]
+    assert well_signed(first)
     assert first.name == "sh"
     assert first.stat().st_mode & 0o777 == 0o755
     assert cache(tmp_path, signer).copy(bytes(system / "sh")) == first
@@ -147,7 +153,7 @@ def test_another_state_of_the_program_is_another_copy(tmp_path: Path, system: Pa
     assert one.lookup(bytes(system / "sh")) is None
     second = one.copy(bytes(system / "sh"))
     assert second != first
-    assert second.read_bytes() == x86_64 + b"signature"
+    assert second.read_bytes() == machosign.sign(x86_64, "sh")
     assert one.made == 2
 
 
@@ -162,9 +168,12 @@ def test_the_same_content_is_signed_once(tmp_path: Path, system: Path, apples: b
     assert signer.signed == ["bash"]
 
 
-def test_two_at_once_sign_once(tmp_path: Path, system: Path) -> None:
+def test_two_at_once_sign_once(tmp_path: Path, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signer = Signer()
     found: list[Path] = []
+    links: list[object] = []
+    link = os.link
+    monkeypatch.setattr(sipcopy.os, "link", lambda *names: (links.append(names), link(*names)))
     barrier = threading.Barrier(4)
 
     def work() -> None:
@@ -179,6 +188,7 @@ def test_two_at_once_sign_once(tmp_path: Path, system: Path) -> None:
         thread.join()
     assert len(set(found)) == 1 and len(found) == 4
     assert signer.signed == ["sh"]
+    assert len(links) == 1, "a copy that may be starting is not put in its own place again"
 
 
 def test_a_failed_signature_leaves_nothing(tmp_path: Path, system: Path) -> None:
@@ -190,6 +200,80 @@ def test_a_failed_signature_leaves_nothing(tmp_path: Path, system: Path) -> None
     assert {p.name for p in (tmp_path / "cache").iterdir()} == {"lock", "objects"}
     signer = Signer()
     assert cache(tmp_path, signer).copy(bytes(system / "sh")).exists()
+
+
+def test_a_signature_that_does_not_fit_is_no_copy(tmp_path: Path, system: Path) -> None:
+    """The system would kill what is started from it."""
+
+    def badly(path: Path) -> None:
+        sipcopy.sign_ourselves(path)
+        data = bytearray(path.read_bytes())
+        data[machosign.slices(bytes(data))[0][2].index(b"__text") + (1 << 14)] ^= 1  # first slice's first page
+        path.write_bytes(data)
+
+    with pytest.raises(SipError, match="page 0 is another one"):
+        SipCache(tmp_path / "cache", ("arm64", "x86_64"), badly).copy(bytes(system / "sh"))
+    assert {p.name for p in (tmp_path / "cache").iterdir()} == {"lock", "objects"}
+    with pytest.raises(SipError, match="not signed"):
+        SipCache(tmp_path / "cache", ("x86_64",), lambda path: None).copy(bytes(system / "sh"))
+
+
+def test_codesign_is_asked_where_our_own_signature_starts_nothing(
+    tmp_path: Path, system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def signer(name: str) -> Callable[[Path], None]:
+        def sign(path: Path) -> None:
+            tried.append(name)
+            sipcopy.sign_ourselves(path)
+
+        return sign
+
+    def slices(directory: Path, sign: Callable[[Path], None], *_: object) -> tuple[str, ...]:
+        sample = tmp_path / "sample"
+        sample.write_bytes((system / "sh").read_bytes())
+        sign(sample)
+        return ("x86_64",) if tried == ["own", "codesign"] else ()
+
+    monkeypatch.setattr(sipcopy, "SIGNERS", (signer("own"), signer("codesign")))
+    monkeypatch.setattr(sipcopy, "runnable_slices", slices)
+    assert well_signed(SipCache(tmp_path / "cache").copy(bytes(system / "sh")))
+    assert tried == ["own", "codesign", "codesign"]
+
+
+def test_a_segment_that_forbids_libraries_does_not_come_along(tmp_path: Path, x86_64: bytes) -> None:
+    source = tmp_path / "restricted.c"
+    source.write_text(
+        'int main(void) { return 0; }\n__attribute__((used, section("__RESTRICT,__restrict"))) static char none[1];\n'
+    )
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-macos.11.0", "-o", tmp_path / "out", source]
+    subprocess.run(command, check=True)
+    data = (tmp_path / "out").read_bytes()
+
+    def segments(program: bytes) -> set[str]:
+        binary = lief.MachO.parse(list(program))
+        assert binary is not None
+        return {segment.name for segment in binary.at(0).segments}
+
+    assert "__RESTRICT" in segments(data)
+    assert segments(thin(data, ("x86_64",))) == segments(data) - {"__RESTRICT"} | {"__UNRESTRICTED"}
+    assert thin(x86_64, ("x86_64",)) == x86_64
+
+
+def test_a_copy_is_not_made_again_by_another_process(tmp_path: Path, system: Path) -> None:
+    """Nor written, nor looked into: what is there by name is taken."""
+    first = cache(tmp_path, Signer()).copy(bytes(system / "sh"))
+    before = first.stat()
+    words = "import sys; from pathlib import Path; from porttrace import sipcopy; "
+    words += "sipcopy._PROTECTED = (sys.argv[1].encode(),); "
+    words += "c = sipcopy.SipCache(Path(sys.argv[2])); print(c.copy(sys.argv[3].encode()), c.made)"
+    arguments = [tmp_path / "usr", tmp_path / "cache", system / "sh"]
+    asked = [sys.executable, "-P", "-c", words, *map(os.fspath, arguments)]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.split()
+    assert said == [os.fspath(first), "0"]
+    after = first.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_only_protected_programs_are_copied(tmp_path: Path, system: Path, apples: bytes) -> None:
@@ -219,7 +303,7 @@ def test_slices_that_start_are_found_by_trying(tmp_path: Path, system: Path, mon
     monkeypatch.setattr(sipcopy.platform, "machine", lambda: "arm64")
 
     def only_x86_64(program: Path) -> bool:
-        return machines(program.read_bytes()[: -len(b"signature")]) == [("X86_64", 3)]
+        return well_signed(program) and machines(program.read_bytes()) == [("X86_64", 3)]
 
     signer = Signer()
     assert sipcopy.runnable_slices(tmp_path, signer, only_x86_64, system / "sh") == ("x86_64",)
