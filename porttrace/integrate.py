@@ -34,6 +34,8 @@ _LAZY: Final = (
     "if {[info exists ::ports_trace] && [string is true -strict $::ports_trace]} "
     "{uplevel #0 [list source -encoding utf-8 $source]}"
 )
+#: Whether port's command line has -t among its letters: as well known as can be before port has read it.
+_ASKED: Final = "[info exists ::argv] && [lsearch -regexp $::argv {^-[A-Za-z]*t[A-Za-z]*$}] >= 0"
 _OLDEST: Final = (2, 10)
 _TCLS: Final = ("8.6", "9.0", "9.1")
 
@@ -130,7 +132,7 @@ def index_text(python: Path, package: Path) -> str:
 
     The script is copied into interpreters that know neither this directory nor its variables. MacPorts requires the
     package for every port, traced or not: so without ``-t`` the script reads no file, and the package proper comes
-    with the first use of one of its commands.
+    with the first use of one of its commands. With ``-t`` on the command line the core starts right away.
     """
     load = "; ".join(
         (
@@ -152,7 +154,27 @@ def index_text(python: Path, package: Path) -> str:
             ),
         )
     )
-    return f"{_MARK}\n{tcllist.join(['package', 'ifneeded', 'porttrace', PACKAGE_VERSION, load])}\n"
+    early = tcllist.join(
+        [
+            "namespace",
+            "eval",
+            "::porttrace",
+            "; ".join(
+                (
+                    tcllist.join(["variable", "python", str(python)]),
+                    "variable early 1",
+                    tcllist.join(["uplevel", "#0", ["source", "-encoding", "utf-8", str(package / "early.tcl")]]),
+                )
+            ),
+        ]
+    )
+    lines = (
+        _MARK,
+        tcllist.join(["package", "ifneeded", "porttrace", PACKAGE_VERSION, load]),
+        # what fails here fails again, and is said, where the core is needed
+        f"if {{{_ASKED} && ![info exists ::porttrace::early]}} {{catch {tcllist.quote(early)}}}",
+    )
+    return "\n".join(lines) + "\n"
 
 
 def integrate(prefix: Path, *, dry_run: bool = False) -> Plan:

@@ -9,7 +9,6 @@ but root, the registry's owner or we ourselves could have written it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import mmap
 import os
 import pwd
@@ -20,6 +19,11 @@ from functools import cache
 from pathlib import Path
 
 from porttrace.policy import Links, Ownership
+
+try:
+    from _blake2 import blake2b  # what hashlib gives, too, which loads OpenSSL for its other sums
+except ImportError:
+    from hashlib import blake2b
 
 __all__ = ["cache_places", "load", "ownership", "registry_identity", "store"]
 
@@ -51,7 +55,7 @@ def registry_identity(path: str | os.PathLike[str]) -> bytes:
     counter of the database's header (bytes 24-27), the log's salts, the header of the log's index. (SQLite's "Database
     File Format", sections 1.3, 4.1 and "WAL-mode File Format", 2.1.)
     """
-    digest = hashlib.blake2b(_boot(), digest_size=32)
+    digest = blake2b(_boot(), digest_size=32)
     name = os.fsencode(path)
     for suffix, header in ((b"", 100), (b"-wal", 32), (b"-shm", 48)):
         try:
@@ -80,7 +84,7 @@ def cache_places(registry: Path) -> list[Path]:
     places = [registry.with_name(_NAME)]
     home = _home()
     if home is not None:
-        name = hashlib.blake2b(os.fsencode(os.path.realpath(registry)), digest_size=16).hexdigest()
+        name = blake2b(os.fsencode(os.path.realpath(registry)), digest_size=16).hexdigest()
         places.append(home / ".cache" / "porttrace" / f"owners-{name}")
     return places
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -132,9 +133,27 @@ class Backend:
     @staticmethod
     def prepare() -> None:
         """Import what the first trace needs, and read its data, while nobody waits for it."""
-        from porttrace import closure, defaults, registry, session  # noqa: F401
+        from porttrace import closure, defaults, endings, listings, messages, noise, owners, registry, session  # noqa: F401
 
         defaults.load()
+
+    def begin(self) -> None:
+        """Begin the session before there is anything to trace, while nobody waits for it."""
+        from porttrace.places import known
+
+        if self.caller is not None:
+            uid, gid = self.caller
+            with contextlib.suppress(PorttraceError, OSError):  # fails again, and is said, where it is needed
+                self._session_for(Identity(uid, gid, (gid,), str(uid)))
+        known()
+
+    def warm(self, client: Client) -> None:
+        """Do what each trace of the client's port needs and none has alone, while nobody waits for it."""
+        from porttrace.places import known
+
+        self._session_for(self.identity(client))
+        if client.context.get("prefix", ""):
+            known(self.policy(client).prefix)
 
     def close(self) -> None:
         """End the session and remove its directory."""

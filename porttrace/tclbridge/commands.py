@@ -190,6 +190,13 @@ def _recover(client: Client, words: list[str]) -> TclValue:
     return ""
 
 
+@command("warm", 0, 0, "")
+def _warm(client: Client, words: list[str]) -> TclValue:
+    """Get ready for traces of what the context says; nothing is in force after it."""
+    client.core.backend.warm(client)
+    return ""
+
+
 @command("context", 0, None, "?key value ...?")
 def _context(client: Client, words: list[str]) -> TclValue:
     """Set what the policy of a phase is made from, or show it."""

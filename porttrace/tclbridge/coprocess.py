@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import sys
 
@@ -40,6 +41,12 @@ class Wire:
         if len(body) < int(line):
             return None
         return tcllist.split(body.decode("utf-8", "surrogateescape"))
+
+    def idle(self) -> bool:
+        """Whether no request is waiting, nor the pipe's end."""
+        poll = select.poll()
+        poll.register(self._source, select.POLLIN)
+        return not poll.poll(0)
 
     def write(self, answer: str) -> None:
         """Send one answer, whole."""
@@ -80,6 +87,8 @@ def main() -> int:
     core = Core(caller=caller, alive=wire.alive, host_pid=os.getppid())
     try:
         core.backend.prepare()  # port has its own things to do meanwhile
+        if wire.idle():
+            core.backend.begin()
         gc.freeze()
         gc.enable()
         while (request := wire.read()) is not None:

@@ -61,6 +61,13 @@ proc porttrace::inport::install {launcher} {
             cover $name [namespace current]::guarded_[string trimleft $name _]
         }
     }
+    # Those of MacPorts, in C, start programs by themselves, with what the environment says. (A procedure would find
+    # other commands where it is renamed to.)
+    foreach name {system fork execl} {
+        if {[llength [info commands ::$name]] && ![llength [info procs ::$name]]} {
+            cover $name [namespace current]::guarded_start $name
+        }
+    }
     cover_file
     set awake 1
     install_port_commands
@@ -324,7 +331,13 @@ proc porttrace::inport::guarded_source {args} {
     tailcall [real_name source] {*}$args
 }
 
+proc porttrace::inport::guarded_start {name args} {
+    ::porttrace::settle
+    tailcall [real_name $name] {*}$args
+}
+
 proc porttrace::inport::guarded_load {args} {
+    ::porttrace::settle
     if {[llength $args] && [string match */* [set path [lindex $args 0]]]} {
         permit read $path "couldn't load file \"%s\""
     }

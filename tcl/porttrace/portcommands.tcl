@@ -57,6 +57,7 @@ proc porttrace::inport::install_port_commands {} {
 }
 
 proc porttrace::inport::guarded_port_command {name how args} {
+    ::porttrace::settle
     # Each judge answers with the words to use, or refuses.
     tailcall [real_name $name] {*}[judge_[lindex $how 0] [namespace tail $name] [lrange $how 1 end] $args]
 }

@@ -35,6 +35,25 @@ namespace eval porttrace {
     # Requests that nobody waits for, to be made before the next one.
     variable queued [list]
 
+    # Whether the policy is to be put in force by the next request only. MacPorts has fourteen phases, and in most of
+    # them nothing is done that the policy has a say in: these never reach the core.
+    variable deferred 0
+
+    # Whether that was tried and failed.
+    variable unsettled 0
+
+    # What programs need in their environment under the present policy.
+    variable needed [dict create]
+
+    # What the last policy was made from that other phases have in common.
+    variable common ""
+
+    # Whether the filemaps were edited.
+    variable edited 0
+
+    # Places outside of what is the port's own that were open under it.
+    variable common_places [list]
+
     # Targets for which every MacPorts says the dependencies right after it
     # has asked for the fence.
     variable targets_with_deps {
@@ -73,8 +92,12 @@ if {[llength [info commands ::exit]] && ![llength [info commands ::porttrace::co
 proc porttrace::call {command args} {
     variable client
     variable queued
+    variable deferred
     variable tracing
     variable trace_core
+    if {$deferred} {
+        settle
+    }
     set request [list $command {*}$args]
     set before [llength $queued]
     if {$before} {
@@ -110,8 +133,7 @@ proc porttrace::call {command args} {
 # Have the core do something without waiting for it.
 proc porttrace::later {command args} {
     variable client
-    variable queued
-    if {[llength [info commands ::porttrace::core::invoke]] || [llength $queued]} {
+    if {[llength [info commands ::porttrace::core::invoke]]} {
         call $command {*}$args
     } else {
         transport::post [list $client $command {*}$args]
@@ -149,15 +171,19 @@ proc porttrace::trace_start {workpath} {
     }
     # MacPorts' target_run has the name of the target in a variable of its own.
     upvar 1 target target
-    lappend queued [list hello [encoding system]] \
-        [list context {*}[gathered_context [expr {[info exists target] ? $target : ""}]]] \
-        [list trace_start [file normalize $workpath]]
+    set context [gathered_context [expr {[info exists target] ? $target : ""}]]
+    lappend queued [list hello [encoding system]] [list context {*}$context]
     set trace_core ""
     set tracing 1
     if {[in_macports]} {
         # Nothing is in force before it asks for the fence, and it goes on to do so at once.
+        if {[share_places $context]} {
+            later batch {*}$queued warm
+        }
+        lappend queued [list trace_start [file normalize $workpath]]
         return
     }
+    lappend queued [list trace_start [file normalize $workpath]]
     if {[catch follow message options]} {
         set tracing 0
         dict incr options -level
@@ -174,6 +200,9 @@ proc porttrace::trace_stop {} {
     variable tracing
     variable fence_pending
     variable programs_ran
+    variable queued
+    variable deferred
+    variable unsettled
     # First what cannot fail: the process is itself again even where the core is gone.
     inport::uninstall
     restore_environment
@@ -182,6 +211,13 @@ proc porttrace::trace_stop {} {
     }
     set tracing 0
     set fence_pending 0
+    set deferred 0
+    set unsettled 0
+    if {[llength $queued]} {
+        # The core was never told of this phase.
+        set queued [list]
+        return
+    }
     set ran $programs_ran
     set programs_ran 1
     if {[in_macports] && !$ran} {
@@ -217,8 +253,92 @@ proc porttrace::trace_enable_fence {} {
 # @param args requests to be made before, as lists
 proc porttrace::put_in_force {args} {
     variable fence_pending
+    variable queued
+    variable deferred
     set fence_pending 0
+    if {[in_macports] && [llength $queued]} {
+        # The guards are there at once; what they ask first, or a program that is to be started, puts it in force.
+        lappend queued {*}$args trace_enable_fence
+        set deferred 1
+        inport::install deferred
+        return
+    }
     follow {*}$args trace_enable_fence
+}
+
+##
+# Make sure that the policy is in force, also in the environment: a program is about to be started, or a question asked.
+proc porttrace::settle {} {
+    variable deferred
+    variable unsettled
+    variable queued
+    variable needed
+    if {$deferred} {
+        set kept $queued
+        set deferred 0
+        if {[catch follow message options]} {
+            # Whoever takes this for no error is told again.
+            set queued $kept
+            set deferred 1
+            set unsettled 1
+            dict incr options -level
+            return -options $options $message
+        }
+        set unsettled 0
+    }
+    # Who saves the environment and gives it back later (MacPorts' command_exec does) may not know of ours.
+    dict for {name value} $needed {
+        set present [expr {[info exists ::env($name)] ? "$::env($name):" : ""}]
+        if {![string equal -length [string length $value:] $value: $present]} {
+            set ::env($name) [string trimright $value:$present :]
+        }
+    }
+}
+
+##
+# Phases of a port differ in what is the port's own. The places of the base system that were open in a former one are
+# so in the next as well, where nothing else has changed.
+#
+# @return whether this phase is the first of its kind
+proc porttrace::share_places {context} {
+    variable common
+    variable common_places
+    set same [dict remove $context phase user tmpdir]
+    set first [expr {$same ne $common}]
+    if {$first} {
+        set common $same
+        set common_places [list]
+    }
+    inport::know $common_places {}
+    return $first
+}
+
+proc porttrace::keep_common {places} {
+    variable common
+    variable common_places
+    variable edited
+    if {$edited || $common eq ""} {
+        return
+    }
+    set own [list]
+    foreach key {prefix portpath distpath portdbpath ccache_dir} {
+        if {[dict exists $common $key] && [dict get $common $key] ne ""} {
+            lappend own [dict get $common $key]
+        }
+    }
+    set common_places [list]
+    foreach pair $places {
+        set place [lindex $pair 0]
+        foreach directory $own {
+            if {[string equal -length [string length $directory] $directory $place]} {
+                set place ""
+                break
+            }
+        }
+        if {$place ne "" && ![string match */tmp $place]} {
+            lappend common_places $pair
+        }
+    }
 }
 
 ##
@@ -234,6 +354,7 @@ proc porttrace::follow {args} {
     lassign [lrange [call batch {*}$args {*}$wanted] [llength $args] end] environment launcher places
     apply_environment $environment
     inport::know [lindex $places 0] [lindex $places 1]
+    keep_common [lindex $places 0]
     inport::install $launcher
 }
 
@@ -243,8 +364,12 @@ proc porttrace::follow {args} {
 # @param names list of port names; case does not matter
 proc porttrace::setdeps {names} {
     variable fence_pending
+    variable queued
     if {$fence_pending} {
         put_in_force [list setdeps $names]
+    } elseif {[in_macports] && [llength $queued]} {
+        # nothing is in force in this phase
+        lappend queued [list setdeps $names]
     } else {
         follow [list setdeps $names]
     }
@@ -262,6 +387,11 @@ proc porttrace::setdeps {names} {
 # that are started after it; first match wins.
 proc porttrace::filemap {subcommand args} {
     variable tracing
+    variable edited
+    variable common_places
+    # an edit may be of some phases only
+    set edited 1
+    set common_places [list]
     set result [call filemap $subcommand {*}$args]
     if {$tracing && $subcommand ni {list dump}} {
         follow
@@ -285,9 +415,15 @@ proc porttrace::violations {args} {
 proc porttrace::trace_check_violations {} {
     variable fence_pending
     variable programs_ran
+    variable queued
+    variable unsettled
     if {$fence_pending} {
         return -code error -errorcode {PORTTRACE USAGE} \
             "porttrace: this phase ran without trace mode: port never said its dependencies (tracelib setdeps)"
+    }
+    if {[in_macports] && [llength $queued] && !$unsettled} {
+        # Neither a program was started nor a question asked.
+        return
     }
     set options [list]
     if {[is_verbose]} {
@@ -401,6 +537,8 @@ proc porttrace::macports_allowances {target} {
 
 proc porttrace::apply_environment {environment} {
     variable saved_env
+    variable needed
+    set needed $environment
     dict for {name value} $environment {
         if {![dict exists $saved_env $name]} {
             if {[info exists ::env($name)]} {
@@ -420,6 +558,8 @@ proc porttrace::apply_environment {environment} {
 
 proc porttrace::restore_environment {} {
     variable saved_env
+    variable needed
+    set needed [dict create]
     transport::with_environment {
         dict for {name state} $saved_env {
             lassign $state existed former

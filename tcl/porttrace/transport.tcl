@@ -357,6 +357,44 @@ proc porttrace::transport::prepare {} {
     }
 }
 
+##
+# Start the core in an interpreter that is not the one that will need it: port's main one, before it has read its
+# configuration. The helper thread takes it over when the first interpreter for a port is made.
+proc porttrace::transport::start_early {} {
+    variable pipe
+    if {![catch start]} {
+        trace add execution ::interp enter [namespace current]::hand_over
+    }
+}
+
+proc porttrace::transport::hand_over {args} {
+    variable pipe
+    trace remove execution ::interp enter [namespace current]::hand_over
+    set channel $pipe
+    set pipe ""
+    if {[catch {
+        set thread [find_thread]
+        thread::transfer $thread $channel
+    }]} {
+        # then it is started where it is needed
+        catch {close $channel}
+        return
+    }
+    thread::send -async $thread [list ::porttrace::transport::adopt $channel]
+}
+
+##
+# In the helper thread: the channel of a core that was started elsewhere.
+proc porttrace::transport::adopt {channel} {
+    variable pipe
+    if {$pipe ne ""} {
+        catch {close $channel}
+        return
+    }
+    set pipe $channel
+    listen
+}
+
 proc porttrace::transport::prepare_here {} {
     variable pipe
     # what fails here fails again, and is said, where the core is needed
@@ -383,7 +421,6 @@ proc porttrace::transport::start {} {
     variable helper
     variable received
     variable wanted
-    variable look_every_ms
     set python [interpreter]
     # A core that is started while a trace is in force is none of the traced.
     # -I: neither the build's PYTHON* variables nor its directories matter
@@ -401,10 +438,18 @@ proc porttrace::transport::start {} {
     set received ""
     set wanted -1
     if {$helper} {
-        fileevent $pipe readable [namespace current]::hear
-        after cancel [namespace current]::look
-        after $look_every_ms [namespace current]::look
+        listen
     }
+}
+
+##
+# In the helper thread: be told what the core says, and look after it.
+proc porttrace::transport::listen {} {
+    variable pipe
+    variable look_every_ms
+    fileevent $pipe readable [namespace current]::hear
+    after cancel [namespace current]::look
+    after $look_every_ms [namespace current]::look
 }
 
 ##
