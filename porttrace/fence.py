@@ -88,15 +88,9 @@ class Fence:
 
 def _shown(path: bytes) -> str:
     text = path.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _covers(rule: RuleLike, path: bytes) -> bool:
-    """Whether `rule` matches `path` (which is matched as a whole, not as a prefix)."""
-    base = rule.path.rstrip(b"/")
-    if rule.literal:
-        return path.startswith(rule.path)
-    return path == base or path.startswith(base + b"/")
 
 
 def _clean(path: bytes) -> bytes:
@@ -155,8 +149,17 @@ def build(rules: Iterable[RuleLike], extra: Sequence[str | Path] = ()) -> Fence:
     """
     builder = _Builder()
     ordered = list(rules)
-    for index, rule in enumerate(ordered):
-        if rule.action == DENY or any(_covers(earlier, rule.path) for earlier in ordered[:index]):
+    whole: set[bytes] = set()  # what earlier rules match, by paths and by the beginnings of such
+    beginnings: tuple[bytes, ...] = ()
+    for rule in ordered:
+        covered = rule.path in whole or rule.path.startswith(beginnings)
+        if rule.literal:
+            beginnings = (*beginnings, rule.path)
+        else:
+            base = rule.path.rstrip(b"/")
+            whole.add(base)
+            beginnings = (*beginnings, base + b"/")
+        if covered or rule.action == DENY:
             continue
         builder.add(rule.path, literal=rule.literal)
         if rule.action == REDIRECT and rule.target:

@@ -42,6 +42,8 @@ def times(count: int) -> str:
 
 def printable(path: str) -> str:
     """A path that cannot move the cursor or colour the terminal."""
+    if path.isprintable():
+        return path
     return "".join(
         char
         if char.isprintable()

@@ -263,6 +263,35 @@ def sandbox_allows(profile: str, operation: str, path: str) -> bool:
     return verdict
 
 
+def covers(rule: R, path: bytes) -> bool:
+    """Whether a rule matches a path, which is matched as a whole."""
+    base = rule.path.rstrip(b"/")
+    return path.startswith(rule.path) if rule.literal else path == base or path.startswith(base + b"/")
+
+
+def test_only_what_no_earlier_rule_matches_is_opened(ground: Path) -> None:
+    """For many maps: the places are the allowed rules that are the first to match their own path."""
+    root = os.fsencode(ground)
+    names = [root + name for name in (b"/a", b"/a/b", b"/a/b/c", b"/ab", b"/b")]
+    for name in names:
+        Path(os.fsdecode(name)).mkdir(parents=True, exist_ok=True)
+    chance = random.Random(2)
+    for _ in range(300):
+        rules = [
+            R(chance.choice(names), chance.choice([fence.ALLOW, fence.DENY]), literal=chance.random() < 0.2)
+            for _ in range(chance.randrange(1, 6))
+        ]
+        opened = {
+            rule.path
+            for index, rule in enumerate(rules)
+            if rule.action == fence.ALLOW and not any(covers(earlier, rule.path) for earlier in rules[:index])
+        }
+        literal = tuple(rule.path for rule in rules if rule.path in opened and rule.literal)
+        found = {path for path, _ in places(rules)}
+        assert found >= opened, rules
+        assert all(path in opened or path.startswith(literal) for path in found), rules
+
+
 def test_seatbelt_decides_as_the_map_does() -> None:
     """For many maps and paths: the profile's last match is the map's first. Reading and sockets stay free."""
     names = ["/nx", "/nx/a", "/nx/a/b", "/nx/a/b/c", "/nx/ab", "/nx/b", "/ny"]
@@ -274,7 +303,7 @@ def test_seatbelt_decides_as_the_map_does() -> None:
         ]
         profile = fence.seatbelt_profile(rules)
         for path in names:
-            first = next((rule for rule in rules if fence._covers(rule, path.encode())), None)
+            first = next((rule for rule in rules if covers(rule, path.encode())), None)
             wanted = first is not None and first.action == fence.ALLOW
             assert sandbox_allows(profile, "file-write-data", path) is wanted, (rules, path)
             assert sandbox_allows(profile, "file-read-data", path)

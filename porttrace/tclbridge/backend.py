@@ -139,6 +139,7 @@ class Backend:
 
     def begin(self) -> None:
         """Begin the session before there is anything to trace, while nobody waits for it."""
+        from porttrace.noise import classify
         from porttrace.places import known
 
         if self.caller is not None:
@@ -146,6 +147,7 @@ class Backend:
             with contextlib.suppress(PorttraceError, OSError):  # fails again, and is said, where it is needed
                 self._session_for(Identity(uid, gid, (gid,), str(uid)))
         known()
+        classify("/", "")
 
     def warm(self, client: Client) -> None:
         """Do what each trace of the client's port needs and none has alone, while nobody waits for it."""
