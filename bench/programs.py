@@ -7,6 +7,7 @@ No gdb: it cannot trace under strace. What is not installed is named and left ou
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ class Program:
         (src / "x.po").write_text(
             'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n\nmsgid "a"\nmsgstr "b"\n'
         )
+        (src / "one.rs").write_text('fn main() { print!("{}", include_str!("lib.h")); }\n')
         (src / "configure.ac").write_text("AC_INIT([t],[1])\nAC_PROG_CC\nAC_OUTPUT\n")
         (src / "in.m4").write_text("define(`x', `y')include(`lib.h')sinclude(`none')x\n")
         (src / "use.tcl").write_text(
@@ -81,6 +83,8 @@ class Program:
         )
         (src / "lib2.js").write_text("module.exports=1\n")
         (src / "Use.java").write_text("class Use { public static void main(String[] a) {} }\n")
+        for path in (src, *src.rglob("*")):  # what a tool does must not depend on how long ago the tree was made
+            os.utime(path, (1_000_000_000, 1_000_000_000), follow_symlinks=False)
         return top
 
 
@@ -115,12 +119,24 @@ PROGRAMS = [
     _p("texts", "patch", "cp src/one.c n.c; sed -i.bak s/lib/LIB/ n.c; diff -u src/one.c n.c > p.diff; patch -b src/one.c p.diff; diff -r src .; "
        "file src/*; awk '{print > \"aw\"}' src/one.c; grep -r lib src; msgfmt -o x.mo src/x.po; pkg-config --list-all; gzip -k n.c; "
        "xz -k n.c; bzip2 -k n.c; zcat n.c.gz; cmp n.c n.c.bak; comm src/one.c src/two.c; tee a b < n.c; cksum n.c; sha256sum -c none; true"),
+    _p("archivers", "zip", "zip -qr a.zip src && unzip -q a.zip -d u && unzip -l a.zip; zstd -q src/one.c -o o.zst && zstd -qd o.zst -o o.c; "
+       "lz4 -q src/one.c o.lz4; mkdir -p d/DEBIAN d/usr && printf 'Package: p\\nVersion: 1\\nArchitecture: all\\nMaintainer: m <m@x>\\nDescription: d\\n' "
+       "> d/DEBIAN/control && dpkg-deb -b d d.deb && dpkg-deb -x d.deb e && dpkg-deb -I d.deb"),
+    _p("fetchers and keys", "curl", "curl -s -o c.c file://$PWD/src/one.c; curl -s file://$PWD/none; wget -q -O w file:///none; openssl dgst -sha256 src/one.c; "
+       "openssl genrsa -out k.pem 1024; ssh-keygen -q -t ed25519 -N '' -f key; ssh-keygen -lf key.pub; true"),
+    _p("editors", "ed", "printf '1s/lib/LIB/\\nw\\nq\\n' | ed -s src/one.c; ex -s -c 's/lib/LIB/' -c wq src/two.c; echo '1+1' | bc; ctags -f t src/one.c; less src/lib.h | cat; true"),
+    _p("manuals", "groff", "printf '.TH A 1\\n.so src/lib.h\\nx\\n' > a.1; groff -man -Tascii a.1; man -l a.1; pod2man src/use.pl p.1; gettext a; prove -v src/none.t; true"),
+    _p("rust", "rustc", "rustc --crate-type lib --emit metadata -o m.rmeta src/one.rs; rustc -C linker=none src/one.rs; true"),
+    _p("caches", "fc-cache", "ldconfig -N -f none -C c; fc-cache -r -y none; mkdir -p s && glib-compile-schemas s; gtk-update-icon-cache -q -f src; gcov none; lsof -v; unshare true; script -qc true l; true"),
+    _p("gawk", "gawk", "gawk 'BEGIN { while ((getline l < \"src/one.c\") > 0) n++; print n > \"o\"; close(\"o\"); \"cat src/lib.h\" | getline x; print x | \"sort\"; "
+       "system(\"test -e none\"); getline y < \"none\" }' && gawk -i inplace '{ print }' o; gawk -l filefuncs 'BEGIN { stat(\"src\", d); chdir(\"src\") }'; true"),
     _p("bison and flex", "bison", "printf '%%%%\\ns: ;\\n%%%%\\n' > g.y; bison -d g.y; printf '%%%%\\nx ;\\n' > l.l; flex l.l; true"),
     _p("sqlite", "sqlite3", "sqlite3 d.db 'create table t(a); insert into t values(1); pragma journal_mode=wal; insert into t values(2); vacuum;'"),
     _p("tcl", "tclsh", "tclsh src/use.tcl"),
     _p("node", "node", "node src/use.js"),
-    _p("java", "javac", "javac -d c src/Use.java && java -cp c Use"),
+    # without the file in /tmp that the first of the two runs leaves to the second
+    _p("java", "javac", "javac -J-XX:-UsePerfData -d c src/Use.java && java -XX:-UsePerfData -cp c Use"),
     _p("other shells", "zsh", "zsh -fc 'echo src/**/*.c; . src/env.sh'; ksh -c '. src/run.sh' || true"),
-    _p("ccache", "ccache", "CCACHE_DIR=$PWD/cc ccache cc -c src/one.c && CCACHE_DIR=$PWD/cc ccache cc -c src/one.c"),
+    _p("ccache", "ccache", "export CCACHE_NOSTATS=1; CCACHE_DIR=$PWD/cc ccache cc -c src/one.c -o o.o && CCACHE_DIR=$PWD/cc ccache cc -c src/one.c -o o.o"),
     _p("ruby", "ruby", "ruby -rfileutils -e 'FileUtils.cp_r(\"src\",\"r\"); Dir.glob(\"src/**/*\"); FileUtils.rm_rf(\"r\"); require \"json\"'"),
 ]  # fmt: skip

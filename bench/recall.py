@@ -1,6 +1,6 @@
 """What strace sees and the log does not, and the reverse: recall on real builds.
 
-usage: bench/recall.py [--programs] [--only NAME,…] [--out FILE.md|FILE.json] [--show N]
+usage: bench/recall.py [--programs] [--only NAME,…] [--after FILE.json] [--out FILE.md|FILE.json] [--show N]
 
 Each build runs twice on a fresh copy of its source in the same directory: once under ``strace -f``, once under
 ``porttrace run --audit --log``. Compared are the sets of (real path, kind of access, success). What differs is sorted
@@ -38,9 +38,11 @@ TEMPORARY = [
     (re.compile(r"/(\.[^/]+\.|t|tmp_obj_|Cu|perl-|s\.|tmp\.)(?!o[br]j)[A-Za-z0-9]{6,10}(?=$|/)"), r"/\1*"),
     (re.compile(r"\.pyc\.\d+$"), ".pyc.*"),
     (re.compile(r"/(hsperfdata_\w+/|\.java_pid)\d+$"), r"/\1*"),
-    (re.compile(r"/(?=[^/]*\d)(?=[^/]*[A-Z])(?=[^/]*[a-z])[A-Za-z0-9_]{10}(?=$|/)"), "/*"),  # File::Temp
-    (re.compile(r"/(sed|tcl_|refs_|packs_|am4t|am|[^/]*\.(?:mo\.|c\.o))[A-Za-z0-9_]{6,8}(?=$|/)"), r"/\1*"),
+    (re.compile(r"/(sed|zi|rmeta|rustc|dpkg-deb\.)[A-Za-z0-9]{6}(?=$|/)"), r"/\1*"),
+    (re.compile(r"/(tcl_|refs_|packs_|am4t|am|[^/]*\.(?:mo\.|c\.o))[A-Za-z0-9_]{6,8}(?=$|/)"), r"/\1*"),
     (re.compile(r"(?<=[._-])\d{3,7}(?=$|[._/-])"), "*"),
+    # File::Temp, whose names look like those above: last
+    (re.compile(r"/(?=[^/]*\d)(?=[^/]*[A-Z])(?=[^/]*[a-z])[A-Za-z0-9_]{10}(?=$|/)"), "/*"),
 ]
 Key = tuple[str, str, bool]
 
@@ -50,7 +52,7 @@ REASONS: list[tuple[str, re.Pattern[str]]] = [
     (
         "loader and dlopen search",
         re.compile(
-            r"/ld\.so\.(cache|preload|nohwcap)$|\.so(\.[\d.]+)?$|/glibc-hwcaps|/lib/(tls|haswell|avx512_1|x86_64)(/|$)|\.cpython-[^/]*\.so$"
+            r"/ld\.so\.(cache|preload|nohwcap)$|\.so(\.[\d.]+)?(-rust[-\d.a-z]*)?$|/glibc-hwcaps|/lib/(tls|haswell|avx512_1|x86_64)(/|$)|\.cpython-[^/]*\.so$"
         ),
     ),
     (
@@ -58,7 +60,7 @@ REASONS: list[tuple[str, re.Pattern[str]]] = [
         re.compile(
             r"/locale(/|$)|/gconv|/zoneinfo|/etc/(localtime|nsswitch\.conf|passwd|group|locale\.alias)|LC_|/nscd/"
             r"|/etc/(resolv|host)\.conf$|/etc/hosts$|^/ look|/sys/devices/system/cpu/|/proc/sys/kernel/ngroups_max"
-            r"|/proc/sys/vm/overcommit_memory"
+            r"|/proc/sys/vm/overcommit_memory|^/proc/self/maps read|^/dev/ptmx write"
         ),
     ),
 ]
@@ -81,6 +83,10 @@ def names(path: str) -> set[str]:
 
 # They look at each component of a path with readlink, inside the C library: one line in the log, many in strace.
 WALKS = ("realpath", "__realpath_chk", "canonicalize_file_name")
+
+
+# What some of their questions need no look at the file for: the C library knows the answer.
+ANSWERED = ("pathconf",)
 
 
 def above(path: str) -> Iterable[str]:
@@ -125,9 +131,10 @@ def from_strace(seen: Iterable[Seen]) -> dict[frozenset[str], dict[tuple[str, bo
     return out
 
 
-def from_log(path: Path) -> tuple[dict[str, dict[tuple[str, bool], dict[str, object]]], set[str]]:
-    """What the log tells of each path, and the paths that a realpath in it has looked at."""
+def from_log(path: Path) -> tuple[dict[str, dict[tuple[str, bool], dict[str, object]]], set[str], set[str]]:
+    """What the log tells of each path; what a realpath in it has looked at; what fchmodat has changed."""
     walked: set[str] = set()
+    changed: set[str] = set()
     out: dict[str, dict[tuple[str, bool], dict[str, object]]] = collections.defaultdict(dict)
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
@@ -136,13 +143,15 @@ def from_log(path: Path) -> tuple[dict[str, dict[tuple[str, bool], dict[str, obj
             if entry["op"] in WALKS:
                 for given in (entry["path"], entry.get("asked", "/")):
                     walked |= steps(given)
+            if entry["op"] == "fchmodat":
+                changed |= names(entry["path"])
             for name in names(entry["path"]):
                 out[name].setdefault(key, entry)
-    return out, walked
+    return out, walked, changed
 
 
 def emulated(entry: dict[str, object]) -> bool:
-    """The C library makes fchmodat without following links of other calls, and then says itself that it cannot."""
+    """The C library makes fchmodat without following links of other calls, and says itself that a link has no mode."""
     return entry["op"] == "fchmodat" and entry["errno"] == errno.EOPNOTSUPP
 
 
@@ -182,17 +191,21 @@ def measure(build: Build | Program, cache: Path, show: int) -> dict[str, object]
     """Run one build under both and compare."""
     top = Path(tempfile.mkdtemp(prefix="porttrace-recall."))
     work, tree = top / "work", build.tree(cache)
-    env = {"PATH": os.environ["PATH"], "HOME": str(top), "LANG": "C", "TMPDIR": str(top / "tmp")}
+    home = top / "home"
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C", "TMPDIR": str(top / "tmp")}
     env |= {f"GIT_{who}_DATE": "2020-01-01T00:00:00" for who in ("AUTHOR", "COMMITTER")}  # objects are named by content
-    for variable in ("PYENV_ROOT", "PYENV_VERSION"):
+    for variable in ("PYENV_ROOT", "PYENV_VERSION", "RUSTUP_HOME"):
         if variable in os.environ:
             env[variable] = os.environ[variable]
+    if Path("~/.rustup").expanduser().is_dir():
+        env.setdefault("RUSTUP_HOME", os.path.expanduser("~/.rustup"))  # noqa: PTH111
 
     def fresh() -> None:
-        for path in (work, top / "tmp"):
+        for path in (work, top / "tmp", home):
             shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(tree, work, symlinks=True)
         (top / "tmp").mkdir()
+        home.mkdir()
 
     def run(prefix: list[str]) -> None:
         fresh()
@@ -221,8 +234,9 @@ def measure(build: Build | Program, cache: Path, show: int) -> dict[str, object]
         seen = [
             one.path for kinds in truth.values() for one in kinds.values() if one.access == "read" and not one.error
         ]
-        directories = searched(path for path in seen if re.search(r"\.so(\.[\d.]+)?$", path))
-        log, walked = from_log(top / "log")
+        libraries = {path for path in seen if re.search(r"\.so(\.[\d.]+)?$", path)}
+        directories = searched([*libraries, *filter(os.path.isfile, started)])
+        log, walked, changed = from_log(top / "log")
     finally:
         if not os.environ.get("KEEP"):
             shutil.rmtree(top, ignore_errors=True)
@@ -235,9 +249,7 @@ def measure(build: Build | Program, cache: Path, show: int) -> dict[str, object]
                 hit += 1
             elif one.access == "readlink" and not paths.isdisjoint(walked):
                 missed["a step of realpath, which is in the log as one look"].append(one.path)
-            elif key == ("look", True) and any(
-                emulated(entry) for path in paths for entry in log.get(path, {}).values()
-            ):
+            elif one.place and not paths.isdisjoint(changed):
                 missed["a step of fchmodat for links, which is in the log as one change"].append(one.path)
             elif one.static:
                 missed["a static program, which is for the supervisor"].append(one.path)
@@ -256,6 +268,7 @@ def measure(build: Build | Program, cache: Path, show: int) -> dict[str, object]
         for key, entry in kinds.items()
         if (path, key) not in known
         and not emulated(entry)
+        and entry["op"] not in ANSWERED
         and not path.startswith("/proc/*/fd")
         and not (entry["op"] in WALKS and any((name, key) in known for name in above(path)))
         and not any((name, key) in known for name in names(str(entry["path"])))
@@ -280,11 +293,12 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     out = [
         "# Recall against strace",
         "",
-        "Made by `bench/recall.py --out bench/results/recall.md`: each build once under `strace -f`, once with the",
-        "full log of tracelib alone. An access is a real path, a kind of access and whether it succeeded. What is",
+        "Made by `bench/recall.py --out builds.json` and `bench/recall.py --programs --after builds.json --out",
+        "bench/results/recall.md`: each build, and each job of everyday programs, once under `strace -f`, once with",
+        "the full log of tracelib alone. An access is a real path, a kind of access and whether it succeeded. What is",
         "explained happens inside the C library, its loader or the launcher, past all functions that can be replaced.",
         "",
-        "| build | source | accesses | in the log | explained | missed | invented |",
+        "| build or job | source | accesses | in the log | explained | missed | invented |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -299,13 +313,14 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", action="store_true", help="small jobs of everyday programs instead of the builds")
+    parser.add_argument("--after", type=Path, help="put the rows of an earlier run (its --out FILE.json) first")
     parser.add_argument("--only", default="")
     parser.add_argument("--show", type=int, default=10)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "porttrace-bench-sources")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows = json.loads(args.after.read_text(encoding="utf-8")) if args.after else []
     for build in PROGRAMS if args.programs else BUILDS:
         if args.only and build.name not in args.only.split(","):
             continue

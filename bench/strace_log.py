@@ -91,6 +91,7 @@ class Seen:
     program: str
     loader: bool
     static: bool = False
+    place: bool = False  # opened as a place only (O_PATH), and no link followed
 
 
 def _arguments(text: str) -> list[str]:
@@ -212,11 +213,11 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
             path = name if name.startswith("/") else f"{(base or '').rstrip('/')}/{name}"
             if ".." not in name:
                 path = os.path.normpath(path)
-            kind = access
+            kind, place = access, False
             if access == "open":
                 flags = args[position + 1]
                 if "O_PATH" in flags:
-                    kind = "stat"
+                    kind, place = "stat", "O_NOFOLLOW" in flags
                 elif "O_CREAT" in flags:
                     kind = "create"
                 elif "O_WRONLY" in flags or "O_RDWR" in flags:
@@ -227,7 +228,8 @@ def accesses(log: Path, cwd: str) -> Iterator[Seen]:
                     kind = "read"
             if path.startswith("/etc/ld.so."):
                 dynamic[pid] = True
-            yield Seen(path, kind, error, program.get(pid, ""), loading.get(pid, False), not dynamic.get(pid, True))
+            who, static = program.get(pid, ""), not dynamic.get(pid, True)
+            yield Seen(path, kind, error, who, loading.get(pid, False), static, place)
             if call == "chdir" and value == "0":
                 where[pid] = path
         if call == "execve" and value == "0":
