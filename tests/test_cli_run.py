@@ -378,6 +378,17 @@ def test_the_prefix_is_found_from_the_registry(work: Path, prefix: Path) -> None
 # --- the log ---
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux tells what Python was given")
+@pytest.mark.parametrize("given", [{"LANG": "C"}, {}, {"LANG": "C", "LC_CTYPE": "C.UTF-8"}, {"LC_CTYPE": "POSIX"}])
+def test_the_environment_is_the_one_given(work: Path, given: dict[str, str]) -> None:
+    """In the locale C, Python gives what it starts another one: groff would read other fonts than without us."""
+    given = {"PATH": os.environ["PATH"], **given}
+    done = subprocess.run([PORTTRACE, "run", "-q", "--", "env"], cwd=work, env=given, capture_output=True, text=True)
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert Path(found.pop("LD_PRELOAD")).name == "tracelib.so"
+    assert found == given
+
+
 def test_the_log_has_each_access_with_its_verdict(work: Path, place: Path) -> None:
     (place / "secret").write_text("x")
     (work / "mine").write_text("mine")

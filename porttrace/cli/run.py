@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -297,9 +297,21 @@ def _from_terminal() -> bool:
         return False
 
 
+def _given() -> Mapping[str, str]:
+    """The environment with which this process was started, where the system tells it."""
+    try:
+        entries = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return os.environ
+    return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)
+
+
 def _environment() -> dict[str, str]:
-    """This process's own; without a PWD that names another directory, after which shells would look in vain."""
-    environment = dict(os.environ)
+    """As this process was given it; without a PWD that names another directory: shells would look in vain after it."""
+    environment, given = dict(os.environ), _given()
+    environment.pop("LC_CTYPE", None)  # in the locale C it is Python's own: with it groff, say, reads other fonts
+    if "LC_CTYPE" in given:
+        environment["LC_CTYPE"] = given["LC_CTYPE"]
     try:
         stale = not Path(environment.get("PWD", "/nowhere")).samefile(Path.cwd())
     except OSError:
