@@ -63,9 +63,25 @@ int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mo
 	return PT_REAL(openat_t, openat)(dirfd, path, flags, mode);
 }
 
+/*
+ * open is a point at which a thread that was cancelled before has to end, and openat2 is none. Here, while nothing is held;
+ * the waiting itself is the C library's, see race.c. In a library without threads nobody is cancelled.
+ */
+static void cancellation_point(uint16_t op)
+{
+#ifndef __APPLE__              /* there all is opened by the C library's own function */
+	extern void pthread_testcancel(void) __attribute__((weak));
+	if (op != PT_OP_tmpfile && op != PT_OP_shm_open && pt_threads() && pthread_testcancel)
+		pthread_testcancel();
+#else
+	(void)op;
+#endif
+}
+
 /* Judge, and open what was judged; again where links are exchanged between the two. */
 static int open_judged(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
 {
+	cancellation_point(op);
 	for (int again = 0;; again++) {
 		struct pt_at at = { .dirfd = dirfd, .path = path };
 		intend(&at, flags);

@@ -141,5 +141,5 @@ void *pt_next(const char *name)
 		if (found)
 			return found;
 	}
-	return NULL;
+	return pt_lacking(name);
 }

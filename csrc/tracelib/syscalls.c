@@ -203,3 +203,41 @@ PT_EXPORT int openat2(int dirfd, const char *path, const struct open_how *how, s
 	}
 	return (int)fd;
 }
+
+/*
+ * What some C libraries lack (musl, and old ones of GNU) while programs make the call by its number: then our wrapper is
+ * entered nevertheless, and what is behind it is the kernel.
+ */
+static int answer(long r)
+{
+	if (r >= 0)
+		return (int)r;
+	errno = (int)-r;
+	return -1;
+}
+
+static int raw_close_range(unsigned first, unsigned last, int flags)
+{
+	return answer(PT_SYS3(SYS_close_range, first, last, flags));
+}
+
+static void raw_closefrom(int first)
+{
+	(void)PT_SYS3(SYS_close_range, first < 0 ? 0 : first, ~0u, 0);
+}
+
+static int raw_renameat2(int olddir, const char *old, int dirfd, const char *path, unsigned flags)
+{
+	return answer(PT_SYS5(SYS_renameat2, olddir, old, dirfd, path, flags));
+}
+
+void *pt_lacking(const char *name)
+{
+	if (strcmp(name, "close_range") == 0)
+		return (void *)raw_close_range;
+	if (strcmp(name, "closefrom") == 0)
+		return (void *)raw_closefrom;
+	if (strcmp(name, "renameat2") == 0)
+		return (void *)raw_renameat2;
+	return NULL;
+}

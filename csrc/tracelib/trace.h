@@ -64,6 +64,7 @@ void pt_lend(void);                    /* a child is about to start in this memo
 
 /* ---- real.c ---- */
 void *pt_next(const char *name);       /* the definition behind ours (as RTLD_NEXT would find), NULL: none */
+void *pt_lacking(const char *name);    /* syscalls.c: the same of what this C library lacks, NULL: of none */
 void pt_used_libraries(void);          /* pt_used_library for each that the loader has opened */
 void pt_used_library(const char *name);
 const char *pt_own_path(void);         /* of this library as the loader knows it */

@@ -84,6 +84,16 @@ int main(int argc, char **argv)
 	snprintf(path, sizeof path, "%s/seen/file", argv[1]);
 	CHECK(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how) >= 0);
 
+	/* made by number where the C library (musl) has no such function */
+	char other[5000];
+	snprintf(other, sizeof other, "%s/seen/other", argv[1]);
+	CHECK(syscall(SYS_renameat2, AT_FDCWD, path, AT_FDCWD, other, 0) == 0 && access(path, F_OK) < 0);
+	CHECK(syscall(SYS_renameat2, AT_FDCWD, other, AT_FDCWD, path, 1 /* RENAME_NOREPLACE */) == 0);
+	snprintf(other, sizeof other, "%s/hidden/file", argv[1]);
+	CHECK(syscall(SYS_renameat2, AT_FDCWD, other, AT_FDCWD, path, 0) < 0 && errno == ENOENT);
+	int last = dup(0);
+	CHECK(syscall(SYS_close_range, last, last, 0) == 0 && fcntl(last, F_GETFD) < 0 && errno == EBADF);
+
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	struct iovec part = { buf, 1 };
 	struct msghdr message = { .msg_name = &un, .msg_namelen = sizeof un, .msg_iov = &part, .msg_iovlen = 1 };
