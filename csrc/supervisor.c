@@ -197,7 +197,7 @@ out:
 }
 
 /* A launcher's listener, with the identity that the kernel vouches for. */
-static struct tree *greet(int connection)
+static struct tree *greet(const struct pt_sup *sup, int connection)
 {
 	struct pt_supervise_hello hello = { 0 };
 	struct timeval patience = { .tv_sec = 2 };
@@ -206,7 +206,8 @@ static struct tree *greet(int connection)
 	uint64_t probe = 0; /* only a seccomp listener knows this question; an id that it never gave is ENOENT */
 	setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
 	if (recv(connection, &hello, sizeof hello, 0) != sizeof hello || memcmp(hello.text, PT_SUPERVISE_HELLO, sizeof hello.text) ||
-	    getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) || peer.pid <= 0)
+	    getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) || peer.pid <= 0 ||
+	    !pt_may_join(sup->owner, peer.uid, peer.pid))
 		return NULL;
 	int fd = pt_target_fd(peer.pid, hello.listener);
 	if (fd < 0)
@@ -232,7 +233,7 @@ static void *welcome(void *argument)
 	struct pt_sup *sup = start->sup;
 	int connection = start->listener;
 	free(start);
-	struct tree *tree = greet(connection);
+	struct tree *tree = greet(sup, connection);
 	if (tree && atomic_fetch_add(&sup->trees, 1) < MAX_TREES) {
 		char ack = PT_SUPERVISE_ACK;
 		tree->sup = sup;
@@ -336,6 +337,7 @@ int main(int argc, char **argv)
 	sup.dir = argv[1];
 	sup.dir_len = strlen(argv[1]);
 	sup.flags = pt_image_flags(sup.image);
+	sup.owner = pt_session_owner(argv[1]);
 	sup.events = events_of(argv[1], &size);
 	if (s < 0)
 		s = listen_in(argv[1]);

@@ -37,6 +37,7 @@ struct pt_sup {
 	struct pt_events *events;
 	const char *dir;               /* DIR/N */
 	size_t dir_len;
+	uid_t owner;                   /* the build user */
 	atomic_ulong calls, refused, trees;
 };
 
@@ -114,6 +115,10 @@ void pt_task_ask_live(struct pt_task *, enum pt_map, const char *path, size_t le
 /* --- supervisor_rights.c --- */
 /* The calling thread alone gets these ids, and of root's capabilities keeps the one to look into processes. */
 bool pt_rights_adopt(uid_t, gid_t, const gid_t *groups, int count);
+
+/* --- supervisor_join.c --- */
+uid_t pt_session_owner(const char *dir);
+bool pt_may_join(uid_t owner, uid_t uid, pid_t pid);
 
 /* --- supervisor_exec.c --- */
 void pt_task_check_start(struct pt_task *);

@@ -136,7 +136,7 @@ def untraced_reason(executable: bytes) -> str | None:
     with contextlib.suppress(OSError, AttributeError):
         if os.getxattr(executable, "security.capability"):
             return "has file capabilities: the loader ignores LD_PRELOAD"
-    return "did not announce itself: ended before it started, or its loader refused the library"
+    return "did not announce itself: ended before it started, ran as another user, or its loader refused the library"
 
 
 def _own_machine() -> bytes:

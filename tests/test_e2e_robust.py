@@ -207,33 +207,54 @@ use_configure       no
 
 proc who_am_i {phase} {
     global workpath
-    system -W ${workpath} "grep -E '^(Uid|Gid|Groups):' /proc/self/status > ${phase}.ids; echo \\$HOME > ${phase}.home"
+    set script {grep -E '^(Uid|Gid|Groups|NoNewPrivs):' /proc/self/status
+        printf 'HOME:\\t%s\\nTMPDIR:\\t%s\\nUmask:\\t%s\\n' "$HOME" "$TMPDIR" `umask`}
+    if {$phase ni {fetch checksum}} {
+        system -W ${workpath} "($script) > ${phase}.system"
+    }
+    ui_msg "<$phase>\n[exec sh -c $script]\n</$phase>"
 }
 
+pre-fetch       { who_am_i fetch }
+pre-checksum    { who_am_i checksum }
 post-extract    { who_am_i extract }
+pre-patch       { who_am_i patch }
 build           { who_am_i build }
 destroot {
     who_am_i destroot
     xinstall -d ${destroot}${prefix}/share/who
-    xinstall -m 644 ${workpath}/build.ids ${destroot}${prefix}/share/who/build.ids
+    xinstall -m 644 ${workpath}/build.system ${destroot}${prefix}/share/who/build.ids
 }
 """
+
+
+PHASES = ("fetch", "checksum", "extract", "patch", "build", "destroot")
 
 
 @as_root
 def test_phases_run_as_the_build_user(prefix: Prefix) -> None:
     prefix.add_port("devel", "who", WHO)
-    prefix.port("-t", "-k", "install", "who")
+    former = os.umask(0o077)
+    try:
+        said = prefix.port("-t", "-k", "install", "who").text
+    finally:
+        os.umask(former)
     import pwd
 
     user = pwd.getpwnam("macports")
-    for phase in ("extract", "build", "destroot"):
-        lines = dict(line.split(":\t", 1) for line in (prefix.work("who") / f"{phase}.ids").read_text().splitlines())
-        assert lines["Uid"].split() == [str(user.pw_uid)] * 4, f"{phase}: real, effective, saved and file system uid"
-        assert lines["Gid"].split() == [str(user.pw_gid)] * 4, phase
-        assert "0" not in lines["Groups"].split(), phase
-        home = (prefix.work("who") / f"{phase}.home").read_text().strip()
-        assert Path(home).is_relative_to(prefix.work("who").parent), home
+    own = {user.pw_gid, *os.getgrouplist(user.pw_name, user.pw_gid)}
+    work = prefix.work("who")
+    texts = {f"exec in {phase}": said.partition(f"<{phase}>\n")[2].partition(f"\n</{phase}>")[0] for phase in PHASES}
+    texts |= {f"system in {phase}": (work / f"{phase}.system").read_text() for phase in PHASES[2:]}
+    for where, text in texts.items():
+        lines = dict(line.split(":\t", 1) for line in text.splitlines())
+        assert lines["Uid"].split() == [str(user.pw_uid)] * 4, f"{where}: real, effective, saved and file system uid"
+        assert lines["Gid"].split() == [str(user.pw_gid)] * 4, where
+        assert {int(group) for group in lines["Groups"].split()} == own, where
+        assert lines["NoNewPrivs"] == "1", where
+        assert Path(lines["HOME"]).is_relative_to(work.parent), where
+        assert Path(lines["TMPDIR"]).is_relative_to(work.parent), where
+        assert lines["Umask"] == "0022", where
     installed = prefix.path / "share/who/build.ids"
     assert installed.stat().st_uid == 0, "what is installed belongs to root, not to the build user"
     assert not [line for line in processes_of("macports").values() if str(prefix.path) in line]

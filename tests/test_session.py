@@ -18,6 +18,7 @@ import pytest
 
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
+from porttrace.findings import FindingKind
 from porttrace.identity import Identity
 from porttrace.policy import Image, Policy
 from porttrace.session import Session
@@ -157,6 +158,84 @@ def test_no_set_uid_program_gives_root_back(work: Path, tiers: list[str] | None)
         words = [*trace.launch_argv, "sh", "-c", f"{helper} /proc/self/status"]
         out = subprocess.run(words, capture_output=True, text=True, check=True)
     assert out.stdout.split("Uid:")[1].split()[:4] == [str(Identity.named("nobody").uid)] * 4
+
+
+@pytest.fixture
+def ground(work: Path) -> Path:
+    """Places that no file mode holds: what is refused there is refused by porttrace."""
+    for name in ("in", "outside", "hidden"):
+        (work / name).mkdir()
+        (work / name).chmod(0o777)
+        (work / name / "file").write_text("secret\n")
+        (work / name / "file").chmod(0o666)
+    return work
+
+
+def held(ground: Path) -> Policy:
+    read = Filemap([Rule(os.fsencode(ground / "hidden"), Action.DENY), Rule(b"/", Action.ALLOW)])
+    return Policy(read, Filemap([Rule(os.fsencode(ground / "in"), Action.ALLOW), Rule(b"/dev/null", Action.ALLOW)]))
+
+
+@as_root
+def test_a_program_of_root_that_becomes_somebody_else(ground: Path) -> None:
+    """Neither the session's files nor anything outside are within its reach, and that it reported nothing is told."""
+    root = Identity(0, 0, (0,), "root")
+    with Session(root) as session:
+        trace = session.start(held(ground), ground)
+        names = sorted(path for path in session.directory.rglob("*") if not path.is_symlink())
+        before = {path: (path.stat().st_mode, path.stat().st_size) for path in names if path.name != "events"}
+        attack = (
+            "import os, subprocess, sys\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            f"names = {[str(path) for path in names]!r}\n"
+            "for name in names:\n"
+            "    for act in (lambda: open(name, 'r+b').write(b'x'), lambda: os.unlink(name),\n"
+            "                lambda: os.chmod(name, 0o777), lambda: os.rename(name, name + '.x'),\n"
+            "                lambda: open(name + '/new', 'w')):\n"
+            "        try: act()\n"
+            "        except OSError: continue\n"
+            "        print('reached', name)\n"
+            "sys.stdout.flush()\n"
+            "script = 'id -u; cat {0}/hidden/file; echo x > {0}/outside/1; busybox cat {0}/hidden/file; '\n"
+            "script += 'busybox touch {0}/outside/2; chmod 600 {0}/outside/file; echo x > {0}/in/made'\n"
+            f"subprocess.run(['/bin/sh', '-c', script.format({str(ground)!r})])\n"
+        )
+        done = subprocess.run([*trace.launch_argv, "/usr/bin/python3", "-c", attack], capture_output=True, text=True)
+        after = {path: (path.stat().st_mode, path.stat().st_size) for path in names if path.name != "events"}
+        result = trace.stop()
+    assert done.stdout.split() == ["65534"], done.stdout + done.stderr
+    assert after == before
+    assert [path.name for path in (ground / "outside").iterdir()] == ["file"]
+    assert stat.S_IMODE((ground / "outside/file").stat().st_mode) == 0o666
+    assert (ground / "in/made").exists()
+    untraced = [finding for finding in result.findings if finding.kind is FindingKind.UNTRACED]
+    assert any("ran as another user" in finding.reason for finding in untraced), "it could not write into the report"
+
+
+@as_root
+def test_another_users_session_cannot_be_joined(ground: Path) -> None:
+    """Two users: what the other one starts with the session's own files is not in its report, and not answered for."""
+    with Session(Identity.named("macports")) as session:
+        trace = session.start(held(ground), ground)
+        launch, directory, asked = str(session.directory / "launch"), str(trace.directory), str(ground / "hidden/file")
+
+        def other(*words: str, uid: int = 65534, **more: object) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(  # type: ignore[call-overload,no-any-return]
+                words, user=uid, group=uid, extra_groups=[], cwd="/", capture_output=True, text=True, **more
+            )
+
+        supervised = other(launch, "--session", directory, "--supervise", "--", "cat", asked)
+        assert supervised.returncode == 125, supervised.stdout + supervised.stderr
+        assert "cannot be supervised" in supervised.stderr
+        other(launch, "--session", directory, "--", "cat", asked)
+        other("cat", asked, env={"LD_PRELOAD": f"{directory}/tracelib.so"})
+        for command in (f"head -c 1 {directory}/events", f"echo x >> {directory}/events", f"rm -f {directory}/policy"):
+            assert other("sh", "-c", command).returncode != 0, command
+        own = Identity.named("macports").uid
+        assert other(launch, "--session", directory, "--supervise", "--", "true", uid=own).returncode == 0
+        result = trace.stop()
+    assert [finding.path for finding in result.findings if finding.path == asked] == []
+    assert result.stats["processes"] == 1, "the one of its own user"
 
 
 @as_root
