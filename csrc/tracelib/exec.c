@@ -116,11 +116,20 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_EXEC,
 		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (flags & AT_EMPTY_PATH ? PT_EMPTY : 0) };
 	int error = pt_judge(op, &at);
-	struct stat st;
-	if (!error && at.judged)
-		error = -sys_fstatat(at.dirfd, at.path, &st, flags & AT_EMPTY_PATH);  /* what is missing fails here, and under a redirect only here */
+	struct pt_program program;
 	if (!error && at.judged) {
-		struct pt_program program;
+#ifndef __APPLE__
+		char link[32];
+		if ((flags & AT_EMPTY_PATH) && !*path && dirfd >= 0) { /* a memfd has no path by which it could be looked at */
+			pt_fd_link(dirfd, link);
+			pt_inspect(link, &program);
+		} else
+#endif
+			error = pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
+		if (at.magic)                  /* an object, and its path may be another's or nobody's */
+			error = 0;
+	}
+	if (!error && at.judged) {
 		if (at.path == at.slab->physical) {
 			if (!pt_exec_slab(x)) {
 				pt_done(op, &at, ENOMEM);
@@ -130,14 +139,6 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 			x->path = x->slab->physical;
 			x->dirfd = at.dirfd;
 		}
-#ifndef __APPLE__
-		if ((flags & AT_EMPTY_PATH) && !*path && dirfd >= 0) { /* a memfd has no path by which it could be looked at */
-			char link[32];
-			pt_fd_link(dirfd, link);
-			pt_inspect(link, &program);
-		} else
-#endif
-			pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
 		bool itself = !program.script && dirfd == AT_FDCWD && !flags;
 		look_after(op, &at, x, &program);
 		if (!x->supervise && pt_loader_led_astray(envp))

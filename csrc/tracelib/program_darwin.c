@@ -93,7 +93,7 @@ static bool restricted(const struct mach_header_64 *h, const char *end)
 	return false;
 }
 
-void pt_inspect(const char *path, struct pt_program *out)
+int pt_inspect(const char *path, struct pt_program *out)
 {
 	_Alignas(16) char head[2048];
 	unsigned slices = 0;
@@ -105,7 +105,7 @@ void pt_inspect(const char *path, struct pt_program *out)
 	if (fd < 0) {
 		if (fd == -EACCES && sys_fstatat(AT_FDCWD, path, &st, 0) == 0 && (st.st_mode & (S_ISUID | S_ISGID)))
 			out->untraced = "set-user-ID";
-		return;
+		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -ENAMETOOLONG ? -fd : 0;
 	}
 	ssize_t n = -1;
 	if (sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
@@ -113,10 +113,10 @@ void pt_inspect(const char *path, struct pt_program *out)
 	sys_close(fd);
 	if (n > 2 && head[0] == '#' && head[1] == '!') {
 		interpreter(out, head, (size_t)n);
-		return;
+		return 0;
 	}
 	if (n < (ssize_t)sizeof(struct mach_header_64))
-		return;
+		return 0;
 	uint32_t magic;
 	bool drops = false;
 	memcpy(&magic, head, sizeof magic);
@@ -134,7 +134,7 @@ void pt_inspect(const char *path, struct pt_program *out)
 			slices |= slice(OSSwapBigToHostInt32((uint32_t)a[i].cputype), OSSwapBigToHostInt32((uint32_t)a[i].cpusubtype));
 	}
 	if (!slices)
-		return;
+		return 0;
 	if ((st.st_mode & S_ISUID && st.st_uid != geteuid()) ||
 	    ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && st.st_gid != getegid()))
 		out->untraced = "set-user-ID";
@@ -144,4 +144,5 @@ void pt_inspect(const char *path, struct pt_program *out)
 		out->untraced = "other ABI", out->foreign = true;
 	else if (drops)
 		out->untraced = "restricted";
+	return 0;
 }

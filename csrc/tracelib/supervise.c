@@ -117,11 +117,10 @@ static bool leads_astray(const char *list)
 	static const char *const system[] = { "/usr/lib", "/lib" };
 	for (size_t n; *list; list += n + (list[n] != 0)) {
 		n = strcspn(list, ": ;");
-		const char *other = pt_other_library();
-		if ((n == pt.path_len && !memcmp(list, pt.path, n)) || !memchr(list, '/', n) ||
-		    (other && n == strlen(other) && !memcmp(list, other, n)))
+		if ((n == pt.path_len && !memcmp(list, pt.path, n)) || !memchr(list, '/', n))
 			continue; /* ours, or a bare name: found where the loader looks, which is another variable's affair */
-		bool own = false;
+		const char *other = pt_other_library();
+		bool own = other && n == strlen(other) && !memcmp(list, other, n);
 		for (size_t i = 0; i < sizeof system / sizeof *system && !own; i++)
 			own = starts(list, n + 1, system[i]);
 		if (!own || memmem(list, n, "/..", 3))

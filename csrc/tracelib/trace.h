@@ -311,7 +311,8 @@ struct pt_program {
 	char words[512];               /* of a script: interpreter and arguments, each with its NUL, and an empty one */
 #endif
 };
-void pt_inspect(const char *path, struct pt_program *);
+/* 0, or with what errno it is not there: what is missing fails so, and under a redirect only so. */
+int pt_inspect(const char *path, struct pt_program *);
 
 /* ---- environ.c ---- */
 /* The session's library for programs of the other C library (glibc, musl), NULL: it has none. */

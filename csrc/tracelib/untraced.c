@@ -63,7 +63,7 @@ static void interpreter(struct pt_program *out, const char *head, size_t n)
 	out->script = k > 0;
 }
 
-void pt_inspect(const char *path, struct pt_program *out)
+int pt_inspect(const char *path, struct pt_program *out)
 {
 	_Alignas(16) unsigned char head[1024];
 	out->untraced = NULL;
@@ -75,7 +75,7 @@ void pt_inspect(const char *path, struct pt_program *out)
 	if (fd < 0) {           /* executable but not readable: what kind it is shows when it announces itself, or does not */
 		if (fd == -EACCES && sys_fstatat(AT_FDCWD, path, &st, 0) == 0 && (st.st_mode & (S_ISUID | S_ISGID)))
 			out->untraced = "set-user-ID";
-		return;
+		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -ENAMETOOLONG ? -fd : 0;
 	}
 	long n = -1;
 	if (sys_fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISREG(st.st_mode))
@@ -99,4 +99,5 @@ void pt_inspect(const char *path, struct pt_program *out)
 		out->text = n > 0;
 	}
 	sys_close(fd);
+	return 0;
 }
