@@ -84,3 +84,54 @@ def test_where_one_is_under_a_redirect(programs: dict[str, Path], tree: Path) ->
     with Session(f"rw:{tree}/redirected=>{tree}/seen", "rw:/=+") as session:
         done = session.run(programs["cc"], "where", tree)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
+EXEC_OBJECT = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Runs what has no path any more: object-of-memory, deleted file; by its link in /proc or by its descriptor. */
+int main(int argc, char **argv)
+{
+	char name[64];
+	const char *how = argv[1];
+	int from = open("/bin/echo", O_RDONLY | O_CLOEXEC), to;
+	struct stat st;
+	fstat(from, &st);
+	if (strstr(how, "memory")) {
+		to = memfd_create("x", 0);
+	} else {
+		to = open(argv[2], O_CREAT | O_RDWR | O_EXCL, 0755);
+	}
+	while (sendfile(to, from, NULL, (size_t)st.st_size) > 0)
+		;
+	if (!strstr(how, "memory")) {
+		close(to);
+		to = open(argv[2], O_RDONLY);
+		unlink(argv[2]);
+	}
+	char *words[] = { "echo", "ran", NULL };
+	if (strstr(how, "fexecve")) {
+		fexecve(to, words, (char *[]){ NULL });
+	} else {
+		snprintf(name, sizeof name, "/proc/self/fd/%d", to);
+		execve(name, words, (char *[]){ NULL });
+	}
+	perror("exec");
+	return argc;
+}
+"""
+
+
+@pytest.mark.parametrize("how", ["memory, /proc", "memory, fexecve", "deleted, /proc", "deleted, fexecve"])
+def test_what_has_no_path_is_run(tmp_path: Path, how: str) -> None:
+    (tmp_path / "run.c").write_text(EXEC_OBJECT)
+    run = compile_c(tmp_path / "run.c", tmp_path / "run")
+    with Session("r:/=+", f"w:{os.path.realpath(tmp_path)}=+") as session:
+        done = session.run(run, how, tmp_path / "copy")
+    assert (done.stdout, done.stderr, done.returncode) == ("ran\n", "", 0)
