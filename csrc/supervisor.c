@@ -11,6 +11,7 @@
 #include <linux/audit.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -149,7 +150,8 @@ static void *serve(void *argument)
 	static __thread struct pt_task t;
 	t = (struct pt_task){ .sup = tree->sup, .listener = tree->listener };
 	t.looks = geteuid() == 0 && tree->uid != 0;
-	if (!pt_rights_adopt(tree->uid, tree->gid, tree->groups, tree->ngroups) || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes))
+	/* CLONE_FS: a umask of its own */
+	if (unshare(CLONE_FS) || !pt_rights_adopt(tree->uid, tree->gid, tree->groups, tree->ngroups) || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes))
 		goto out; /* closing the listener makes every call of the tree fail: closed, not open */
 	t.req = calloc(1, sizes.seccomp_notif + 64);
 	t.resp = calloc(1, sizes.seccomp_notif_resp + 64);
@@ -325,7 +327,6 @@ int main(int argc, char **argv)
 	signal(SIGHUP, SIG_IGN);
 	struct sigaction tick = { .sa_handler = nothing }; /* not SA_RESTART: it is to end a wait */
 	sigaction(PT_TICK, &tick, NULL);
-	umask(0); /* files are made for programs with their own */
 	pt_sup_calls();
 	pt_sup_guard();
 	look_at_kernel();

@@ -1,16 +1,8 @@
 /* One question of the kernel, by the shape of its call. */
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "longpath_linux.h"
 #include "supervisor_answer.h"
-
-#define SCM_CONNECT 3 /* linux/net.h: socketcall(2)'s numbers */
-#define SCM_BIND 2
-#define SCM_SENDTO 11
-#define SCM_SENDMSG 16
-#define SCM_SENDMMSG 20
 
 static struct pt_sup_call calls[] = {
 #define PT_SC(name, nr64, nr32, shape, access, dir, path, flags) { #name, PT_SC_NATIVE(name, nr64), PT_SC_COMPAT(nr32), shape, access, dir, path, flags, 0 },
@@ -58,63 +50,6 @@ void pt_sup_calls(void)
 const struct pt_sup_call *pt_sup_call(int nr, bool compat)
 {
 	return nr >= 0 && nr < 512 ? table[compat][nr] : NULL;
-}
-
-/* ---- sockets ---- */
-
-static int answer_socket(struct pt_task *t, uint64_t address, uint64_t size, bool make)
-{
-	struct sockaddr_un sa = { 0 };
-	if (size < sizeof sa.sun_family + 1)
-		return GO_ON;
-	if (size > sizeof sa)
-		size = sizeof sa;
-	if (!pt_target_read(t->pid, address, &sa, (size_t)size) || sa.sun_family != AF_UNIX || !sa.sun_path[0])
-		return GO_ON;
-	size_t len = strnlen(sa.sun_path, (size_t)size - sizeof sa.sun_family);
-	memcpy(t->asked, sa.sun_path, len);
-	t->asked[len] = 0;
-	t->access = make ? PT_ACC_CREATE : PT_ACC_READ;
-	int error = pt_task_resolve_text(t, AT_FDCWD, t->asked, len, make ? PT_RES_CREATE | PT_RES_NOFOLLOW_LAST : 0);
-	if (!error)
-		error = pt_task_judge(t, 0);
-	return error == EEXIST ? EADDRINUSE : error ? error : GO_ON;
-}
-
-/* Messages, each of which may say itself where it goes: `stride` bytes apart. */
-static int answer_messages(struct pt_task *t, uint64_t at, uint64_t count, size_t stride)
-{
-	for (uint64_t i = 0; i < count && i < 1024 /* as many as the kernel takes */; i++, at += stride) {
-		struct { uint64_t name; uint32_t len; } wide = { 0, 0 };
-		uint32_t narrow[2] = { 0, 0 };
-		if (!(t->compat ? pt_target_read(t->pid, at, narrow, sizeof narrow) : pt_target_read(t->pid, at, &wide, 12)))
-			return GO_ON;
-		uint64_t name = t->compat ? narrow[0] : wide.name;
-		int error = name ? answer_socket(t, name, t->compat ? narrow[1] : wide.len, false) : GO_ON;
-		if (error != GO_ON)
-			return error;
-	}
-	return GO_ON;
-}
-
-#define MSG_SIZE(t) ((t)->compat ? 28u : 56u)   /* struct msghdr */
-#define MMSG_SIZE(t) ((t)->compat ? 32u : 64u)  /* struct mmsghdr */
-
-static int answer_socketcall(struct pt_task *t)
-{
-	uint64_t call = arg(t, 0);
-	uint32_t args[6] = { 0 };
-	unsigned count = call == SCM_SENDTO ? 6 : 3;
-	if (call != SCM_CONNECT && call != SCM_BIND && call != SCM_SENDTO && call != SCM_SENDMSG && call != SCM_SENDMMSG)
-		return GO_ON;
-	if (!pt_target_read(t->pid, arg(t, 1), args, count * sizeof *args))
-		return GO_ON;
-	switch (call) {
-	case SCM_SENDTO: return args[4] ? answer_socket(t, args[4], args[5], false) : GO_ON;
-	case SCM_SENDMSG: return answer_messages(t, args[1], 1, MSG_SIZE(t));
-	case SCM_SENDMMSG: return answer_messages(t, args[1], args[2], MMSG_SIZE(t));
-	default: return answer_socket(t, args[1], args[2], call == SCM_BIND);
-	}
 }
 
 /* ---- metadata ---- */
@@ -215,41 +150,12 @@ static int answer_metadata(struct pt_task *t)
 
 /* ---- the rest ---- */
 
-static int answer_path(struct pt_task *t)
+/* Nobody but the program itself can change where it is: given back to the kernel, which reads the path again. */
+static int answer_chdir(struct pt_task *t)
 {
-	unsigned resolve = t->call->flags == PT_SC_NOFOLLOW || (at_flags(t) & AT_SYMLINK_NOFOLLOW) ? PT_RES_NOFOLLOW_LAST : 0;
-	if (t->call->shape == PT_SH_MAKE)
-		resolve |= PT_RES_CREATE;
-	int error = pt_task_resolve(t, dirfd_of(t), arg(t, t->call->path), resolve);
+	int error = pt_task_resolve(t, AT_FDCWD, arg(t, t->call->path), 0);
 	if (!error)
 		error = pt_task_judge(t, 0);
-	return error ? error : GO_ON;
-}
-
-static int answer_two(struct pt_task *t)
-{
-	bool link = t->call->shape == PT_SH_LINK;
-	int dir = t->call->dir, path = t->call->path;
-	int second_dir = dir < 0 ? AT_FDCWD : (int)arg(t, dir + 2);
-	uint64_t first = arg(t, path), second = arg(t, dir < 0 ? path + 1 : path + 2);
-	unsigned resolve = link && (at_flags(t) & AT_SYMLINK_FOLLOW) ? 0 : PT_RES_NOFOLLOW_LAST;
-	bool empty = link && (at_flags(t) & AT_EMPTY_PATH) && is_empty(t, first);
-	int error = 0;
-	/* A hard link makes the first file changeable through the second name: it must be writable itself. */
-	if (!empty) {
-		t->access = link ? PT_ACC_LINK : PT_ACC_RENAME;
-		error = pt_task_resolve(t, dirfd_of(t), first, resolve);
-		if (!error)
-			error = pt_task_judge(t, 0);
-	}
-	if (error)
-		return error;
-	t->access = link ? PT_ACC_LINK : PT_ACC_RENAME;
-	error = pt_task_resolve(t, second_dir, second, PT_RES_NOFOLLOW_LAST | PT_RES_CREATE);
-	if (!error)
-		error = pt_task_judge(t, PT_J_MAY_CREATE);
-	if (!error && t->sup->events)
-		pt_events_bump(t->sup->events);
 	return error ? error : GO_ON;
 }
 
@@ -264,14 +170,15 @@ static int answer(struct pt_task *t)
 		return pt_answer_openat2(t);
 	case PT_SH_STAT: case PT_SH_STATX: case PT_SH_ACCESS: case PT_SH_READLINK: case PT_SH_STATFS: case PT_SH_GETXATTR:
 	case PT_SH_LISTXATTR: case PT_SH_INOTIFY: case PT_SH_CHMOD: case PT_SH_CHOWN: case PT_SH_UTIME: case PT_SH_UTIMES:
-	case PT_SH_UTIMENS: case PT_SH_SETXATTR: case PT_SH_REMOVEXATTR: case PT_SH_IOCTL:
+	case PT_SH_UTIMENS: case PT_SH_SETXATTR: case PT_SH_REMOVEXATTR: case PT_SH_IOCTL: case PT_SH_TRUNCATE:
 		return answer_metadata(t);
-	case PT_SH_PATH:
-	case PT_SH_MAKE:
-		return answer_path(t);
+	case PT_SH_CHDIR:
+		return answer_chdir(t);
+	case PT_SH_MKDIR: case PT_SH_MKNOD: case PT_SH_SYMLINK: case PT_SH_REMOVE:
+		return pt_answer_entry(t);
 	case PT_SH_RENAME:
 	case PT_SH_LINK:
-		return answer_two(t);
+		return pt_answer_two(t);
 	case PT_SH_EXEC:
 		return pt_answer_exec(t);
 	case PT_SH_LIST:
@@ -280,16 +187,8 @@ static int answer(struct pt_task *t)
 		return arg(t, 0) == 16 /* PTRACE_ATTACH */ || arg(t, 0) == 0x4206 /* PTRACE_SEIZE */ ? pt_answer_meddle(t, (pid_t)arg(t, 1)) : GO_ON;
 	case PT_SH_MEMORY:
 		return pt_answer_meddle(t, (pid_t)arg(t, 0));
-	case PT_SH_SENDMSG:
-		return answer_messages(t, arg(t, 1), 1, MSG_SIZE(t));
-	case PT_SH_SENDMMSG:
-		return answer_messages(t, arg(t, 1), arg(t, 2), MMSG_SIZE(t));
-	case PT_SH_CONNECT:
-	case PT_SH_SENDTO:
-	case PT_SH_BIND:
-		return answer_socket(t, arg(t, t->call->path), arg(t, t->call->flags), t->call->shape == PT_SH_BIND);
-	case PT_SH_SOCKETCALL:
-		return answer_socketcall(t);
+	case PT_SH_CONNECT: case PT_SH_BIND: case PT_SH_SENDTO: case PT_SH_SENDMSG: case PT_SH_SENDMMSG: case PT_SH_SOCKETCALL:
+		return pt_answer_socket(t);
 	case PT_SH_CHROOT: /* paths would mean something else than what is judged */
 	case PT_SH_REFUSE:
 		return t->sup->flags & PT_IMG_AUDIT ? GO_ON : EPERM;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -73,6 +74,28 @@ void pt_rights_raise(void);
 /* The path that leads to what a descriptor of ours holds. */
 void pt_own_fd_link(int fd, char out[32]);
 
+/* supervisor_wait.c: hands `fd` over as the call's result. 0, or an errno for the program. */
+int pt_hand_over(struct pt_task *, int fd, uint64_t flags);
+/* Something that may wait for others, in a thread of its own, which answers. 0: it is under way, or an errno. */
+struct pt_waiting {
+	long (*attempt)(struct pt_waiting *); /* a result, or -1 and errno; again as long as that is EINTR */
+	bool gives;                    /* the result is a descriptor for the program, to be opened with `flags` */
+	int fds[2];                    /* kept open for it, -1: none */
+	uint64_t flags;
+	struct sockaddr_storage to;
+	socklen_t size;
+	struct pt_task task;
+	struct seccomp_notif request;
+};
+int pt_wait_apart(struct pt_task *, const struct pt_waiting *);
+
+/* supervisor_make.c */
+int pt_answer_entry(struct pt_task *);
+int pt_answer_two(struct pt_task *);
+int pt_do_truncate(struct pt_task *, int fd);
+void pt_take_umask(const struct pt_task *); /* the program's, for what this thread makes */
+
+int pt_answer_socket(struct pt_task *);
 int pt_answer_open(struct pt_task *, uint64_t flags, unsigned mode);
 int pt_answer_openat2(struct pt_task *);
 int pt_answer_list(struct pt_task *);

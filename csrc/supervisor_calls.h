@@ -12,8 +12,11 @@
 #define PORTTRACE_SUPERVISOR_CALLS_H
 
 enum pt_sc_shape {
-	PT_SH_PATH,     /* one existing path */
-	PT_SH_MAKE,     /* makes the last component, follows no link there */
+	PT_SH_CHDIR,
+	/* names: the supervisor itself makes, removes and moves them */
+	PT_SH_MKDIR, PT_SH_MKNOD,
+	PT_SH_SYMLINK,  /* its text in the first argument */
+	PT_SH_REMOVE,   /* unlink, rmdir */
 	PT_SH_OPEN,     /* open flags in `flags`, access follows from them */
 	PT_SH_OPENAT2,  /* struct open_how in `flags` */
 	PT_SH_CREAT,
@@ -24,7 +27,7 @@ enum pt_sc_shape {
 	/* looking: done by the supervisor itself */
 	PT_SH_STAT, PT_SH_STATX, PT_SH_ACCESS, PT_SH_READLINK, PT_SH_STATFS, PT_SH_GETXATTR, PT_SH_LISTXATTR, PT_SH_INOTIFY,
 	/* changing metadata: likewise; with `path` -1 of an open file, the descriptor in `dirfd` */
-	PT_SH_CHMOD, PT_SH_CHOWN, PT_SH_UTIME, PT_SH_UTIMES, PT_SH_UTIMENS, PT_SH_SETXATTR, PT_SH_REMOVEXATTR,
+	PT_SH_CHMOD, PT_SH_CHOWN, PT_SH_UTIME, PT_SH_UTIMES, PT_SH_UTIMENS, PT_SH_SETXATTR, PT_SH_REMOVEXATTR, PT_SH_TRUNCATE,
 	PT_SH_IOCTL,    /* the same by ioctl: asked only for the requests below */
 	PT_SH_PTRACE,   /* another process's memory and registers: process in the second argument */
 	PT_SH_MEMORY,   /* likewise: in the first */
@@ -41,6 +44,7 @@ enum pt_sc_shape {
 
 #define PT_SC_FOLLOW (-1)
 #define PT_SC_NOFOLLOW (-2)
+#define PT_SC_RMDIR (-3) /* as AT_REMOVEDIR */
 
 #define PT_SUPERVISED_CALLS \
 	PT_SC(open, 2, 5, PT_SH_OPEN, PT_ACC_READ, -1, 0, 1) \
@@ -62,24 +66,24 @@ enum pt_sc_shape {
 	PT_SC(readlinkat, 267, 305, PT_SH_READLINK, PT_ACC_READLINK, 0, 1, PT_SC_NOFOLLOW) \
 	PT_SC(execve, 59, 11, PT_SH_EXEC, PT_ACC_EXEC, -1, 0, PT_SC_FOLLOW) \
 	PT_SC(execveat, 322, 358, PT_SH_EXEC, PT_ACC_EXEC, 0, 1, 4) \
-	PT_SC(chdir, 80, 12, PT_SH_PATH, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(chdir, 80, 12, PT_SH_CHDIR, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
 	PT_SC(chroot, 161, 61, PT_SH_CHROOT, PT_ACC_STAT, -1, 0, PT_SC_FOLLOW) \
-	PT_SC(mkdir, 83, 39, PT_SH_MAKE, PT_ACC_CREATE, -1, 0, PT_SC_NOFOLLOW) \
-	PT_SC(mkdirat, 258, 296, PT_SH_MAKE, PT_ACC_CREATE, 0, 1, PT_SC_NOFOLLOW) \
-	PT_SC(mknod, 133, 14, PT_SH_MAKE, PT_ACC_CREATE, -1, 0, PT_SC_NOFOLLOW) \
-	PT_SC(mknodat, 259, 297, PT_SH_MAKE, PT_ACC_CREATE, 0, 1, PT_SC_NOFOLLOW) \
-	PT_SC(symlink, 88, 83, PT_SH_MAKE, PT_ACC_CREATE, -1, 1, PT_SC_NOFOLLOW) \
-	PT_SC(symlinkat, 266, 304, PT_SH_MAKE, PT_ACC_CREATE, 1, 2, PT_SC_NOFOLLOW) \
-	PT_SC(rmdir, 84, 40, PT_SH_PATH, PT_ACC_DELETE, -1, 0, PT_SC_NOFOLLOW) \
-	PT_SC(unlink, 87, 10, PT_SH_PATH, PT_ACC_DELETE, -1, 0, PT_SC_NOFOLLOW) \
-	PT_SC(unlinkat, 263, 301, PT_SH_PATH, PT_ACC_DELETE, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(mkdir, 83, 39, PT_SH_MKDIR, PT_ACC_CREATE, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(mkdirat, 258, 296, PT_SH_MKDIR, PT_ACC_CREATE, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(mknod, 133, 14, PT_SH_MKNOD, PT_ACC_CREATE, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(mknodat, 259, 297, PT_SH_MKNOD, PT_ACC_CREATE, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(symlink, 88, 83, PT_SH_SYMLINK, PT_ACC_CREATE, -1, 1, PT_SC_NOFOLLOW) \
+	PT_SC(symlinkat, 266, 304, PT_SH_SYMLINK, PT_ACC_CREATE, 1, 2, PT_SC_NOFOLLOW) \
+	PT_SC(rmdir, 84, 40, PT_SH_REMOVE, PT_ACC_DELETE, -1, 0, PT_SC_RMDIR) \
+	PT_SC(unlink, 87, 10, PT_SH_REMOVE, PT_ACC_DELETE, -1, 0, PT_SC_NOFOLLOW) \
+	PT_SC(unlinkat, 263, 301, PT_SH_REMOVE, PT_ACC_DELETE, 0, 1, 2) \
 	PT_SC(rename, 82, 38, PT_SH_RENAME, PT_ACC_RENAME, -1, 0, PT_SC_NOFOLLOW) \
 	PT_SC(renameat, 264, 302, PT_SH_RENAME, PT_ACC_RENAME, 0, 1, PT_SC_NOFOLLOW) \
-	PT_SC(renameat2, 316, 353, PT_SH_RENAME, PT_ACC_RENAME, 0, 1, PT_SC_NOFOLLOW) \
+	PT_SC(renameat2, 316, 353, PT_SH_RENAME, PT_ACC_RENAME, 0, 1, 4) \
 	PT_SC(link, 86, 9, PT_SH_LINK, PT_ACC_LINK, -1, 0, PT_SC_NOFOLLOW) \
 	PT_SC(linkat, 265, 303, PT_SH_LINK, PT_ACC_LINK, 0, 1, 4) \
-	PT_SC(truncate, 76, 92, PT_SH_PATH, PT_ACC_WRITE, -1, 0, PT_SC_FOLLOW) \
-	PT_SC(truncate64, -1, 193, PT_SH_PATH, PT_ACC_WRITE, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(truncate, 76, 92, PT_SH_TRUNCATE, PT_ACC_WRITE, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(truncate64, -1, 193, PT_SH_TRUNCATE, PT_ACC_WRITE, -1, 0, PT_SC_FOLLOW) \
 	PT_SC(chmod, 90, 15, PT_SH_CHMOD, PT_ACC_ATTRIBUTES, -1, 0, PT_SC_FOLLOW) \
 	PT_SC(fchmodat, 268, 306, PT_SH_CHMOD, PT_ACC_ATTRIBUTES, 0, 1, PT_SC_FOLLOW) \
 	PT_SC(fchmodat2, 452, 452, PT_SH_CHMOD, PT_ACC_ATTRIBUTES, 0, 1, 3) \
@@ -127,7 +131,7 @@ enum pt_sc_shape {
 	PT_SC(fanotify_mark, 301, 339, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(name_to_handle_at, 303, 341, PT_SH_REFUSE, PT_ACC_STAT, 0, 1, PT_SC_NOFOLLOW) \
 	PT_SC(open_by_handle_at, 304, 342, PT_SH_REFUSE, PT_ACC_READ, -1, -1, PT_SC_FOLLOW) \
-	PT_SC(uselib, 134, 86, PT_SH_PATH, PT_ACC_EXEC, -1, 0, PT_SC_FOLLOW) \
+	PT_SC(uselib, 134, 86, PT_SH_NOSYS, PT_ACC_EXEC, -1, 0, PT_SC_FOLLOW) \
 	PT_SC(mount, 165, 21, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(umount, -1, 22, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(umount2, 166, 52, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <stdio.h>
 
+#include "longpath_linux.h"
 #include "supervisor_answer.h"
 
 /* `left_out`: the verdict on the last entry of an undeclared port that is not shown. */
@@ -47,18 +48,30 @@ static bool all_shown(const struct pt_task *t, const struct pt_cursor *dir)
 	       pt_image_rule(t->sup->image, dir->rule, &rule) && rule.action != PT_DENY && rule.action != PT_ASK);
 }
 
-int pt_answer_list(struct pt_task *t)
+/* The path of a directory that we hold, as the program knows it, in t->full: its length, or -errno. */
+static ssize_t name_of(struct pt_task *t, int copy)
 {
-	int fd = (int)arg(t, 0);
-	ssize_t len = pt_target_path(t->pid, fd, t->full, PT_PATH_CAP);
-	if (len <= 0 && len != -EBADF && !(t->sup->flags & PT_IMG_AUDIT))
-		return EACCES; /* where it lies cannot be known */
-	if (len <= 0 || t->full[0] != '/')
-		return GO_ON;
+	char link[32];
+	pt_own_fd_link(copy, link);
+	ssize_t len = readlink(link, t->full, PT_PATH_CAP - 1);
+	if (len < 0)
+		len = pt_long_readlink(link, t->full, PT_PATH_CAP - 1);
+	if (len <= 0 || len == PT_PATH_CAP - 1)
+		return t->sup->flags & PT_IMG_AUDIT ? 0 : -EACCES; /* where it lies cannot be known */
+	t->full[len] = 0;
+	if (t->full[0] != '/')
+		return -ENOTDIR; /* a pipe, a socket */
 	if (t->sup->flags & PT_IMG_REDIRECTS) /* the directory's own name is the one that the program knows */
 		len = (ssize_t)pt_task_own_name(t, t->full, (size_t)len);
-	if (len == 1)
-		len = 0;
+	return len == 1 ? 0 : len;
+}
+
+/* Read and handed on here, from a descriptor of ours: the program's number may mean another directory the next moment. */
+static int list(struct pt_task *t, int copy)
+{
+	ssize_t len = name_of(t, copy);
+	if (len < 0)
+		return (int)-len;
 	struct pt_cursor dir = pt_cursor_root(t->sup->image, PT_READ);
 	for (ssize_t at = 0; at < len;) {
 		ssize_t from = at + 1, to = from;
@@ -67,25 +80,21 @@ int pt_answer_list(struct pt_task *t)
 		dir = pt_cursor_descend(t->sup->image, dir, t->full + from, (size_t)(to - from));
 		at = to;
 	}
-	if (all_shown(t, &dir))
-		return GO_ON;
-	if (strcmp(t->call->name, "getdents64"))
+	bool all = all_shown(t, &dir), old = strcmp(t->call->name, "getdents64") != 0;
+	if (old && (!all || t->compat))
 		return ENOSYS; /* the old forms are not rewritten; every libc has the new one */
 	uint64_t hash = pt_hash_dir(pt_image_seed(t->sup->image), t->full, (size_t)len);
 	uint64_t want = arg(t, 2);
-	int copy = pt_target_fd(t->pid, fd);
-	if (copy < 0)
-		return EACCES;
 	int result;
 	struct pt_verdict left_out = { .port = PT_NO_PORT };
 	for (;;) {
-		long got = syscall(SYS_getdents64, copy, t->dents, want < PT_DENTS_CAP ? want : PT_DENTS_CAP);
+		long got = syscall(old ? SYS_getdents : SYS_getdents64, copy, t->dents, want < PT_DENTS_CAP ? want : PT_DENTS_CAP);
 		if (got < 0) {
 			result = errno;
 			break;
 		}
-		long kept = 0;
-		for (long at = 0; at < got;) {
+		long kept = all ? got : 0;
+		for (long at = kept; at < got;) {
 			struct dirent64 *entry = (struct dirent64 *)(void *)(t->dents + at);
 			unsigned short size = entry->d_reclen;
 			if (shown(t, &dir, hash, entry, &left_out)) {
@@ -96,7 +105,7 @@ int pt_answer_list(struct pt_task *t)
 		}
 		if (got && !kept)
 			continue; /* all of this piece is hidden: an empty answer would mean the end */
-		if (!still_asks(t) || !pt_target_write(t->pid, arg(t, 1), t->dents, (size_t)kept)) {
+		if (!still_asks(t) || (kept && !pt_target_write(t->pid, arg(t, 1), t->dents, (size_t)kept))) {
 			result = EFAULT;
 			break;
 		}
@@ -104,9 +113,17 @@ int pt_answer_list(struct pt_task *t)
 		result = 0;
 		break;
 	}
-	close(copy);
 	if (left_out.port != PT_NO_PORT)
 		tell_left_out(t, (size_t)len, &left_out);
 	return result ? result : -2;
 }
 
+int pt_answer_list(struct pt_task *t)
+{
+	int copy = pt_target_fd(t->pid, (int)arg(t, 0));
+	if (copy < 0)
+		return copy == -EPERM ? EACCES : EBADF;
+	int result = list(t, copy);
+	close(copy);
+	return result;
+}

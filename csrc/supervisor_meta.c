@@ -103,12 +103,35 @@ static int look_link(struct pt_task *t, int fd)
 	return give(t, arg(t, first), t->full, (size_t)n);
 }
 
+/* struct statfs and statfs64 of a 32-bit x86 program. */
+static int give_statfs32(struct pt_task *t, const struct statfs *s)
+{
+	bool large = !strcmp(t->call->name, "statfs64");
+	uint32_t out[21] = { (uint32_t)s->f_type, (uint32_t)s->f_bsize }, n = 2;
+	const uint64_t counts[] = { s->f_blocks, s->f_bfree, s->f_bavail, s->f_files, s->f_ffree };
+	for (unsigned i = 0; i < 5; i++) {
+		if (!large && counts[i] >> 32)
+			return EOVERFLOW;
+		out[n++] = (uint32_t)counts[i];
+		if (large)
+			out[n++] = (uint32_t)(counts[i] >> 32);
+	}
+	memcpy(out + n, &s->f_fsid, 8);
+	out[n + 2] = (uint32_t)s->f_namelen;
+	out[n + 3] = (uint32_t)s->f_frsize;
+	out[n + 4] = (uint32_t)s->f_flags;
+	n += 9;
+	if (large && arg(t, 1) != n * 4)
+		return EINVAL;
+	return give(t, arg(t, large ? 2 : 1), out, n * 4);
+}
+
 static int look_statfs(struct pt_task *t, int fd)
 {
 	struct statfs s;
-	if (t->compat)
-		return GO_ON; /* of the file system, not of the file */
-	return fstatfs(fd, &s) ? errno : give(t, arg(t, next_arg(t)), &s, sizeof s);
+	if (fstatfs(fd, &s))
+		return errno;
+	return t->compat ? give_statfs32(t, &s) : give(t, arg(t, next_arg(t)), &s, sizeof s);
 }
 
 static int name_of(struct pt_task *t, uint64_t address, char name[XATTR_NAME])
@@ -279,6 +302,7 @@ int pt_do_change(struct pt_task *t, int fd, bool by_descriptor)
 	case PT_SH_SETXATTR:
 	case PT_SH_REMOVEXATTR: return change_xattr(t, fd, by_descriptor);
 	case PT_SH_IOCTL: return change_flags(t, fd);
+	case PT_SH_TRUNCATE: return pt_do_truncate(t, fd);
 	default: return ENOSYS;
 	}
 }

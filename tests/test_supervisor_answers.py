@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -246,3 +247,45 @@ def test_it_does_nothing_that_the_program_could_not_do_itself(place: Path) -> No
     alone = subprocess.run(words, cwd=place / "work", capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == alone.stdout.splitlines()
     assert len(alone.stdout.splitlines()) == 23
+
+
+WAYS = {"64-bit": ["gcc"], "32-bit": ["gcc", "-m32", "-idirafter", "/usr/include/x86_64-linux-gnu"]}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_it_does_in_a_programs_place_goes_as_without_it(place: Path, way: str) -> None:
+    """Ground truth is the same program where nobody stands in between."""
+    me = who()
+    said = []
+    for supervised in (True, False):
+        shutil.rmtree(place / "work")
+        for name in ("work", "work/acl", "work/sticky", "work/roots"):
+            (place / name).mkdir()
+        for name in ("sticky/roots", "roots/hers"):
+            (place / "work" / name).touch()
+        if os.geteuid() == 0:
+            shutil.chown(place / "work", me.uid, me.gid)
+            shutil.chown(place / "work/acl", me.uid, me.gid)
+        (place / "work/sticky").chmod(0o1777)
+        # setfacl -d -m u::rwx,g::r-x,o::r--: takes the place of the umask
+        entries = ((1, 7), (4, 5), (0x20, 4))
+        acl = b"\2\0\0\0" + b"".join(struct.pack("<HHI", tag, mode, 0xFFFFFFFF) for tag, mode in entries)
+        os.setxattr(place / "work/acl", "system.posix_acl_default", acl)
+        program = place / "work/x"
+        source = Path(__file__).parent / "supervised_calls.c"
+        words = [*WAYS[way], "-D_GNU_SOURCE", "-O1", "-w", "-static", "-o", program, source, "-lpthread"]
+        if subprocess.run(words, capture_output=True, check=False).returncode:
+            pytest.skip(f"NOT CHECKED: no compiler for {way} programs")
+        if supervised:
+            write = Filemap([Rule(os.fsencode(p), Action.ALLOW) for p in (place / "work", "/dev", "/proc")])
+            policy = Policy(read=Filemap([hidden(place), Rule(b"/", Action.ALLOW)]), write=write)
+            done, _ = run(policy, place, program)
+        else:
+            alone = ["setpriv", f"--reuid={me.uid}", f"--regid={me.gid}", "--clear-groups"] if os.geteuid() == 0 else []
+            done = subprocess.run(
+                [*alone, program], cwd=place / "work", capture_output=True, text=True, check=False, timeout=60
+            )
+        assert done.returncode == 0, (supervised, done)
+        said.append(done.stdout.splitlines())
+    assert said[0] == said[1]
+    assert len(said[1]) > 280

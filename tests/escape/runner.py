@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 SECRET = "secret"
 _BASE_FLAGS = ["-D_GNU_SOURCE", "-O1", "-w", "-lpthread"]
 
-SOURCES = ("main.c", "read.c", "exist.c", "write.c", "loader.c", "kernel.c", "socket.c")
+SOURCES = ("main.c", "read.c", "exist.c", "write.c", "loader.c", "kernel.c", "socket.c", "race.c")
 
 #: How the attempts are compiled; "sys" flavours run only those attempts that make the system call themselves.
 FLAVOURS: dict[str, list[str]] = {

@@ -274,8 +274,6 @@ static long fuzz_questions(const char *dir, const void *image, size_t size, long
 			case 3: t.req->data.args[a] = rnd(70000); break;
 			default: t.req->data.args[a] = (uint64_t)(uintptr_t)texts[rnd(64)]; break;
 			}
-		if (t.call && t.call->shape == PT_SH_OPEN)
-			t.req->data.args[t.call->flags] &= ~(uint64_t)(O_WRONLY | O_RDWR);
 		if (!rnd(50))
 			scribble(room, sizeof room, 20);
 		memset(&t.at, 0, sizeof t.at);

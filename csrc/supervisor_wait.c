@@ -1,0 +1,92 @@
+/* What may take its time: done in a thread of its own, because nobody but the program may wait. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "supervisor_answer.h"
+
+int pt_hand_over(struct pt_task *t, int fd, uint64_t flags)
+{
+	struct seccomp_notif_addfd add = {
+		.id = t->req->id, .flags = SECCOMP_ADDFD_FLAG_SEND, .srcfd = (uint32_t)fd,
+		.newfd_flags = flags & O_CLOEXEC ? O_CLOEXEC : 0,
+	};
+	int r;
+	do
+		r = ioctl(t->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+	while (r < 0 && (errno == EINTR || errno == EAGAIN));
+	if (r < 0 && errno != ENOENT) /* that one: nobody waits any more */
+		return errno == EMFILE ? EMFILE : EACCES;
+	t->answered = true;
+	return 0;
+}
+
+static void release(struct pt_waiting *w)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (w->fds[i] >= 0)
+			close(w->fds[i]);
+	if (w->task.listener >= 0)
+		close(w->task.listener);
+	free(w);
+}
+
+static void *waits(void *argument)
+{
+	struct pt_waiting *w = argument;
+	long r = -1;
+	int error = 0;
+	/* A signal comes now and then, so that the wait ends with the program that waits. */
+	struct sigevent tick = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = PT_TICK, ._sigev_un._tid = (pid_t)syscall(SYS_gettid) };
+	struct itimerspec every = { { 0, 10000000 }, { 0, 10000000 } };
+	timer_t timer;
+	bool ticks = timer_create(CLOCK_MONOTONIC, &tick, &timer) == 0;
+	if (!ticks || timer_settime(timer, 0, &every, NULL))
+		error = EINTR;
+	do
+		r = error ? -1 : w->attempt(w);
+	while (r < 0 && !error && errno == EINTR && still_asks(&w->task));
+	if (r < 0)
+		error = error ? error : errno;
+	else if (w->gives)
+		error = pt_hand_over(&w->task, (int)r, w->flags);
+	if (!w->task.answered) {
+		struct seccomp_notif_resp reply = { .id = w->request.id, .error = -error };
+		(void)ioctl(w->task.listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
+	}
+	if (ticks)
+		timer_delete(timer);
+	if (r >= 0 && w->gives)
+		close((int)r);
+	release(w);
+	return NULL;
+}
+
+int pt_wait_apart(struct pt_task *t, const struct pt_waiting *what)
+{
+	struct pt_waiting *w = calloc(1, sizeof *w);
+	pthread_attr_t attr;
+	pthread_t thread;
+	if (!w)
+		return ENOMEM;
+	*w = *what;
+	w->request = *t->req;
+	w->task.req = &w->request;
+	w->task.listener = fcntl(t->listener, F_DUPFD_CLOEXEC, 0);
+	bool ready = w->task.listener >= 0;
+	for (unsigned i = 0; i < 2; i++) {
+		w->fds[i] = what->fds[i] < 0 ? -1 : fcntl(what->fds[i], F_DUPFD_CLOEXEC, 0);
+		ready = ready && (w->fds[i] >= 0 || what->fds[i] < 0);
+	}
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 64 * 1024);
+	if (!ready || pthread_create(&thread, &attr, waits, w)) { /* it has our ids and capabilities */
+		release(w);
+		return EAGAIN;
+	}
+	t->answered = true;
+	return 0;
+}
