@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from porttrace.findings import FindingKind
+from porttrace.processes import REASONS, UNANNOUNCED
 
 __all__ = ["CODES", "Code", "code_of"]
 
@@ -26,6 +27,14 @@ class Code:
     meaning: str
     example: str
     fix: str
+    details: str = ""
+    """Markdown."""
+
+
+def _reasons(when: dict[str, str]) -> str:
+    rows = [f"| {text} | {when[word]} |" for word, text in REASONS.items()]
+    rows.append(f"| {UNANNOUNCED} | a program that was started, and of which nothing more is known |")
+    return "\n".join(["The reason that is given:", "", "| reason | when |", "|---|---|", *rows])
 
 
 _TABLE = (
@@ -125,6 +134,17 @@ _TABLE = (
         "machine followed it: what it read is unknown.",
         "  /opt/local/bin/go-tool\n    statically linked",
         "Use a machine on which `porttrace doctor` finds the supervisor, or take the result with care.",
+        _reasons(
+            {
+                "static": "it has no loader: Go, busybox, `-static`",
+                "other ABI": "a 32-bit program, or one that runs in an emulator",
+                "other C library": "its loader is musl's, and porttrace was built without a compiler for it",
+                "set-user-ID": "and it would change the user: the loader then takes no library from the environment",
+                "file capabilities": "the same for what setcap(8) gave to the file",
+                "protected by the system": "macOS, System Integrity Protection: a copy is entered if one can be made",
+                "restricted": "macOS, code that was signed so",
+            }
+        ),
     ),
     Code(
         "PT009",

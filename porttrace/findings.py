@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from porttrace.eventlog import Event, Kind, Outcome
-from porttrace.processes import Image, ProcessTree, untraced_reason
+from porttrace.processes import REASONS, Image, ProcessTree, untraced_reason
 
 __all__ = [
     "FELL_BACK",
@@ -204,7 +204,8 @@ def _kind(event: Event, port: str) -> FindingKind | None:
 
 def _reason(event: Event, kind: FindingKind) -> str:
     if kind is FindingKind.UNTRACED:
-        return os.fsdecode(event.asked)
+        word = os.fsdecode(event.asked)
+        return REASONS.get(word, word)
     return FELL_BACK if kind is FindingKind.REDIRECTED_MISSING and event.error == 0 else ""
 
 

@@ -12,12 +12,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from porttrace.eventlog import Event, Kind
+from porttrace.installed import installed
 
 __all__ = [
+    "REASONS",
+    "UNANNOUNCED",
     "Image",
     "ProcessTree",
     "untraced_reason",
 ]
+
+
+REASONS = {
+    "static": "statically linked",
+    "other ABI": "built for another architecture",
+    "other C library": "made for another C library, for which this porttrace has no library",
+    "set-user-ID": "set-uid or set-gid: the loader ignores LD_PRELOAD",
+    "file capabilities": "has file capabilities: the loader ignores LD_PRELOAD",
+    "protected by the system": "protected by the system, and no copy of it could be made",
+    "restricted": "has a restricted segment or entitlements: the loader ignores DYLD_INSERT_LIBRARIES",
+}
+"""Why the library cannot enter a program: the library's own word for it (csrc/tracelib), and what a report says."""
+
+UNANNOUNCED = "did not announce itself: ended before it started, ran as another user, or its loader refused the library"
+"""The reason where nothing is known of the program that would explain it."""
 
 
 @dataclass(slots=True)
@@ -122,21 +140,40 @@ def untraced_reason(executable: bytes) -> str | None:
             if head[:4] != b"\x7fELF":
                 return None
             if head[4] != (2 if sys.maxsize > 2**32 else 1) or head[18:20] != _own_machine():
-                return "built for another architecture"
+                return REASONS["other ABI"]
             (offset,) = struct.unpack_from("=Q", head, 32)
             size, count = struct.unpack_from("=HH", head, 54)
             file.seek(offset)
             headers = file.read(size * count)
     except (OSError, struct.error, IndexError):
         return None
-    if not any(struct.unpack_from("=I", headers, at)[0] == 3 for at in range(0, len(headers) - 3, max(size, 4))):
-        return "statically linked"
+    loader = next(
+        (at for at in range(0, len(headers) - size + 1, max(size, 4)) if struct.unpack_from("=I", headers, at)[0] == 3),
+        None,
+    )
+    if loader is None:
+        return REASONS["static"]
+    if not _is_known_loader(path, *struct.unpack_from("=QQQQ", headers, loader + 8)):
+        return REASONS["other C library"]
     if info.st_mode & (stat.S_ISUID | stat.S_ISGID):
-        return "set-uid or set-gid: the loader ignores LD_PRELOAD"
+        return REASONS["set-user-ID"]
     with contextlib.suppress(OSError, AttributeError):
         if os.getxattr(executable, "security.capability"):
-            return "has file capabilities: the loader ignores LD_PRELOAD"
-    return "did not announce itself: ended before it started, ran as another user, or its loader refused the library"
+            return REASONS["file capabilities"]
+    return UNANNOUNCED
+
+
+def _is_known_loader(path: Path, offset: int, _address: int, _physical: int, size: int) -> bool:
+    """Whether a library is there for programs of this loader (elf_linux.c says the same)."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            name = file.read(min(size, 4096))
+    except OSError:
+        return True
+    if b"/ld-musl-" in name:
+        return installed("libtracelib-musl.so").is_file()
+    return b"/ld-linux" in name or not name.startswith(b"/")
 
 
 def _own_machine() -> bytes:

@@ -31,7 +31,7 @@ def text() -> str:
     )
     parts = [
         f"\n## {code.code}\n\n**{code.title}** (`{code.kind}`, {code.level})\n\n{code.meaning}\n\n"
-        f"```\n{code.example}\n```\n\n**What to do.** {code.fix}\n"
+        f"```\n{code.example}\n```\n\n**What to do.** {code.fix}\n" + (f"\n{code.details}\n" if code.details else "")
         for code in CODES.values()
     ]
     return _HEAD + rows + "".join(parts)

@@ -29,6 +29,9 @@
 #include "fence_linux.h"
 #include "supervise_linux.h"
 #include "sysraw.h"
+#include "word.h"
+
+#define PATH_CAP 4096
 #endif
 
 #ifdef __APPLE__
@@ -238,19 +241,19 @@ static enum { SYSTEMS_OWN, BUILDS_OWN, SOMEBODYS } owner_of(const char *path, co
 
 /*
  * How the command will run, scripts followed to their interpreter. `fence`: the list of places that the build can write,
- * or NULL. `library`: what is to be injected, NULL: nothing.
+ * or NULL. `library`: what is to be injected, NULL: nothing. `path` (PATH_CAP bytes) gets the program that counts, or nothing.
  */
-static enum pt_entry entry_of(const char *command, const char *session, const char *fence, const char **library)
+static enum pt_entry entry_of(const char *command, const char *session, const char *fence, const char **library, char *path)
 {
-	char path[4096], interpreter[4096];
+	char interpreter[PATH_CAP];
 	if (strchr(command, '/')) {
-		snprintf(path, sizeof path, "%s", command);
+		snprintf(path, PATH_CAP, "%s", command);
 	} else {
 		const char *list = getenv("PATH");
 		for (list = list ? list : "/bin:/usr/bin"; *list; list += *list == ':') {
 			size_t len = strcspn(list, ":");
-			int n = len ? snprintf(path, sizeof path, "%.*s/%s", (int)len, list, command) : snprintf(path, sizeof path, "%s", command);
-			if (n < (int)sizeof path && !access(path, X_OK))
+			int n = len ? snprintf(path, PATH_CAP, "%.*s/%s", (int)len, list, command) : snprintf(path, PATH_CAP, "%s", command);
+			if (n < (int)PATH_CAP && !access(path, X_OK))
 				break;
 			*path = 0;
 			list += len;
@@ -262,7 +265,7 @@ static enum pt_entry entry_of(const char *command, const char *session, const ch
 		entry = pt_elf_entry(path, true, &musl, interpreter, sizeof interpreter);
 		if (entry != PT_ENTRY_SCRIPT)
 			break;
-		memcpy(path, interpreter, sizeof path);
+		memcpy(path, interpreter, PATH_CAP);
 	}
 	if (musl && access(beside(session, MUSL_LIBRARY), R_OK))
 		entry = PT_ENTRY_FOREIGN;
@@ -365,8 +368,9 @@ int main(int argc, char **argv)
 #ifdef __linux__
 	enum pt_entry entry = PT_ENTRY_TRACELIB;
 	const char *library = LIBRARY;
+	char program[PATH_CAP] = "";
 	if (o.session && (o.automatic || !o.no_preload))
-		entry = entry_of(o.file ? o.file : o.command[0], o.session, fence_of(&o), &library);
+		entry = entry_of(o.file ? o.file : o.command[0], o.session, fence_of(&o), &library, program);
 	if (o.automatic && (entry == PT_ENTRY_STATIC || entry == PT_ENTRY_FOREIGN || entry == PT_ENTRY_RAW))
 		o.supervise = true;
 	if (o.session) /* a loader of another kind would complain of our library, or stop */
@@ -374,6 +378,10 @@ int main(int argc, char **argv)
 #else
 	if (o.session)
 		preload(o.session, o.no_preload ? NULL : LIBRARY);
+#endif
+#ifdef __linux__
+	if (*program && !o.supervise)
+		pt_word_of_exec(o.session, program, o.file ? o.file : o.command[0], entry);
 #endif
 	hold(&o);
 #ifdef __APPLE__
@@ -385,5 +393,8 @@ int main(int argc, char **argv)
 	else
 		execvp(o.command[0], o.command);
 	int err = errno;
+#ifdef __linux__
+	pt_word_of_failure(err);
+#endif
 	leave(err == ENOENT || err == ENOTDIR ? 127 : 126, "%s: %s", o.file ? o.file : o.command[0], strerror(err));
 }

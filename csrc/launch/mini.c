@@ -67,6 +67,7 @@ int setresuid(uid_t r, uid_t e, uid_t s) { return (int)answer(pt_raw3(SYS_setres
 int setresgid(gid_t r, gid_t e, gid_t s) { return (int)answer(pt_raw3(SYS_setresgid, r, e, s)); }
 int setgroups(size_t n, const gid_t *list) { return (int)answer(pt_raw2(SYS_setgroups, n, list)); }
 int getgroups(int n, gid_t list[]) { return (int)answer(pt_raw2(SYS_getgroups, n, list)); }
+pid_t getpid(void) { return (pid_t)pt_raw0(SYS_getpid); }
 uid_t geteuid(void) { return (uid_t)pt_raw1(SYS_geteuid, 0); }
 
 int prctl(int option, ...)
