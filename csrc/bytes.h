@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+/* macOS' header has macros of its own, which look at bounds */
+#undef memcpy
+#undef memset
+#undef memcmp
 #define memcpy(to, from, size) __builtin_memcpy(to, from, size)
 #define memset(to, byte, size) __builtin_memset(to, byte, size)
 #define memcmp(a, b, size) __builtin_memcmp(a, b, size)
