@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from tracelib_session import Session, compile_c
+from compiled import build_native
+from tracelib_session import Session
 
 from porttrace.policy import Ownership
 
@@ -54,16 +55,14 @@ def setting() -> Iterator[Setting]:
             (prefix / directory).mkdir(parents=True)
             for i in range(count):
                 (prefix / directory / f"file{i:03}").touch()
-        (top / "empty.c").write_text("int porttrace_empty;\n")
-        empty = compile_c(top / "empty.c", top / "empty.so", "-shared", "-fPIC")
-        micro = compile_c(Path(__file__).parent / "micro.c", top / "micro", "-O2")
+        native = build_native(top / "native")
         files = [(os.fsencode(prefix / "lib" / f"file{i:03}"), "mine") for i in range(10)]
         files += [(f"{prefix}/share/{i}".encode(), f"port{i % 500}") for i in range(100_000)]
         with Session(
             f"rw:{top}/work=+", f"rw:{prefix}=?", "rw:/usr/local=-", "r:/usr=+", "r:/etc=+", "r:/lib=+", "r:/=+",
             owners=Ownership(files), closure=["mine"],
         ) as session:  # fmt: skip
-            yield Setting(micro, empty, session.library, prefix)
+            yield Setting(native / "micro", native / "empty.so", session.library, prefix)
 
 
 def main() -> None:

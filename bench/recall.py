@@ -42,7 +42,7 @@ TEMPORARY = [
     (re.compile(r"/(tcl_|refs_|packs_|am4t|am|[^/]*\.(?:mo\.|c\.o))[A-Za-z0-9_]{6,8}(?=$|/)"), r"/\1*"),
     (re.compile(r"(?<=[._-])\d{3,7}(?=$|[._/-])"), "*"),
     # File::Temp, whose names look like those above: last
-    (re.compile(r"/(?=[^/]*\d)(?=[^/]*[A-Z])(?=[^/]*[a-z])[A-Za-z0-9_]{10}(?=$|/)"), "/*"),
+    (re.compile(r"/(?=[^/]*\d|(?:[^/]*[A-Z]){3})(?=[^/]*[A-Z])(?=[^/]*[a-z])[A-Za-z0-9_]{10}(?=$|/)"), "/*"),
 ]
 Key = tuple[str, str, bool]
 

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import scaling
+from compiled import build_native
 from interleave import Effort, Rounds, interleave
 from ours import porttrace_peers
 from peers import Peer, given, packaged, yardsticks
@@ -59,17 +60,6 @@ CALLS = (
     ("open+close, ask", "open", 4000, "{base}/prefix/include/port0/h0.h"),
     ("readdir of 1,000", "readdir", 40, "{base}/many"),
 )
-
-
-def build_native(out: Path) -> Path:
-    """Compile the yardsticks (an empty library, a Landlock launcher), a spawner and the loop of calls into `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    cc = ["cc", "-O2", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([*cc, "-shared", "-fPIC", "-o", out / "empty.so", HERE / "native/empty.c"], check=True)
-    for name in ("landlock", "spawn"):
-        subprocess.run([*cc, "-o", out / name, HERE / f"native/{name}.c"], check=True)
-    subprocess.run([*cc, "-D_GNU_SOURCE", "-o", out / "micro", HERE / "micro.c"], check=True)
-    return out
 
 
 def started(peer: Peer, argv: list[str], cwd: Path, ok: tuple[int, ...] = (0,)) -> str:

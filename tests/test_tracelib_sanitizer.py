@@ -15,23 +15,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from tracelib_build import compile_object, generate, link, sources
 from tracelib_session import SOURCE
 
-CSRC = SOURCE / "csrc"
 SUITES = sorted(
     path.name
     for path in Path(__file__).parent.glob("test_tracelib_*.py")
     if path.name != Path(__file__).name
     and re.search(r"^from tracelib_session import .*\bSession\b", path.read_text(), re.M)
 )
-_WORDS = (
-    "-shared -fPIC -std=gnu11 -g -O2 -D_GNU_SOURCE -U_FILE_OFFSET_BITS -fvisibility=hidden -fno-plt -ffreestanding "
-    "-fno-stack-protector -U_FORTIFY_SOURCE -Wno-nonnull-compare -foptimize-sibling-calls -Wl,-z,now "
-    "-fsanitize=undefined,bounds-strict -fsanitize-undefined-trap-on-error "
+TRAPS = (
+    *("-g", "-fsanitize=undefined,bounds-strict", "-fsanitize-undefined-trap-on-error"),
     # callers' null pointers are looked at and passed on, although the C library's headers promise that there are none
-    "-fno-sanitize=null,nonnull-attribute,returns-nonnull-attribute"
+    "-fno-sanitize=null,nonnull-attribute,returns-nonnull-attribute",
 )
-FLAGS = _WORDS.split()
 PLANTED = "__attribute__((constructor)) static void plant(void) { volatile int i = 0x7fffffff; i = i + 1; }\n"
 
 pytestmark = [
@@ -40,30 +37,15 @@ pytestmark = [
 ]
 
 
-def sources() -> list[Path]:
-    """The library's files, as the build lists them."""
-    text = (CSRC / "meson.build").read_text()
-    found: list[str] = []
-    for name in ("tracelib_common", "tracelib_linux"):
-        listed = re.search(rf"^{name} = files\((.*?)^\)", text, re.S | re.M)
-        assert listed, f"csrc/meson.build has no list {name}"
-        found += re.findall(r"'([^']+\.c)'", listed[1])
-    return [CSRC / name for name in (*found, "policy.c", "path.c", "events.c")]
-
-
 def build(directory: Path, *more: Path) -> Path:
     """The library with traps; `more` are further sources."""
-    for what, name in (("wrappers", "calls.inc"), ("ops.h", "ops.h")):
-        command = [sys.executable, CSRC / "gen_calls.py", CSRC / "calls.table", what, directory / name]
-        subprocess.run(command, check=True)
-    pattern = ["-ftrivial-auto-var-init=pattern"]
-    probe = ["gcc", *pattern, "-E", "-x", "c", "/dev/null"]
+    generate(directory)
+    flags = [*TRAPS, "-ftrivial-auto-var-init=pattern"]
+    probe = ["gcc", flags[-1], "-E", "-x", "c", "/dev/null"]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
-        pattern = []  # gcc before 12
-    out = directory / "libtracelib.so"
-    includes = [f"-I{place}" for place in (CSRC, CSRC / "tracelib", directory)]
-    subprocess.run(["gcc", *FLAGS, *pattern, *includes, "-o", out, *sources(), *more], check=True)
-    return out
+        flags.pop()  # gcc before 12
+    objects = [compile_object(source, directory, flags) for source in (*sources(), *more)]
+    return link(objects, directory / "libtracelib.so")
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,8 @@ KINDS = {lib.PT_EV_PROCESS: "process", lib.PT_EV_EXEC: "exec", lib.PT_EV_FINDING
          lib.PT_EV_USED: "used"}  # fmt: skip
 OUTCOMES = ("allow", "hide", "deny", "redirect", "unowned", "absent", "redirected-missing")
 ACCESS = ("read", "stat", "exec", "list", "readlink", "write", "create", "delete", "rename", "link", "attributes")
+#: Seconds for a program; bench/mutants.py makes them few, because some of its changes let programs hang.
+TIMEOUT = float(os.environ.get("PORTTRACE_TEST_TIMEOUT", "60"))
 ACTIONS = {"+": Action.ALLOW, "-": Action.DENY, "?": Action.ASK}
 
 
@@ -111,7 +113,7 @@ class Session:
             env=self.env if env is None else {**env, "LD_PRELOAD": str(self.library)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT,
             **kw,  # type: ignore[call-overload]
         )
 

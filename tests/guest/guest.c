@@ -70,8 +70,18 @@ void reap(pid_t pid)
 
 static char *const cat_hidden[] = { (char *)"sh", (char *)"-c", (char *)"! test -e \"$0\"", hidden, NULL };
 
+/* Of all the memory that is mapped. */
+static long pages(void)
+{
+	long n = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+	CHECK(f && fscanf(f, "%ld", &n) == 1 && fclose(f) == 0);
+	return n;
+}
+
 static void case_vfork(void)
 {
+	long mapped = slow ? 0 : pages();      /* valgrind's own grows */
 	for (volatile int i = 0; i < rounds(200); i++) {      /* more than there are slabs: none may stay with the exec'ed child */
 		pid_t pid = vfork();
 		if (pid == 0) {
@@ -100,6 +110,8 @@ static void case_vfork(void)
 	CHECK(stat("seen/file", &st) == 0);
 	CHECK(stat("hidden/file", &st) == -1 && errno == ENOENT);
 	look();
+	if (mapped)
+		CHECK(pages() - mapped < 1024);
 }
 
 static void *looking(void *arg)
@@ -292,6 +304,11 @@ static void case_environments(void)
 	char command[5000], line[64] = "";
 	snprintf(command, sizeof command, "! test -e '%s'", hidden);
 	CHECK(system(command) == 0);
+	struct sigaction was;
+	sigset_t blocked;
+	CHECK(sigaction(SIGINT, NULL, &was) == 0 && was.sa_handler == SIG_DFL);
+	CHECK(sigaction(SIGQUIT, NULL, &was) == 0 && was.sa_handler == SIG_DFL);
+	CHECK(sigprocmask(SIG_BLOCK, NULL, &blocked) == 0 && !sigismember(&blocked, SIGCHLD));
 	snprintf(command, sizeof command, "test -e '%s' || echo no", hidden);
 	FILE *p = popen(command, "r");
 	CHECK(p && fgets(line, sizeof line, p) && strcmp(line, "no\n") == 0);
@@ -444,11 +461,25 @@ static void case_no_descriptors(void)
 }
 
 /* Processes that the C library knows nothing of. */
+static int own, usr;
+
 static int cloned(void *arg)
 {
+	struct stat st;
 	look();
+	/* its descriptors and its directory are its own, though memory is not */
+	if (dup2(usr, own) != own || fstatat(own, "bin", &st, 0) || chdir("/usr") || stat("bin", &st))
+		return 9;
 	*(int *)arg = 1;
 	return 0;
+}
+
+static void look_at_own(void)
+{
+	struct stat st;
+	CHECK(fstatat(own, "seen/file", &st, 0) == 0 && stat("seen/file", &st) == 0);
+	CHECK(fstatat(own, "hidden/file", &st, 0) == -1 && errno == ENOENT);
+	CHECK(stat("hidden/file", &st) == -1 && errno == ENOENT);
 }
 
 static void case_clone(void)
@@ -466,6 +497,10 @@ static void case_clone(void)
 		left_out("valgrind knows no process that shares memory and is no thread");
 		return;
 	}
+	own = open(dir, O_RDONLY | O_DIRECTORY);
+	usr = open("/usr", O_RDONLY | O_DIRECTORY);
+	CHECK(own >= 0 && usr >= 0 && chdir(dir) == 0);
+	look_at_own();
 	for (int i = 0; i < 20; i++) {        /* the same memory, 64 KiB of stack, no thread of the library's */
 		int done = 0;
 		char *stack = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -474,7 +509,17 @@ static void case_clone(void)
 		reap(pid);
 		CHECK(done);
 		munmap(stack, 65536);
+		look_at_own();
 	}
+	/* memory of its own, but the same descriptors */
+	struct stat st;
+	CHECK(fstatat(usr, "bin", &st, 0) == 0);
+	long pid = syscall(SYS_clone, SIGCHLD | CLONE_FILES, 0, 0, 0, 0);
+	if (pid == 0)
+		_exit(dup2(own, usr) != usr);
+	reap((pid_t)pid);
+	CHECK(fstatat(usr, "seen/file", &st, 0) == 0);
+	CHECK(fstatat(usr, "hidden/file", &st, 0) == -1 && errno == ENOENT);
 	look();
 }
 
