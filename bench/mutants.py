@@ -40,10 +40,10 @@ SUITES = [
 
 
 #: What no suite here can notice, and who does.
-ELSEWHERE = {
-    name: "changes nothing where there is no supervisor; with one: the jit-* attempts of tests/test_escape.py"
-    for name in ("mmap", "mmap64", "mprotect", "pkey_mprotect")
-}
+ELSEWHERE = dict.fromkeys(
+    ("mmap", "mmap64", "mprotect", "pkey_mprotect"),
+    "changes nothing where there is no supervisor; with one: the jit-* attempts of tests/test_escape.py",
+)
 
 
 class Build:
