@@ -43,6 +43,7 @@ void pt_sup_guard(void);
 struct tree {
 	struct pt_sup *sup;
 	int listener;
+	uint64_t since;
 	uid_t uid;
 	gid_t gid;
 	gid_t groups[MAX_GROUPS];
@@ -149,6 +150,7 @@ static void *serve(void *argument)
 	struct seccomp_notif_sizes sizes;
 	static __thread struct pt_task t;
 	t = (struct pt_task){ .sup = tree->sup, .listener = tree->listener };
+	t.since = tree->since;
 	t.looks = geteuid() == 0 && tree->uid != 0;
 	/* CLONE_FS: a umask of its own */
 	if (unshare(CLONE_FS) || !pt_rights_adopt(tree->uid, tree->gid, tree->groups, tree->ngroups) || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes))
@@ -220,6 +222,7 @@ static struct tree *greet(const struct pt_sup *sup, int connection)
 		free(tree);
 		return NULL;
 	}
+	tree->since = pt_ticks_now();
 	tree->listener = fd;
 	tree->uid = peer.uid;
 	tree->gid = peer.gid;

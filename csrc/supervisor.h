@@ -41,6 +41,8 @@ struct pt_sup {
 	atomic_ulong calls, refused, trees;
 };
 
+#define PT_STARTS 64u          /* programs of a tree that start at the same time */
+
 /* A thread's working memory; the texts are PT_PATH_CAP bytes each. */
 struct pt_task {
 	struct pt_sup *sup;
@@ -57,9 +59,9 @@ struct pt_task {
 	uint8_t outcome;               /* enum pt_outcome: what the judgement came to */
 	bool last_link;                /* the last component is meant as it stands, link or not */
 	bool answered;                 /* the reply went out already, or will: a descriptor is handed over */
-	struct { pid_t pid; uint64_t before, asked; } starts[8]; /* programs that were let start, see supervisor_exec.c */
-	unsigned next_start;
-	bool starting;
+	struct { pid_t pid, tid; uint64_t before, asked; } starts[PT_STARTS]; /* programs that were let start, see supervisor_exec.c */
+	unsigned starting;             /* how many of them */
+	uint64_t since;                /* when the tree came under us, in ticks of the clock since the machine started */
 	bool looks;                    /* with a right that the program has not: to look into it (supervisor_rights.c) */
 	int live;                      /* connection to the session's socket, plus 1; 0: none */
 	pid_t carriers[64];            /* of the injected library */
@@ -93,7 +95,9 @@ unsigned pt_target_umask(pid_t);
 int pt_target_program(pid_t, uint64_t *identity, char *path, size_t cap);
 /* Is the file DIR/NAME mapped there? */
 bool pt_target_maps(pid_t, const char *dir, const char *name);
-bool pt_target_descends(pid_t pid, pid_t from);
+/* Was it started by `from`, or by what that started, not before `since`, and does it run under a filter? */
+bool pt_target_descends(pid_t pid, pid_t from, uint64_t since);
+uint64_t pt_ticks_now(void);
 int pt_target_fd(pid_t, int fd);       /* a duplicate that shares its offset, or -errno */
 int pt_target_lstat(const char *path, struct stat *);  /* lstat(2) of a path that may be longer than the kernel takes */
 extern const struct pt_fs pt_target_fs; /* user: struct pt_task * */

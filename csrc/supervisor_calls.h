@@ -148,6 +148,7 @@ enum pt_sc_shape {
 	PT_SC(swapoff, 168, 115, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(quotactl, 179, 131, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(bpf, 321, 357, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(perf_event_open, 298, 336, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) /* a probe takes a path */ \
 	PT_SC(init_module, 175, 128, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(finit_module, 313, 350, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(ptrace, 101, 26, PT_SH_PTRACE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \

@@ -11,43 +11,79 @@ static uint64_t hash(const struct pt_task *t, const char *text)
 }
 
 /*
- * The kernel reads the path of a program again, after our answer: another thread may have exchanged it. What was
- * started shows in the new process's auxiliary vector; one that is not what was judged ends before its first file.
+ * The kernel reads the path of a program again, after our answer: another thread may have exchanged it, or a link on the
+ * way. What was started shows in the new process's auxiliary vector and behind /proc/PID/exe; one that is not what was
+ * judged ends before its first file. false: too many start at the same time to be remembered.
  */
-static void note_start(struct pt_task *t)
+static bool note_start(struct pt_task *t)
 {
 	pid_t process, parent;
 	uint64_t identity;
 	char path[4100];
+	unsigned slot = PT_STARTS;
 	pt_target_ids(t->pid, &process, &parent);
 	if (pt_target_program(t->pid, &identity, path, sizeof path) < 0)
 		identity = 0;
 	memset(t->carriers, 0, sizeof t->carriers); /* threads of it have other numbers */
-	unsigned slot = t->next_start++ % (sizeof t->starts / sizeof *t->starts);
+	for (unsigned i = 0; i < PT_STARTS && slot == PT_STARTS; i++)
+		if (t->starts[i].pid == process && t->starts[i].tid == t->pid)
+			slot = i; /* it did not come to it the last time */
+	for (unsigned i = 0; i < PT_STARTS && slot == PT_STARTS; i++)
+		if (!t->starts[i].pid)
+			slot = i;
+	for (unsigned i = 0; i < PT_STARTS && slot == PT_STARTS; i++)
+		if (kill(t->starts[i].pid, 0) && errno == ESRCH)
+			slot = i;
+	if (slot == PT_STARTS)
+		return false;
+	t->starting += t->starts[slot].pid == 0;
 	t->starts[slot].pid = process;
+	t->starts[slot].tid = t->pid;
 	t->starts[slot].before = identity;
 	t->starts[slot].asked = hash(t, t->asked);
-	t->starting = true;
+	return true;
 }
 
+/* Is the file itself, wherever its name led, one that the program may not see? */
+static bool runs_hidden(struct pt_task *t)
+{
+	static const char gone[] = " (deleted)";
+	const size_t n = sizeof gone - 1;
+	ssize_t len = pt_target_path(t->pid, PT_TARGET_EXE, t->full, PT_PATH_CAP);
+	if (len <= 0 || t->full[0] != '/' || !strncmp(t->full, "/memfd:", 7) || (t->sup->flags & (PT_IMG_REDIRECTS | PT_IMG_AUDIT)))
+		return false;
+	if ((size_t)len > n && !strcmp(t->full + len - n, gone))
+		t->full[len -= (ssize_t)n] = 0;
+	struct pt_verdict v = pt_decide(t->sup->image, PT_READ, t->full, (size_t)len);
+	pt_task_ask_live(t, PT_READ, t->full, (size_t)len, &v);
+	return v.action == PT_DENY;
+}
+
+/* A program whose first question this is. Other threads ask on until the kernel ends them: only the one that executes says that nothing came of it. */
 void pt_task_check_start(struct pt_task *t)
 {
+	pid_t process = 0, parent;
 	if (!t->starting)
 		return;
-	bool more = false;
-	for (unsigned i = 0; i < sizeof t->starts / sizeof *t->starts; i++) {
-		if (!t->starts[i].pid)
+	for (unsigned i = 0; i < PT_STARTS; i++) {
+		if (!t->starts[i].pid || (t->starts[i].pid != t->pid && t->starts[i].tid != t->pid))
 			continue;
-		if (t->starts[i].pid != t->pid) {
-			more = true;
-			continue;
-		}
 		uint64_t identity = 0;
 		char path[4100];
 		int len = pt_target_program(t->pid, &identity, path, sizeof path);
+		bool same = len < 0 || identity == t->starts[i].before;
+		if (same && t->starts[i].tid != t->pid)
+			continue;
 		t->starts[i].pid = 0;
-		if (len < 0 || identity == t->starts[i].before)
+		t->starting--;
+		if (same)
 			continue; /* it did not come to it */
+		if (!process)
+			pt_target_ids(t->pid, &process, &parent);
+		if (runs_hidden(t)) {
+			kill(process, SIGKILL);
+			continue;
+		}
 		if (hash(t, path) == t->starts[i].asked)
 			continue;
 		/* Another name than the one that was judged. It may be as good: then it is let live. */
@@ -57,20 +93,19 @@ void pt_task_check_start(struct pt_task *t)
 		/* Below a descriptor the kernel makes up a name, which leads nowhere once that is closed. */
 		const char *below = starts(path, "/dev/fd") ? strchr(path + 8 + (path[7] != 0), '/') : NULL;
 		if (known ? pt_task_judge(t, 0) != 0 : !starts(path, "/dev/fd") || hash(t, below ? below + 1 : "") != t->starts[i].asked)
-			kill(t->pid, SIGKILL);
+			kill(process, SIGKILL);
 	}
-	t->starting = more;
 }
 
 /*
  * A process of the tree may meddle with itself and with what it has started, which is held as it is. One that is
- * not supervised would make any system call for it.
+ * not supervised would make any system call for it: also a child from before its parent came under the supervisor.
  */
 int pt_answer_meddle(struct pt_task *t, pid_t other)
 {
 	pid_t process, parent;
 	pt_target_ids(t->pid, &process, &parent);
-	if (other == process || other == t->pid || other <= 0 || pt_target_descends(other, process))
+	if (other == process || other == t->pid || other <= 0 || pt_target_descends(other, process, t->since))
 		return GO_ON;
 	return EPERM;
 }
@@ -108,7 +143,8 @@ int pt_answer_exec(struct pt_task *t)
 		/* a descriptor (memfd, or a file that was opened under the same policy) */
 		ssize_t len = pt_target_path(t->pid, dirfd_of(t), t->full, PT_PATH_CAP);
 		t->asked[0] = 0;
-		note_start(t);
+		if (!note_start(t))
+			return EAGAIN;
 		if (len > 0 && t->full[0] == '/') {
 			memcpy(t->at.real, t->full, (size_t)len + 1);
 			t->at.real_len = t->at.physical_len = (size_t)len;
@@ -124,7 +160,8 @@ int pt_answer_exec(struct pt_task *t)
 	int error = pt_task_resolve(t, dirfd_of(t), address, flags & AT_SYMLINK_NOFOLLOW ? PT_RES_NOFOLLOW_LAST : 0);
 	if (error)
 		return error;
-	note_start(t);
+	if (!note_start(t))
+		return EAGAIN;
 	error = pt_task_judge(t, 0);
 	if (!error && is_redirected(t) && !(t->verdict.flags & PT_V_FALLBACK))
 		return EACCES; /* the kernel would start what lies at the program's own name */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "longpath_linux.h"
@@ -120,14 +121,36 @@ unsigned pt_target_umask(pid_t pid)
 	return status_number(pid, "\nUmask:", 8, &mask) ? (unsigned)mask & 0777 : 077;
 }
 
-bool pt_target_descends(pid_t pid, pid_t from)
+uint64_t pt_ticks_now(void)
 {
-	long above = pid;
-	for (int depth = 0; depth < 64 && above > 1; depth++) {
-		if (above == from)
+	struct timespec ts;
+	long hz = sysconf(_SC_CLK_TCK);
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * (uint64_t)hz + (uint64_t)ts.tv_nsec / (1000000000u / (uint64_t)hz);
+}
+
+bool pt_target_descends(pid_t pid, pid_t from, uint64_t since)
+{
+	long filter = 0;
+	if (!status_number(pid, "\nSeccomp:", 10, &filter) || filter != 2)
+		return false; /* started before its parent came under the supervisor */
+	for (int depth = 0; depth < 64 && pid > 1; depth++) {
+		char name[64], text[STATUS_SIZE];
+		unsigned long long start = 0;
+		int parent = 0;
+		if (pid == from)
 			return true;
-		if (!status_number((pid_t)above, "\nPPid:", 10, &above))
+		snprintf(name, sizeof name, "/proc/%d/stat", (int)pid);
+		int fd = open(name, O_RDONLY | O_CLOEXEC);
+		ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+		if (fd >= 0)
+			close(fd);
+		text[got > 0 ? got : 0] = 0;
+		const char *rest = strrchr(text, ')'); /* proc(5): the name before it may hold anything */
+		if (!rest || sscanf(rest + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &parent, &start) != 2 ||
+		    start < since)
 			return false;
+		pid = parent;
 	}
 	return false;
 }
@@ -160,7 +183,7 @@ int pt_target_program(pid_t pid, uint64_t *identity, char *path, size_t cap)
 	if (got <= 0)
 		return -EACCES;
 	*identity = 14695981039346656037u;
-	uint64_t execfn = 0;
+	uint64_t execfn = 0, random = 0, bytes = 0;
 	const uint32_t *narrow = (const uint32_t *)(const void *)aux; /* a 32-bit program's entries are half as wide */
 	bool wide = got >= 16 && aux[0] < 0x10000 && (aux[0] >> 32) == 0 && narrow[1] == 0;
 	for (size_t i = 0; i + 1 < (size_t)got / (wide ? 8 : 4); i += 2) {
@@ -168,7 +191,11 @@ int pt_target_program(pid_t pid, uint64_t *identity, char *path, size_t cap)
 		*identity = (*identity ^ value) * 1099511628211u;
 		if (key == 31) /* AT_EXECFN */
 			execfn = value;
+		else if (key == 25) /* AT_RANDOM: what the kernel puts there differs also where addresses do not */
+			random = value;
 	}
+	if (random && pt_target_read(pid, random, &bytes, sizeof bytes))
+		*identity = (*identity ^ bytes) * 1099511628211u;
 	return execfn ? (int)pt_target_text(pid, execfn, path, cap) : -ENOENT;
 }
 

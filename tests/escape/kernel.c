@@ -149,6 +149,63 @@ static int t_race_exec(const char *p)
 	end(t);
 	return ENOENT;
 }
+/* Another thread than the one that executes asks something in between. */
+static void *executes(void *unused)
+{
+	char *argv[] = { "x", NULL };
+	sys(SYS_execve, text, argv, NULL);
+	return unused;
+}
+static int t_race_exec_thread(const char *p)
+{
+	(void)p;
+	pthread_t t = begin("/bin/true", in("hidden/program"));
+	for (int i = 0; i < 150; i++) {
+		pid_t pid = fork();
+		if (!pid) {
+			pthread_t other;
+			pthread_create(&other, NULL, executes, NULL);
+			for (int n = 0; n < 500; n++)
+				sys(SYS_access, "/", F_OK);
+			_exit(1);
+		}
+		waitpid(pid, NULL, 0);
+	}
+	end(t);
+	return ENOENT;
+}
+/* The text stays as it is, a link on the way becomes another one. */
+static int t_race_exec_link(const char *p)
+{
+	char *argv[] = { "echo", "secret", NULL };
+	static char link[512], other[512], path[512], hidden[512], own[512];
+	(void)p;
+	snprintf(link, sizeof link, "%s", in("work/link"));
+	snprintf(other, sizeof other, "%s", in("work/other"));
+	snprintf(path, sizeof path, "%s", in("work/link/echo"));
+	snprintf(hidden, sizeof hidden, "%s", in("hidden"));
+	snprintf(own, sizeof own, "%s", in("work/own"));
+	mkdir(own, 0755);
+	symlink("/bin/true", in("work/own/echo"));
+	symlink(own, link);
+	pid_t swapper = fork();
+	if (!swapper)
+		for (int i = 0;; i++) {
+			symlink(i % 2 ? own : hidden, other);
+			rename(other, link);
+		}
+	for (int i = 0; i < 150; i++) {
+		pid_t pid = fork();
+		if (!pid) {
+			sys(SYS_execve, path, argv, NULL);
+			_exit(1);
+		}
+		waitpid(pid, NULL, 0);
+	}
+	kill(swapper, SIGKILL);
+	waitpid(swapper, NULL, 0);
+	return ENOENT;
+}
 /* The descriptor or the working directory becomes another one. */
 static int dir_a, dir_b, dir_x;
 static void *swap_dirs(void *unused)
@@ -439,7 +496,8 @@ static int t_fdinfo(const char *p)
 const struct attempt kernel_read_attempts[] = {
 	{ "sys-race-proc", t_race_proc }, { "sys-race-dev", t_race_dev }, { "sys-race-creat", t_race_creat }, { "sys-race-rdwr", t_race_rdwr },
 	{ "sys-race-stat", t_race_stat }, { "sys-race-access", t_race_access }, { "sys-race-readlink", t_race_readlink },
-	{ "sys-race-exec", t_race_exec }, { "sys-race-dirfd", t_race_dirfd }, { "sys-race-cwd", t_race_cwd },
+	{ "sys-race-exec", t_race_exec }, { "sys-race-exec-thread", t_race_exec_thread }, { "sys-race-exec-link", t_race_exec_link },
+	 { "sys-race-dirfd", t_race_dirfd }, { "sys-race-cwd", t_race_cwd },
 	{ "ptrace-child", t_ptrace_child }, { "ptrace-sibling", t_ptrace_sibling }, { "sys-ptrace-sibling", t_sys_ptrace_sibling },
 	{ "vm-writev-sibling", t_vm_writev_sibling }, { "sys-vm-writev-sibling", t_sys_vm_writev_sibling }, { "mem-sibling", t_mem_sibling },
 	{ "sys-mem-sibling", t_sys_mem_sibling }, { "sys-own-filter", t_sys_own_filter }, { "own-filter-jit", t_own_filter_jit },
@@ -514,6 +572,21 @@ static int x_below(const char *p) { char b[1024]; snprintf(b, sizeof b, "%s/x", 
 static int x_dotdot(const char *p) { char b[1024]; snprintf(b, sizeof b, "%s/../../work", p); return E(access(b, F_OK)); }
 static int x_pathconf(const char *p) { errno = 0; return pathconf(p, _PC_PATH_MAX) < 0 ? errno : 0; }
 static int x_euidaccess(const char *p) { return E(faccessat(AT_FDCWD, p, R_OK, AT_EACCESS)); }
+static int probe(const char *p, int raw)
+{
+	/* a probe's path stands in the attributes; the kind's number is the kernel's own */
+	char kind[16] = "";
+	uint64_t a[16] = { 0 };
+	int fd = open("/sys/bus/event_source/devices/uprobe/type", O_RDONLY);
+	if (fd < 0 || read(fd, kind, sizeof kind - 1) <= 0)
+		return ENOSYS;
+	((uint32_t *)(void *)a)[0] = (uint32_t)atoi(kind);
+	((uint32_t *)(void *)a)[1] = sizeof a;
+	a[7] = (uintptr_t)p; /* config1 */
+	return raw ? E(sys(SYS_perf_event_open, a, 0, -1, -1, 0)) : E(syscall(SYS_perf_event_open, a, 0, -1, -1, 0));
+}
+static int x_probe(const char *p) { return probe(p, 0); }
+static int x_sys_probe(const char *p) { return probe(p, 1); }
 static int x_utime(const char *p) { return E(utime(p, NULL)); }
 static int x_sys_uselib(const char *p)
 {
@@ -537,7 +610,7 @@ const struct attempt kernel_exist_attempts[] = {
 	{ "sys-rename-over", x_sys_rename_over }, { "sys-noreplace", x_sys_noreplace }, { "sys-symlink", x_sys_symlink },
 	{ "sys-mknod", x_sys_mknod }, { "sys-slash", x_sys_slash }, { "sys-below", x_sys_below }, { "sys-dotdot", x_sys_dotdot },
 	{ "slash", x_slash }, { "below", x_below }, { "dotdot", x_dotdot }, { "pathconf", x_pathconf }, { "euidaccess", x_euidaccess },
-	{ "utime", x_utime }, { "sys-uselib", x_sys_uselib }, { NULL, NULL },
+	{ "probe", x_probe }, { "sys-probe", x_sys_probe }, { "utime", x_utime }, { "sys-uselib", x_sys_uselib }, { NULL, NULL },
 };
 
 /* ---- changes outside ---- */

@@ -164,6 +164,8 @@ class Ground:
         (hidden / "link").symlink_to("secret-target")
         if (self.programs / "objects/libsecret.so").exists():
             shutil.copy(self.programs / "objects/libsecret.so", hidden)
+        shutil.copy("/bin/echo", hidden)
+        self._own(hidden / "echo", 0o755)
         self._own(hidden / "secret", 0o644)
         self._own(hidden / "program", 0o755)
         self._own(hidden, 0o755)
