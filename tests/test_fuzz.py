@@ -70,6 +70,7 @@ def test_event_file_programs_lists_arguments_and_questions(place: Path, tmp_path
         subprocess.run(words, check=True)
     parts = [
         "launch/ids",
+        "launch/word",
         "supervise_linux",
         "elf_linux",
         "longpath_linux",
