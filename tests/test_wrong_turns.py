@@ -1,0 +1,170 @@
+"""Wrong turns that other sandboxes took, one test each: they must not be here."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from porttrace.filemap import Action, Filemap, Rule
+from porttrace.identity import Identity
+from porttrace.policy import Policy
+from porttrace.session import Session, Trace
+from porttrace.supervisor import supervisor_available
+
+pytestmark = [
+    pytest.mark.skipif(not supervisor_available(), reason="NOT CHECKED: this kernel has no seccomp user notification"),
+    pytest.mark.skipif(shutil.which("cc") is None, reason="NOT CHECKED: no C compiler"),
+]
+SOURCE = Path(__file__).parent / "endings/wrong_turns.c"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Three directories that no file mode holds: only porttrace does."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        base = Path(name)
+        base.chmod(0o755)
+        for part in ("in", "outside", "hidden"):
+            (base / part).mkdir()
+            (base / part).chmod(0o777)
+            (base / part / "file").write_text("secret\n")
+            (base / part / "file").chmod(0o666)
+        yield base
+
+
+@pytest.fixture(params=["macports", "current"])
+def traces(request: pytest.FixtureRequest, place: Path) -> Iterator[tuple[Trace, Trace]]:
+    """One that allows everything, as a former phase may have, and the one that counts."""
+    if request.param == "macports" and os.geteuid() != 0:
+        pytest.skip("NOT CHECKED: only root can start a build as another user")
+    who = Identity.named("macports") if request.param == "macports" else Identity.current()
+    for part in ("in", "outside", "hidden"):  # to be its owner is what changing metadata takes
+        os.chown(place / part / "file", who.uid, who.gid)
+    everything = Filemap([Rule(b"/", Action.ALLOW)])
+    read = Filemap([Rule(os.fsencode(place / "hidden"), Action.DENY), Rule(b"/", Action.ALLOW)])
+    write = Filemap([Rule(os.fsencode(place / "in"), Action.ALLOW), Rule(b"/dev/null", Action.ALLOW)])
+    with Session(who) as session:
+        wide = session.start(Policy(everything, everything.copy()), place)
+        yield wide, session.start(Policy(read, write), place / "in")
+
+
+@pytest.fixture
+def run(traces: tuple[Trace, Trace], place: Path) -> Run:
+    """Run words under the policy that counts."""
+
+    def under(*words: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*traces[1].launch_argv, *words],
+            cwd=place / "in",
+            env=env,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=False,
+        )
+
+    return under
+
+
+def program(place: Path, *options: str) -> Path:
+    made = place / f"program{''.join(options)}"
+    subprocess.run(["cc", "-pthread", *options, "-o", made, SOURCE], check=True)
+    return made
+
+
+SWITCHES = {
+    "no library": "env LD_PRELOAD= {command}",
+    "unset": "unset LD_PRELOAD; {command}",
+    "another library": "env LD_PRELOAD=libm.so.6 {command}",
+    "a wider phase's library": "env LD_PRELOAD={wide}/tracelib.so {command}",
+    "a wider phase's launcher": "{wide}/../launch --session {wide} -- {command}",
+    "the launcher without library": "{wide}/../launch --session {wide} --no-preload -- {command}",
+    "made-up names": "env SANDBOX_ON=0 PORTTRACE=off SANDBOX_READ=/ SANDBOX_WRITE=/ {command}",
+    "loader's": "env LD_LIBRARY_PATH=/usr/lib LD_BIND_NOW=1 LD_DEBUG= {command}",
+    "nothing at all": "env -i {command}",
+}
+
+
+@pytest.mark.parametrize("how", SWITCHES.values(), ids=SWITCHES.keys())
+def test_the_environment_neither_switches_off_nor_widens(
+    run: Run, traces: tuple[Trace, Trace], place: Path, how: str
+) -> None:
+    for command in ("cat {0}/hidden/file", "busybox cat {0}/hidden/file"):
+        line = how.format(command=command.format(place), wide=traces[0].directory)
+        done = run("/bin/sh", "-c", f"({line}) 2>&1")
+        assert "secret" not in done.stdout, line
+        assert "No such file" in done.stdout, (line, done.stdout)
+    for command in ("cp {0}/in/file {0}/outside/new", "busybox cp {0}/in/file {0}/outside/new"):
+        line = how.format(command=command.format(place), wide=traces[0].directory)
+        run("/bin/sh", "-c", line)
+        assert not (place / "outside/new").exists(), line
+
+
+DEEP = """
+    part=$(printf %0200d 0)
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22; do
+        mkdir $part && cd -P $part || exit 9; up=$up/..
+    done
+"""
+UNRESOLVED = {
+    "deeper than a path can say": DEEP + "{cat} $up/{file}",
+    "a link from there": DEEP + "ln -s $up/{file} link; {cat} link",
+    "where nobody may look": "mkdir shut; cd shut; chmod 0 ../shut; {cat} ../$up/{file}",
+    "in a directory that is gone": "mkdir gone; cd gone; rmdir ../gone; {cat} ../$up/{file}",
+    "a name of bytes that are no text": "d=$(printf '\\377\\376'); mkdir $d; {cat} $d/../$up/{file}",
+    "through a descriptor": "{cat} /proc/self/fd/9/{file} 9<$up",
+    "a chain of links": "ln -s $up/{file} 0; for i in 1 2 3 4 5 6 7 8 9; do ln -s $((i-1)) $i; done; {cat} 9",
+}
+
+
+@pytest.mark.parametrize("cat", ["cat", "busybox cat"])
+@pytest.mark.parametrize("how", UNRESOLVED)
+def test_a_path_that_is_hard_to_resolve_is_not_let_through(run: Run, how: str, cat: str) -> None:
+    done = {}
+    for part in ("hidden", "outside"):
+        script = f"mkdir {part}; cd {part}; up=../..; " + UNRESOLVED[how].replace("{cat}", cat)
+        done[part] = run("/bin/sh", "-c", script.replace("{file}", f"{part}/file"))
+    assert done["hidden"].stdout == ""
+    assert done["hidden"].returncode not in (0, 9), done["hidden"].stderr
+    # From there no way leads anywhere, and root alone may pass a directory that is shut.
+    nowhere = how == "in a directory that is gone" or (how == "where nobody may look" and not done["outside"].stdout)
+    assert nowhere or done["outside"].stdout == "secret\n", done["outside"].stderr
+
+
+@pytest.mark.parametrize("options", [["-static"], []], ids=["static", "dynamic"])
+def test_children_and_threads_of_a_supervised_program_are_supervised(run: Run, place: Path, options: list[str]) -> None:
+    made = program(place / "in", *options)
+    assert run(made, "children", place / "hidden/file").stdout.split() == [*[str(errno.ENOENT)] * 4, "alive"]
+    assert run(made, "children", place / "outside/file").stdout.split() == [*"0000", "alive"]
+
+
+@pytest.mark.parametrize("options", [["-static"], []], ids=["static", "dynamic"])
+@pytest.mark.parametrize("where", ["in", "."], ids=["made by the build", "a tool"])
+def test_a_denied_fchmod_is_an_error_and_no_crash(run: Run, place: Path, options: list[str], where: str) -> None:
+    made = program(place / where, *options)
+    before = (place / "outside/file").stat()
+    done = run(made, "metadata", place / "outside/file")
+    words = done.stdout.split()
+    assert (done.returncode, words[-1]) == (0, "alive"), done.stderr
+    assert words[:-1] == [str(errno.EACCES)] * 6
+    after = (place / "outside/file").stat()
+    assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (before.st_mode, before.st_uid, before.st_mtime_ns)
+    inside = run(made, "metadata", place / "in/file").stdout.split()
+    assert inside == [*"000000", "alive"]
+
+
+def test_the_librarys_name_is_absolute_after_a_cleaned_environment(run: Run, traces: tuple[Trace, Trace]) -> None:
+    """A bare name is looked for where the loader looks, which is nowhere once LD_LIBRARY_PATH is gone."""
+    done = run("/bin/sh", "-c", "env -i PATH=/usr/bin:/bin sh -c 'cd /; env -i /usr/bin/env; cat /proc/self/maps'")
+    assert f"LD_PRELOAD={traces[1].library}\n" in done.stdout
+    assert f"{traces[1].library}\n" in done.stdout.partition("LD_PRELOAD=")[2].partition("\n")[2]
+    assert "cannot be preloaded" not in done.stderr
+    assert traces[1].library.is_absolute()
