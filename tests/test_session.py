@@ -261,6 +261,7 @@ LEFTOVERS = {
     "deaf": "sh -c 'trap \"\" TERM INT HUP; echo $$; while :; do sleep 0.1; done' & sleep 0.3",
     "stopped": "sleep 300 & echo $!; kill -STOP $!",
     "clean environment": "env -i sh -c 'sleep 300 & echo $!'",
+    "static orphan without a name": "(env -i setsid busybox sleep 300 >/dev/null 2>&1 & echo $!); sleep 0.2",
 }
 
 
