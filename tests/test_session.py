@@ -261,7 +261,8 @@ LEFTOVERS = {
     "deaf": "sh -c 'trap \"\" TERM INT HUP; echo $$; while :; do sleep 0.1; done' & sleep 0.3",
     "stopped": "sleep 300 & echo $!; kill -STOP $!",
     "clean environment": "env -i sh -c 'sleep 300 & echo $!'",
-    "static orphan without a name": "(env -i setsid busybox sleep 300 >/dev/null 2>&1 & echo $!); sleep 0.2",
+    "static orphan without a name": "B=/bin/busybox; (exec >/dev/null 2>&1; $B sh -c '"
+    "exec setsid env -i $0 sleep 300' $B & echo $! >&3) 3>&1; sleep 0.3",
 }
 
 
