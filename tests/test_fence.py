@@ -310,6 +310,37 @@ def test_seatbelt_decides_as_the_map_does() -> None:
             assert sandbox_allows(profile, "network-outbound", path)
 
 
+def test_seatbelt_and_landlock_hold_the_same_map(ground: Path) -> None:
+    """What the profile lets be written Landlock does too; where Landlock lets more be written it has said so."""
+    root = os.fsencode(ground)
+    tree = [root + name for name in (b"/a", b"/a/b", b"/a/b/c", b"/ab", b"/b", b"/b/d")]
+    for name in tree:
+        Path(os.fsdecode(name)).mkdir(parents=True, exist_ok=True)
+    paths = [base + name for base in [root, *tree] for name in (b"", b"/new", b"/new/below", b"b")]
+    actions = [fence.ALLOW, fence.ALLOW, fence.DENY, fence.ASK, fence.REDIRECT]
+    chance = random.Random(3)
+    wider = 0
+    for n in range(300):
+        rules = []
+        for _ in range(chance.randrange(1, 6)):
+            action = chance.choice(actions if n % 3 == 0 else actions[:4])
+            target = chance.choice(tree) if action == fence.REDIRECT else None
+            rules.append(R(chance.choice(tree), action, target))
+        list_, profile = fence.build(rules), fence.seatbelt_profile(rules)
+        # A redirect's target is opened for the sake of the name that leads there, whatever the map says of it itself.
+        targets = [rule.target for rule in rules if rule.target]
+        for path in paths:
+            landlock = any(path == p.path or path.startswith(p.path + b"/") for p in list_.places)
+            seatbelt = sandbox_allows(profile, "file-write-data", os.fsdecode(path))
+            if any(path == target or path.startswith(target + b"/") for target in targets):
+                continue
+            assert landlock or not seatbelt, (rules, path)
+            if landlock and not seatbelt:
+                wider += 1
+                assert any(path == gap or path.startswith(gap + b"/") for gap, _ in list_.gaps), (rules, path)
+    assert wider > 100, "the other kind came up, too"
+
+
 def test_seatbelt_profile_of_macos_leaves_devices_and_no_session(ground: Path) -> None:
     """The defaults of macOS as a profile: what every process opens at its start, and the port tool's own places."""
     rules = [R(rule.path, int(rule.action), rule.target) for rule in defaults.base_os("write", "macos")]
