@@ -338,7 +338,7 @@ def test_seatbelt_and_landlock_hold_the_same_map(ground: Path) -> None:
             if landlock and not seatbelt:
                 wider += 1
                 assert any(path == gap or path.startswith(gap + b"/") for gap, _ in list_.gaps), (rules, path)
-    assert wider > 100, "the other kind came up, too"
+    assert wider > 30, "the other kind came up, too"
 
 
 def test_seatbelt_profile_of_macos_leaves_devices_and_no_session(ground: Path) -> None:
