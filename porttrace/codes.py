@@ -143,6 +143,7 @@ _TABLE = (
                 "file capabilities": "the same for what setcap(8) gave to the file",
                 "protected by the system": "macOS, System Integrity Protection: a copy is entered if one can be made",
                 "restricted": "macOS, code that was signed so",
+                "hardened": "macOS, the same for programs without the entitlements that would allow it",
             }
         ),
     ),

@@ -31,6 +31,7 @@ REASONS = {
     "file capabilities": "has file capabilities: the loader ignores LD_PRELOAD",
     "protected by the system": "protected by the system, and no copy of it could be made",
     "restricted": "has a restricted segment or entitlements: the loader ignores DYLD_INSERT_LIBRARIES",
+    "hardened": "has the hardened runtime: the loader takes no library that is not signed by the same maker",
 }
 """Why the library cannot enter a program: the library's own word for it (csrc/tracelib), and what a report says."""
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import darwin_machine
 import pytest
 from darwin_machine import DT_DIR, DT_REG, ENOENT, O_CREAT, O_SYMLINK, Image, Library, Mac
-from test_sipcopy import ARM64E, compiled, fat
+from test_sipcopy import ARM64E, compiled, fat, restricted
 from tracelib_session import SOURCE, Session
+
+from porttrace import machosign
 
 sys.path.insert(0, str(SOURCE / "scripts"))
 import macos_library
@@ -223,12 +225,18 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     for names in ("x86_64+arm64", "x86_64+arm64e", "arm64+arm64e"):
         made[names] = fat(*(slices[name] for name in names.split("+")))
     made["i386"] = struct.pack("<II", 0xFEEDFACE, 7).ljust(64, b"\0")
+    made["fat of 64 bits"] = fat_64(intel, 0x01000007)
+    made["arm64e, fat of 64 bits"] = fat_64(apple, 0x0100000C, ARM64E)
     return made
+
+
+def fat_64(data: bytes, cpu: int, subtype: int = 3) -> bytes:
+    return struct.pack(">IIIIQQII", 0xCAFEBABF, 1, cpu, subtype, 16384, len(data), 14, 0).ljust(16384, b"\0") + data
 
 
 ENTERED = {
     "x86_64": True, "arm64": True, "x86_64+arm64": True, "x86_64+arm64e": True,
-    "arm64e": False, "arm64+arm64e": False, "i386": False,
+    "arm64e": False, "arm64+arm64e": False, "i386": False, "fat of 64 bits": True, "arm64e, fat of 64 bits": False,
 }  # fmt: skip
 
 
@@ -237,7 +245,13 @@ def test_no_variable_for_a_program_that_would_be_killed(
     machine: Machine, programs: dict[str, bytes], kind: str
 ) -> None:
     """An inserted library without the slice that the program runs as is fatal to it. This process is x86_64."""
-    machine.mac.content["/opt/work/prog"] = programs[kind]
+    untold = started(machine, programs[kind], ENTERED[kind])
+    assert untold == ([] if ENTERED[kind] else ["other ABI"]), "what is not entered is told"
+
+
+def started(machine: Machine, program: bytes, entered: bool) -> list[str]:
+    """Start a program from one that is traced: has it the library? Why not, as the session is told."""
+    machine.mac.content["/opt/work/prog"] = program
     variable = f"DYLD_INSERT_LIBRARIES={machine.session.dir}/tracelib.dylib".encode()
     keep = [ctypes.create_string_buffer(word) for word in (variable, b"HOME=/x", b"prog")]
     envp = (ctypes.c_void_p * 3)(*(ctypes.addressof(word) for word in keep[:2]), None)
@@ -245,9 +259,84 @@ def test_no_variable_for_a_program_that_would_be_killed(
     assert machine.library.call("execve", b"/opt/work/prog", ctypes.addressof(argv), ctypes.addressof(envp))[0] == -1
     ((path, environment),) = machine.mac.started
     assert path == "/opt/work/prog" and "HOME=/x" in environment
-    assert any(word.startswith("DYLD_INSERT_LIBRARIES=") for word in environment) is ENTERED[kind]
-    untold = [event for event in machine.session.events("untraced") if event.path == "/opt/work/prog"]
-    assert bool(untold) is not ENTERED[kind], "what is not entered is told"
+    assert any(word.startswith("DYLD_INSERT_LIBRARIES=") for word in environment) is entered
+    return [event.asked for event in machine.session.events("untraced") if event.path == "/opt/work/prog"]
+
+
+RUNTIME, REQUIRE_LV, RESTRICT = 0x10000, 0x2000, 0x800  # of a signature's flags
+VARIABLES, LIBRARIES = "allow-dyld-environment-variables", "disable-library-validation"
+
+
+def entitlements(*keys: str, value: str = "true") -> bytes:
+    """As codesign writes them, with others around."""
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0">\n<dict>\n'
+    filler = "".join(f"\t<key>com.example.{n}</key>\n\t<true/>\n" for n in range(80))
+    said = "".join(f"\t<key>com.apple.security.cs.{key}</key>\n\t<{value}/>\n" for key in keys)
+    return f"{head}{filler}{said}</dict>\n</plist>\n".encode()
+
+
+def signed_with(data: bytes, flags: int, rights: bytes = b"") -> bytes:
+    """A program with these flags in its signature, and entitlements behind its list of pages."""
+    signed = machosign.sign(data, "prog")
+    where = machosign.Slice.read(signed).signature
+    assert where
+    start = where[1]
+    directory = bytearray(signed[start + 20 :])
+    struct.pack_into(">I", directory, 12, struct.unpack_from(">I", directory, 12)[0] | flags)
+    head = struct.pack(">III", 0xFADE0CC0, 28 + len(directory) + 8 + len(rights), 2)
+    head += struct.pack(">IIII", 0, 28, 5, 28 + len(directory))
+    return signed[:start] + head + bytes(directory) + struct.pack(">II", 0xFADE7171, 8 + len(rights)) + rights
+
+
+HARDENED = [
+    (0, b"", True),
+    (RUNTIME, b"", False),
+    (REQUIRE_LV, b"", False),
+    (RUNTIME, entitlements(), False),
+    (RUNTIME, entitlements(VARIABLES), False),  # the variable is read, and our library refused: fatal
+    (RUNTIME, entitlements(LIBRARIES), False),
+    (RUNTIME, entitlements(VARIABLES, LIBRARIES), True),
+    (RUNTIME, entitlements(LIBRARIES, VARIABLES), True),
+    (RUNTIME, entitlements(VARIABLES, LIBRARIES, value="false"), False),
+    (REQUIRE_LV, entitlements(LIBRARIES), True),
+]
+
+
+@pytest.mark.parametrize("in_fat", [False, True])
+@pytest.mark.parametrize(("flags", "rights", "entered"), HARDENED)
+def test_a_hardened_program_is_left_alone(
+    machine: Machine, programs: dict[str, bytes], flags: int, rights: bytes, entered: bool, in_fat: bool
+) -> None:
+    program = signed_with(programs["x86_64"], flags, rights)
+    if in_fat:
+        program = fat((0x0100000C, 0, programs["arm64"]), (0x01000007, 3, program))
+    assert started(machine, program, entered) == ([] if entered else ["hardened"])
+
+
+@pytest.mark.parametrize("in_fat", [False, True])
+def test_a_program_that_forbids_libraries_is_left_alone(
+    machine: Machine, programs: dict[str, bytes], tmp_path: Path, in_fat: bool
+) -> None:
+    """By a segment, which may stand far behind in its commands, or by its signature."""
+    segment = restricted(tmp_path)
+    if in_fat:
+        segment = fat((0x0100000C, 0, programs["arm64"]), (0x01000007, 3, segment))
+    assert started(machine, segment, False) == ["restricted"]
+    machine.mac.started.clear()
+    assert started(machine, signed_with(programs["x86_64"], RESTRICT), False)[-1:] == ["restricted"]
+
+
+def test_a_damaged_program_is_no_trouble(machine: Machine, programs: dict[str, bytes]) -> None:
+    """Whatever lengths and places it tells: the loader's affair, and not the end of the process that starts it."""
+    program = signed_with(programs["x86_64"], RUNTIME, entitlements(VARIABLES, LIBRARIES))
+    where = machosign.Slice.read(program).signature
+    assert where
+    for at in (*range(16, 120, 4), *range(where[0], where[0] + 16, 4), *range(where[1], where[1] + 40, 4)):
+        for word in (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x07\0\0\0"):
+            machine.mac.content["/opt/work/prog"] = program[:at] + word + program[at + 4 :]
+            nothing = (ctypes.c_void_p * 1)(None)
+            where_ = ctypes.addressof(nothing)
+            assert machine.library.call("execve", b"/opt/work/prog", where_, where_) == (-1, darwin_machine.ENOEXEC)
 
 
 def test_the_library_finds_itself_and_tells_the_process(machine: Machine) -> None:

@@ -242,14 +242,19 @@ def test_codesign_is_asked_where_our_own_signature_starts_nothing(
     assert tried == ["own", "codesign", "codesign"]
 
 
-def test_a_segment_that_forbids_libraries_does_not_come_along(tmp_path: Path, x86_64: bytes) -> None:
-    source = tmp_path / "restricted.c"
+def restricted(directory: Path) -> bytes:
+    """A program with a segment that makes the loader drop DYLD_*."""
+    source = directory / "restricted.c"
     source.write_text(
         'int main(void) { return 0; }\n__attribute__((used, section("__RESTRICT,__restrict"))) static char none[1];\n'
     )
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-macos.11.0", "-o", tmp_path / "out", source]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-macos.11.0", "-o", directory / "out", source]
     subprocess.run(command, check=True)
-    data = (tmp_path / "out").read_bytes()
+    return (directory / "out").read_bytes()
+
+
+def test_a_segment_that_forbids_libraries_does_not_come_along(tmp_path: Path, x86_64: bytes) -> None:
+    data = restricted(tmp_path)
 
     def segments(program: bytes) -> set[str]:
         binary = lief.MachO.parse(list(program))

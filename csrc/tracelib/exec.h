@@ -38,6 +38,8 @@ void pt_cloning(unsigned long flags);
 void pt_fd_link(int fd, char link[32]);
 
 #ifdef __APPLE__
+/* slice_darwin.c: why a program's slice that begins here takes no library of ours: "restricted", "hardened", or NULL. */
+const char *pt_slice_refuses(int fd, off_t start);
 /*
  * sip.c: a program that the system protects, and that the loader would therefore not let us into, has a copy beside the
  * session. Path of the copy in `out`; false: there is none.

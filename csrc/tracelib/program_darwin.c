@@ -1,8 +1,8 @@
 /*
  * Programs that the library cannot enter on macOS: of a machine for which it has
  * no slice (the loader would kill them: a missing inserted library is fatal), or
- * with a loader that drops DYLD_*: set-user-ID, a __RESTRICT segment, protected by
- * the system (SIP).
+ * with a loader that drops DYLD_*: set-user-ID, protected by the system (SIP), or by
+ * what the program says itself (slice_darwin.c).
  */
 #include <libkern/OSByteOrder.h>
 #include <mach-o/fat.h>
@@ -78,24 +78,43 @@ static bool enterable(unsigned slices)
 	return !(slices & ARM64E) && slices & (ARM64 | X86_64);
 }
 
-/* A segment __RESTRICT makes the loader drop DYLD_*. */
-static bool restricted(const struct mach_header_64 *h, const char *end)
+/* The slices of a fat file, and why one of them takes no libraries. */
+static unsigned fat_slices(int fd, const char *head, ssize_t n, bool wide, const char **why)
 {
-	const char *at = (const char *)(h + 1);
-	for (uint32_t i = 0; i < h->ncmds && i < 256 && (size_t)(end - at) >= sizeof(struct segment_command_64); i++) {
-		const struct segment_command_64 *c = (const void *)at;
-		if (c->cmd == LC_SEGMENT_64 && strncmp(c->segname, "__RESTRICT", sizeof c->segname) == 0)
-			return true;
-		if (c->cmdsize < 8 || c->cmdsize > (size_t)(end - at))
-			return false;
-		at += c->cmdsize;
+	const struct fat_header *f = (const void *)head;
+	unsigned found = 0;
+	uint32_t count = OSSwapBigToHostInt32(f->nfat_arch);
+	size_t size = wide ? sizeof(struct fat_arch_64) : sizeof(struct fat_arch);
+	for (uint32_t i = 0; i < count && sizeof *f + (i + 1) * size <= (size_t)n; i++) {
+		const char *at = head + sizeof *f + i * size;
+		const struct fat_arch *a = (const void *)at;
+		const struct fat_arch_64 *w = (const void *)at;   /* both begin alike */
+		uint64_t start = wide ? OSSwapBigToHostInt64(w->offset) : OSSwapBigToHostInt32(a->offset);
+		found |= slice(OSSwapBigToHostInt32((uint32_t)a->cputype), OSSwapBigToHostInt32((uint32_t)a->cpusubtype));
+		if (!*why && start <= INT64_MAX)
+			*why = pt_slice_refuses(fd, (off_t)start);
 	}
-	return false;
+	return found;
+}
+
+static unsigned slices_of(int fd, const char *head, ssize_t n, const char **why)
+{
+	uint32_t magic;
+	memcpy(&magic, head, sizeof magic);
+	if (magic == MH_MAGIC_64) {
+		const struct mach_header_64 *h = (const void *)head;
+		*why = pt_slice_refuses(fd, 0);
+		return slice((uint32_t)h->cputype, (uint32_t)h->cpusubtype);
+	}
+	if (magic == MH_MAGIC || magic == MH_CIGAM || magic == MH_CIGAM_64)
+		return OTHER;
+	magic = OSSwapBigToHostInt32(magic);
+	return magic == FAT_MAGIC || magic == FAT_MAGIC_64 ? fat_slices(fd, head, n, magic == FAT_MAGIC_64, why) : 0;
 }
 
 int pt_inspect(const char *path, struct pt_program *out)
 {
-	_Alignas(16) char head[2048];
+	_Alignas(16) char head[1024];
 	unsigned slices = 0;
 	struct stat st;
 	out->untraced = NULL;
@@ -108,31 +127,15 @@ int pt_inspect(const char *path, struct pt_program *out)
 		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -ENAMETOOLONG ? -fd : 0;
 	}
 	ssize_t n = -1;
+	const char *why = NULL;
 	if (sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 		n = PT_DARWIN(ssize_t, pread(fd, head, sizeof head, 0));
+	bool script = n > 2 && head[0] == '#' && head[1] == '!';
+	if (!script && n >= (ssize_t)sizeof(struct mach_header_64))
+		slices = slices_of(fd, head, n, &why);
 	sys_close(fd);
-	if (n > 2 && head[0] == '#' && head[1] == '!') {
+	if (script)
 		interpreter(out, head, (size_t)n);
-		return 0;
-	}
-	if (n < (ssize_t)sizeof(struct mach_header_64))
-		return 0;
-	uint32_t magic;
-	bool drops = false;
-	memcpy(&magic, head, sizeof magic);
-	if (magic == MH_MAGIC_64) {
-		const struct mach_header_64 *h = (const void *)head;
-		slices = slice((uint32_t)h->cputype, (uint32_t)h->cpusubtype);
-		drops = restricted(h, head + n);
-	} else if (magic == MH_MAGIC || magic == MH_CIGAM || magic == MH_CIGAM_64) {
-		slices = OTHER;
-	} else if (OSSwapBigToHostInt32(magic) == FAT_MAGIC) {
-		const struct fat_header *f = (const void *)head;
-		const struct fat_arch *a = (const void *)(f + 1);
-		uint32_t count = OSSwapBigToHostInt32(f->nfat_arch);
-		for (uint32_t i = 0; i < count && (const char *)(a + i + 1) <= head + n; i++)
-			slices |= slice(OSSwapBigToHostInt32((uint32_t)a[i].cputype), OSSwapBigToHostInt32((uint32_t)a[i].cpusubtype));
-	}
 	if (!slices)
 		return 0;
 	if ((st.st_mode & S_ISUID && st.st_uid != geteuid()) ||
@@ -142,7 +145,7 @@ int pt_inspect(const char *path, struct pt_program *out)
 		out->shielded = true;
 	else if (!enterable(slices))
 		out->untraced = "other ABI", out->foreign = true;
-	else if (drops)
-		out->untraced = "restricted";
+	else if (why)
+		out->untraced = why, out->foreign = true;      /* of some the loader drops the variable, others it ends */
 	return 0;
 }
