@@ -126,6 +126,7 @@ class Mac:
     passed: list[tuple[str, list[str]]] = field(default_factory=list)  # function and real paths that came to the system
     cwd: str = "/"
     thread_cwd: str = ""
+    firmlinks: tuple[str, ...] = FIRMLINKS
     walks: dict[int, darwin_calls.Walk] = field(default_factory=dict)
     streams: dict[int, Any] = field(default_factory=dict)
     started: list[tuple[str, list[str]]] = field(default_factory=list)  # program and environment of each execve
@@ -170,7 +171,7 @@ class Mac:
             if device != "1" or not found:
                 raise Failure(ENOENT)
             return self.walk("/".join([found, *rest]), follow, depth + 1) if rest else found
-        for link in FIRMLINKS:
+        for link in self.firmlinks:
             if path.lower() == (DATA + link).lower() or path.lower().startswith((DATA + link).lower() + "/"):
                 return self.walk(path[len(DATA) :], follow, depth + 1)
         at, parts = "/", [p for p in path.split("/") if p not in ("", ".")]

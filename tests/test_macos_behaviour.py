@@ -101,6 +101,30 @@ def test_no_name_leads_past_a_rule(machine: Machine, path: str, warm: bool) -> N
     assert not [call for call in machine.mac.reached if call[1] == path], "the kernel has not done it"
 
 
+def test_firmlinks_are_read_where_the_system_has_a_list(machine: Machine) -> None:
+    """Of a release that joins other places than those that we know; also one that has another name on the volume."""
+    mac = machine.mac
+    mac.files |= {"/usr": "d", "/usr/share": "d", "/usr/share/firmlinks": "f", "/secret": "d", "/secret/x": "f"}
+    mac.content["/usr/share/firmlinks"] = b"/Users\tUsers\n/opt\topt\n/opt/secret\tmoved/secret\n"
+    mac.firmlinks = ("/Users", "/opt")
+    assert machine.stat("/System/Volumes/Data/opt/secret/x") == ENOENT
+    assert machine.found() == {"/opt/secret/x"}
+    mac.files |= {"/System/Volumes/Data/moved": "d", "/System/Volumes/Data/moved/secret": "d"}
+    assert machine.stat("/System/Volumes/Data/moved/secret") == ENOENT
+    assert machine.found() == {"/opt/secret/x", "/opt/secret"}
+    mac.files |= {"/System/Volumes/Data/private": "d", "/System/Volumes/Data/private/tmp": "d"}
+    assert machine.stat("/System/Volumes/Data/private/tmp") == 0, "which is not on this list"
+
+
+@pytest.mark.parametrize("damage", [b"", b"\n\n\t\n", b"x" * 9000, b"/opt", b"/opt\t", b"/opt\topt"])
+def test_a_list_of_firmlinks_that_is_none(machine: Machine, damage: bytes) -> None:
+    """Empty or too long for us: the one that we know. Else what stands in it, however it ends."""
+    machine.mac.files |= {"/usr": "d", "/usr/share": "d", "/usr/share/firmlinks": "f"}
+    machine.mac.content["/usr/share/firmlinks"] = damage
+    hidden = damage in (b"", b"/opt", b"/opt\topt") or len(damage) > 8192
+    assert (machine.stat("/System/Volumes/Data/opt/secret/x") == ENOENT) is hidden
+
+
 @pytest.mark.parametrize(
     "path",
     ["/opt/seen", "/OPT/Seen", "/.vol/1/{inode}", "/System/Volumes/Data/opt/seen", "/opt/seen/..namedfork/rsrc"],

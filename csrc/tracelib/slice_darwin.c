@@ -105,8 +105,6 @@ const char *pt_slice_refuses(int fd, off_t start)
 	for (uint32_t i = 0; i < h.ncmds && i < MOST_COMMANDS && (p = see(&v, at, sizeof(struct load_command))); i++) {
 		struct load_command c;
 		memcpy(&c, p, sizeof c);
-		if (c.cmdsize < sizeof c)
-			break;
 		if (c.cmd == LC_SEGMENT_64 && (p = see(&v, at, sizeof c + 16)) && strncmp(p + sizeof c, "__RESTRICT", 16) == 0)
 			return "restricted";
 		if (c.cmd == LC_CODE_SIGNATURE && !why && (p = see(&v, at, sizeof(struct linkedit_data_command)))) {

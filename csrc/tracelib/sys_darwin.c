@@ -75,13 +75,46 @@ ssize_t sys_cwd(char *buf, size_t size)
 
 /* ---- second names ---- */
 
-/* /usr/share/firmlinks of macOS 11 to 15. */
-static const char *const firmlinks[] = {
-	"/AppleInternal", "/Applications", "/Library", "/System/Library/Caches", "/System/Library/Assets",
-	"/System/Library/PreinstalledAssets", "/System/Library/AssetsV2", "/System/Library/PreinstalledAssetsV2",
-	"/System/Library/CoreServices/CoreTypes.bundle/Contents/Library", "/System/Library/Speech", "/Users", "/Volumes",
-	"/cores", "/opt", "/private", "/usr/local", "/usr/libexec/cups", "/usr/share/snmp",
-};
+/* What the system's own list says where it cannot be read, as of macOS 11 to 15: a place, and where on the data volume it is. */
+static const char usual_firmlinks[] =
+	"/AppleInternal\tAppleInternal\n/Applications\tApplications\n/Library\tLibrary\n/System/Library/Caches\tSystem/Library/Caches\n"
+	"/System/Library/Assets\tSystem/Library/Assets\n/System/Library/PreinstalledAssets\tSystem/Library/PreinstalledAssets\n"
+	"/System/Library/AssetsV2\tSystem/Library/AssetsV2\n/System/Library/PreinstalledAssetsV2\tSystem/Library/PreinstalledAssetsV2\n"
+	"/System/Library/CoreServices/CoreTypes.bundle/Contents/Library\tSystem/Library/CoreServices/CoreTypes.bundle/Contents/Library\n"
+	"/System/Library/Speech\tSystem/Library/Speech\n/Users\tUsers\n/Volumes\tVolumes\n/cores\tcores\n/opt\topt\n/private\tprivate\n"
+	"/usr/local\tusr/local\n/usr/libexec/cups\tusr/libexec/cups\n/usr/share/snmp\tusr/share/snmp\n";
+
+/* Read when a path below the data volume comes up for the first time; who reads at the same time writes the same bytes. */
+static const char *firmlinks(void)
+{
+	static char list[8192];
+	static _Atomic int known;      /* 1: list has it, 2: there is none */
+	int is = atomic_load_explicit(&known, memory_order_acquire);
+	if (!is) {
+		int fd = sys_open("/usr/share/firmlinks", O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : PT_DARWIN(ssize_t, pread(fd, list, sizeof list - 1, 0));
+		if (fd >= 0)
+			sys_close(fd);
+		is = n > 0 && n < (ssize_t)sizeof list - 1 ? 1 : 2;
+		atomic_store_explicit(&known, is, memory_order_release);
+	}
+	return is == 1 ? list : usual_firmlinks;
+}
+
+/* The name that counts of what lies at `path` on the data volume; its length, 0: it is no such place. */
+static size_t firmlink(const char *path, size_t len, const char **name)
+{
+	for (const char *line = firmlinks(), *end; *line; line = *end ? end + 1 : end) {
+		size_t n = strcspn(line, "\t\n");
+		end = line + n + strcspn(line + n, "\n");
+		const char *there = line[n] == '\t' ? line + n + 1 : line + 1;
+		if ((size_t)(end - there) == len && memcmp(there, path, len) == 0) {
+			*name = line;
+			return n;
+		}
+	}
+	return 0;
+}
 
 static ssize_t by_number(const char *path, char *buf, size_t size)
 {
@@ -101,15 +134,13 @@ ssize_t sys_alias(const char *path, size_t len, char *buf, size_t size)
 			return 0;
 		return by_number(path, buf, size);
 	}
-	size_t head = sizeof PT_DATA_VOLUME - 1;
-	if (len > head && memcmp(path, PT_DATA_VOLUME, head) == 0)
-		for (unsigned i = 0; i < sizeof firmlinks / sizeof *firmlinks; i++) {
-			size_t n = strlen(firmlinks[i]);
-			if (len - head == n && n < size && memcmp(path + head, firmlinks[i], n) == 0) {
-				memcpy(buf, firmlinks[i], n + 1);
-				return (ssize_t)n;
-			}
-		}
+	size_t head = sizeof PT_DATA_VOLUME, n = 0;             /* with the slash behind it */
+	const char *name;
+	if (len > head && memcmp(path, PT_DATA_VOLUME "/", head) == 0 && (n = firmlink(path + head, len - head, &name)) && n < size) {
+		memcpy(buf, name, n);
+		buf[n] = 0;
+		return (ssize_t)n;
+	}
 	return 0;
 }
 
