@@ -289,3 +289,31 @@ def test_what_it_does_in_a_programs_place_goes_as_without_it(place: Path, way: s
         said.append(done.stdout.splitlines())
     assert said[0] == said[1]
     assert len(said[1]) > 280
+
+
+@pytest.mark.parametrize("tool", ["gdb", "strace"])
+def test_the_systems_own_debuggers_change_no_program_that_nobody_holds(place: Path, tool: str) -> None:
+    """What is started by them they may change as ever: it is held as they are, and finds nothing hidden."""
+    if shutil.which(tool) is None:
+        pytest.skip(f"NOT CHECKED: {tool} is not installed")
+    attach = {"gdb": "gdb -nx -batch -p $p -ex detach", "strace": "timeout 1 strace -p $p"}[tool]
+    started = {
+        "gdb": "gdb -nx -batch -ex 'set startup-with-shell off' -ex run --args /bin/cat file ../hidden/file",
+        "strace": "strace -f -e trace=openat /bin/cat file ../hidden/file",
+    }[tool]
+    script = f"sleep 5 & p=$!; {attach} 2>&1; kill $p; {started} 2>&1; true"
+    done, _ = run(rules(place, hidden(place)), place, "/bin/sh", "-c", script)
+    assert "Operation not permitted" in done.stdout, done
+    assert "work text" in done.stdout, done
+    assert "hidden text" not in done.stdout
+
+
+def test_memory_is_written_as_a_file_only_where_the_supervisor_lets_it(place: Path) -> None:
+    policy = rules(place, hidden(place))
+    policy.write.append(Rule(b"/proc", Action.ALLOW))
+    script = "sleep 5 & p=$!; dd if=/dev/null of=/proc/$p/mem conv=notrunc; echo $?; kill $p"
+    done, _ = run(policy, place, "/bin/sh", "-c", script)
+    assert done.stdout == "1\n", done
+    assert "Permission denied" in done.stderr
+    done, _ = run(policy, place, "/bin/sh", "-c", "dd if=/dev/null of=/proc/self/mem conv=notrunc; echo $?")
+    assert done.stdout == "0\n", done

@@ -1,6 +1,9 @@
 /*
  * From a call's arguments to its verdict, and what is told about it.
  */
+#ifdef __linux__
+#include "exec.h"
+#endif
 #include "locate.h"
 
 static bool is_dir(const char *path)
@@ -183,6 +186,14 @@ bool pt_runs_own(struct pt_at *at)
 	return true;
 }
 
+#ifdef __linux__
+/* A process's memory, as a file. What is written there may be code: the supervisor says whose it may be. */
+static bool is_memory(const struct pt_at *at)
+{
+	return at->real_len > 10 && !memcmp(at->real, "/proc/", 6) && !memcmp(at->real + at->real_len - 4, "/mem", 4);
+}
+#endif
+
 int pt_judge(uint16_t op, struct pt_at *at)
 {
 	at->slab = NULL;
@@ -242,6 +253,10 @@ int pt_judge(uint16_t op, struct pt_at *at)
 		error = refuse(op, at, exists(physical(at)) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	else if ((at->flags & PT_PROBE_WRITE) && decide(at, PT_WRITE).action == PT_DENY && exists(physical(at)) && !(pt.flags & PT_IMG_AUDIT))
 		error = EACCES;
+#ifdef __linux__
+	if (!error && at->access > PT_ACC_READLINK && is_memory(at) && !pt_supervise_all())
+		return EACCES;
+#endif
 	/* Something on the way could not be looked at, and may be a link; by a path of its own the kernel has the same difficulty. */
 	if (!error && at->unseen && !(pt.flags & PT_IMG_AUDIT))
 		return at->unseen;

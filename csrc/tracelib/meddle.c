@@ -1,0 +1,36 @@
+/*
+ * Another process's memory and registers. Who changes them makes any system call in that process's name, past the
+ * library there: so the one that does it is supervised first, and the supervisor lets it do that only to what it starts then.
+ */
+#include "exec.h"
+
+#include <sys/uio.h>
+
+#define TRACEME 0             /* its C name is of a type that differs between C libraries */
+
+PT_EXPORT long ptrace(int request, ...)
+{
+	typedef long real_t(int, ...);
+	va_list args;
+	va_start(args, request);
+	long pid = va_arg(args, long), address = va_arg(args, long), data = va_arg(args, long);
+	va_end(args);
+	/* The one that lets itself be traced is mostly a fork, or shares its memory with its parent: it alone, and nothing is remembered. */
+	bool held = !pt_on() || !pt_has_supervisor() || (request == TRACEME ? !pt_supervise_self() : pt_supervise_all());
+	if (!held) {
+		errno = EPERM;
+		return -1;
+	}
+	return PT_REAL(real_t, ptrace)(request, pid, address, data);
+}
+
+PT_EXPORT ssize_t process_vm_writev(pid_t pid, const struct iovec *here, unsigned long count, const struct iovec *there,
+				    unsigned long parts, unsigned long flags)
+{
+	typedef ssize_t real_t(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long, unsigned long);
+	if (pt_on() && !pt_supervise_all()) {
+		errno = EPERM;
+		return -1;
+	}
+	return PT_REAL(real_t, process_vm_writev)(pid, here, count, there, parts, flags);
+}
