@@ -39,11 +39,14 @@ SUITES = [
 ]
 
 
-#: What no suite here can notice, and who does.
-ELSEWHERE = dict.fromkeys(
-    ("mmap", "mmap64", "mprotect", "pkey_mprotect"),
-    "changes nothing where there is no supervisor; with one: the jit-* attempts of tests/test_escape.py",
-)
+_SUPERVISOR = "changes nothing where there is no supervisor; with one: the jit-* attempts of tests/test_escape.py"
+#: What no suite here can notice, and why it is none the less right, or who does notice it.
+KNOWN = {
+    **{f"{name}: its wrapper is left out": _SUPERVISOR for name in ("mmap", "mmap64", "mprotect", "pkey_mprotect")},
+    "fdopendir: its wrapper is left out": "it asks early what the first readdir would ask",
+    "rmdir: after unlink: nothing": "what was a directory was no link that something leads through",
+    "move_mount: after root: nothing": "it takes a privileged process that really moves a mount",
+}
 
 
 class Build:
@@ -87,11 +90,7 @@ def red(library: Path, suites: list[str], *more: str) -> set[str]:
 
 def rows(build: Build, names: list[str]) -> Iterator[str]:
     """All rows that have a test of their own at once, the others one by one."""
-    asked = [
-        row for row in ROWS if row.form != "not" and (not names or row.name in names) and row.name not in ELSEWHERE
-    ]
-    for name, why in ELSEWHERE.items():
-        print(f"  not tried: {name}: {why}", file=sys.stderr)
+    asked = [row for row in ROWS if row.form != "not" and (not names or row.name in names)]
     own = [row.name for row in asked if row.test]
     failed = red(build.link(without=own), SUITES[:1])
     missed = [name for name in own if not any(f.endswith(f"[{name}]") for f in failed)]
@@ -218,6 +217,9 @@ def main() -> int:
         }
         found = 0
         for text in makers[args.what](build, args.names):
+            if text in KNOWN:
+                print(f"survives, and may: {text}: {KNOWN[text]}", flush=True)
+                continue
             found += 1
             print(f"survives: {text}", flush=True)
     print(f"{found} survive")

@@ -592,6 +592,12 @@ static void case_numbers(void)
 		for (int fd = a; fd <= d; fd++)
 			close(fd);
 	}
+	/* a directory stream's number, given by the kernel to something else */
+	DIR *stream = opendir("/usr");
+	CHECK(stream && fstatat(dirfd(stream), "bin", &st, 0) == 0);
+	int number = dirfd(stream);
+	CHECK(closedir(stream) == 0 && pt_raw4(SYS_openat, AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0) == number);
+	CHECK(fstatat(number, "hidden/file", &st, 0) == -1 && errno == ENOENT);
 }
 
 static const struct {
