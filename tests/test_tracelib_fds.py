@@ -127,6 +127,18 @@ static void look(const char *label, int fd)
 	printf(" %s\n", fstatat(fd, "secret", &st, AT_SYMLINK_NOFOLLOW) ? "absent" : "present");
 }
 
+/* The same by whole paths: the second look is at what was remembered of the first. */
+static void look_from_root(const char *label, const char *top, const char *below)
+{
+	char path[8192];
+	struct stat st;
+	snprintf(path, sizeof path, "%s/%s/secret", top, below);
+	printf("%s", label);
+	for (int i = 0; i < 2; i++)
+		printf(" %s", stat(path, &st) ? "absent" : "present");
+	printf("\n");
+}
+
 int main(int argc, char **argv)
 {
 	int top = open(argv[argc - 1], O_RDONLY | O_DIRECTORY), a = -1, b = -1;
@@ -143,17 +155,29 @@ int main(int argc, char **argv)
 	close(second);
 	second = fcntl(a, F_DUPFD, 60); /* the same number, another directory */
 	look("again", second);
+	look_from_root("whole-a", argv[argc - 1], "a");
+	look_from_root("whole-b", argv[argc - 1], "b");
+	symlinkat("b", top, "link");
+	look_from_root("link-b", argv[argc - 1], "link");
+	unlinkat(top, "link", 0);
+	symlinkat("a", top, "link");
+	look_from_root("link-a", argv[argc - 1], "link");
 	renameat(top, "a", top, "c");
 	renameat(top, "b", top, "a");   /* what was b is now judged as a, and the other way round */
 	look("moved", b);
 	look("away", ways[2]);
+	look_from_root("whole-c", argv[argc - 1], "c");
 	return 0;
 }
 """
 
 
-def test_a_directory_is_known_by_each_of_its_descriptors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [100, 420, 1000, 3000])
+def test_a_directory_is_known_by_each_of_its_descriptors(tmp_path: Path, length: int) -> None:
+    """Short paths and such as the library has no room for in its usual places."""
     top = Path(os.path.realpath(tmp_path)) / "top"
+    while len(str(top)) < length:
+        top /= "n" * min(200, length - len(str(top)))
     for name in ("a", "b"):
         (top / name).mkdir(parents=True)
         (top / name / "secret").touch()
@@ -164,7 +188,10 @@ def test_a_directory_is_known_by_each_of_its_descriptors(tmp_path: Path) -> None
         done = session.run(walk, top)
     seen = {line.split()[0]: sorted(line.split()[1:]) for line in done.stdout.splitlines()}
     hidden, shown = ["absent", "open"], ["open", "present", "secret"]
+    never, always = ["absent", "absent"], ["present", "present"]
     assert seen == {
         **dict.fromkeys(["open", "dup", "fcntl", "cloexec", "again", "moved"], hidden),
         **dict.fromkeys(["b", "away"], shown),
+        **dict.fromkeys(["whole-a", "link-a"], never),
+        **dict.fromkeys(["whole-b", "link-b", "whole-c"], always),
     }

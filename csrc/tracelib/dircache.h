@@ -119,11 +119,15 @@ static inline bool slot_read(struct pt_dir *d, uint64_t key, const char *lex, si
 	return slot_glance(d, key, lex, len, PT_READ, true, info, real);
 }
 
-/* Lexical and real path must fit; a real path equal to the lexical one is kept once. */
+/*
+ * Lexical and real path must fit; a real path equal to the lexical one is kept once. Of a descriptor all but the path is
+ * kept where that is too long.
+ */
 static inline void slot_write(struct pt_dir *d, uint64_t key, const char *lex, size_t len, const struct pt_info *info, const char *real)
 {
 	bool same = len == info->real_len && memcmp(lex, real, len) == 0;
-	if (len + (same ? 0 : info->real_len) > PT_DIR_TEXT)
+	bool fits = len + (same ? 0 : info->real_len) <= PT_DIR_TEXT;
+	if (!fits && key != PT_DIR_KEY)
 		return;
 	uint32_t seq = 0;              /* a fresh slot is written without a look at it, which would cost a fault of its own */
 	if (!atomic_compare_exchange_strong_explicit(&d->seq, &seq, 1, memory_order_acquire, memory_order_relaxed) &&
@@ -133,9 +137,11 @@ static inline void slot_write(struct pt_dir *d, uint64_t key, const char *lex, s
 	d->key = key;
 	memcpy(&d->info, info, sizeof *info);
 	d->info.lex_len = (uint16_t)len;
-	d->real_at = same ? 0 : (uint32_t)len;
-	memcpy(d->text, lex, len);
-	memcpy(d->text + d->real_at, real, info->real_len);
+	d->real_at = !fits ? PT_DIR_TEXT + 1 : same ? 0 : (uint32_t)len;
+	if (fits) {
+		memcpy(d->text, lex, len);
+		memcpy(d->text + d->real_at, real, info->real_len);
+	}
 	atomic_store_explicit(&d->seq, seq + 2 ? seq + 2 : 2, memory_order_release);
 }
 

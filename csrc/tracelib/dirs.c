@@ -39,6 +39,12 @@ static void keep(const char *lex, size_t len, const struct pt_info *info, const 
 		return;
 	if (info->magic || (info->real_len >= 5 && memcmp(real, "/proc", 5) == 0) || (len >= 5 && memcmp(lex, "/proc", 5) == 0))
 		return;
+	if (unlikely(len > PT_DIR_TEXT || len + info->real_len > PT_DIR_TEXT)) {
+		if (len > PT_DIR_TEXT || len != info->real_len || memcmp(lex, real, len) != 0) {
+			pt_far_keep(lex, len, info, real);
+			return;
+		}
+	}
 	uint64_t key = pt_text_key(lex, len);
 	uint32_t n = pt_first_way(key);
 	struct pt_dir *a = pt_dir_slot(n), *b = pt_dir_slot(n + 1);
@@ -173,7 +179,7 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 	size_t pos = len, real_len;
 	uint64_t begun = generation();
 
-	if (pt_dir_cached(lex, len, info, real))
+	if (pt_dir_cached(lex, len, info, real) || pt_far_cached(lex, len, info, real, s->cap))
 		return;
 	if (known_place(lex, len, s, info)) {
 		if (!s->passing)
@@ -189,8 +195,8 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 		if (deep == len)
 			return;
 		pos = deep;
-	} else if (pos > PT_DIR_TEXT) {
-		pos = PT_DIR_TEXT + 1;         /* longer ones are not kept */
+	} else if (pos > PT_DIR_TEXT && !pt_far_used()) {
+		pos = PT_DIR_TEXT + 1;         /* of longer ones nothing is kept */
 	}
 	while (!deep) { /* the longest part that is known */
 		while (pos && lex[pos - 1] != '/')
@@ -200,7 +206,7 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			break;
 		}
 		pos--;
-		if (pt_dir_cached(lex, pos, info, real) || known_place(lex, pos, s, info))
+		if (pt_dir_cached(lex, pos, info, real) || pt_far_cached(lex, pos, info, real, s->cap) || known_place(lex, pos, s, info))
 			break;
 	}
 	real_len = info->real_len;

@@ -78,7 +78,7 @@ static void remember(int fd, const struct pt_info *info, const char *real)
 
 void pt_fd_set(int fd, const char *real, size_t len)
 {
-	if (len > PT_DIR_TEXT || !may_remember(fd))
+	if (!may_remember(fd))
 		return;
 	struct pt_info info;
 	uint64_t begun = generation();

@@ -15,7 +15,7 @@ _Atomic uint64_t pt_not_links[PT_NOT_LINKS], pt_told[PT_TOLD];
  * Together with the code it stays below two megabytes: what is larger the kernel puts where nothing else is, and each
  * process would pay for page tables of its own.
  */
-static char room[3 * PAGE + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1) + PT_DEEP_SIZE];
+static char room[3 * PAGE + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1) + PT_DEEP_SIZE + PT_FAR_SIZE];
 _Static_assert(sizeof room < (7u << 18), "a quarter of a megabyte is left for the rest");
 
 static char *page(char *p)
@@ -25,7 +25,7 @@ static char *page(char *p)
 
 void pt_find_own(void)
 {
-	char *p = page(room + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1) + PT_DEEP_SIZE + PAGE);
+	char *p = page(room + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1) + PT_DEEP_SIZE + PT_FAR_SIZE + PAGE);
 	if (sys_wipe_on_fork(p))
 		pt.own = (struct pt_own *)(void *)p;
 }
@@ -36,6 +36,7 @@ void pt_find_tables(void)
 	pt.dirs = (struct pt_dir *)(void *)(pt.slabs + SLABS);
 	pt.fds = pt.dirs + PT_DIRS;
 	pt.deep = (char *)(pt.fds + PT_FDS + 1);
+	pt.far = pt.deep + PT_DEEP_SIZE;
 	/* only a log writes so many events that asking the kernel for the pid each time would count */
 	if (pt.flags & PT_IMG_LOG)
 		pt_find_own();

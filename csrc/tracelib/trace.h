@@ -37,7 +37,7 @@ struct pt_state {
 	struct pt_own *own;
 	pid_t first;                   /* the process for which the kernel has made this memory */
 	char *slabs;
-	char *deep;                    /* see deep.c */
+	char *deep, *far;              /* see deep.c, far.c */
 	struct pt_dir *dirs, *fds;     /* caches, see dirs.c */
 	uint64_t seed;
 	uint32_t flags;                /* pt_image_flags */
@@ -164,6 +164,11 @@ static inline size_t pt_deep_part(const char *lex, size_t len, size_t room)
 size_t pt_deep_part(const char *lex, size_t len, size_t room);
 #endif
 #define PT_DEEP_SIZE (PT_PATH_CAP + 64)
+#define PT_FAR_SIZE (2 * (8192 + 192))
+/* What is known of the last directories with very long paths; `real` has `room` bytes. */
+bool pt_far_used(void);
+bool pt_far_cached(const char *lex, size_t len, struct pt_info *, char *real, size_t room);
+void pt_far_keep(const char *lex, size_t len, const struct pt_info *, const char *real);
 
 bool pt_dir_cached(const char *lex, size_t len, struct pt_info *, char *real);
 /* Whether ".." leads out of a real path: 0, ENOENT where nothing is there or it is hidden (set in `info`), ENOTDIR. */
