@@ -6,6 +6,7 @@ index line in ``${prefix}/libexec/macports/lib`` is all that is needed. Nothing 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from porttrace.errors import PorttraceError
-from porttrace.owners import cache_places
+from porttrace.owners import all_kept
 from porttrace.tclbridge import tcllist
 
 __all__ = ["Macports", "Plan", "integrate", "undo"]
@@ -68,15 +69,15 @@ class Macports:
             return False
 
     @property
-    def kept_owners(self) -> Path:
-        """Where the table of owners of its registry is kept (see `owners.cache_places`)."""
+    def registry(self) -> Path:
+        """Its registry, wherever its configuration has put it."""
         try:
             text = (self.prefix / "etc" / "macports" / "macports.conf").read_text(encoding="utf-8", errors="replace")
         except OSError:
             text = ""
         named = re.search(r"^portdbpath\s+(/\S*)", text, re.MULTILINE)
         database = Path(named[1]) if named else self.prefix / "var" / "macports"
-        return cache_places(database / "registry" / "registry.db")[0]
+        return database / "registry" / "registry.db"
 
     @classmethod
     def at(cls, prefix: Path) -> Macports:
@@ -215,11 +216,10 @@ def undo(prefix: Path, *, dry_run: bool = False) -> Plan:
     Raises PorttraceError where the directory is not ours, or cannot be removed.
     """
     macports = Macports.at(prefix)
-    place, kept = macports.place, macports.kept_owners
+    place = macports.place
     there: list[Path] = [place] if _ours(place) is not None else []
-    # What traced builds keep beside the registry to save time.
-    if kept.is_file() and not kept.is_symlink():
-        there.append(kept)
+    # What traced builds keep to save time, beside the registry or in the home of who may not write there.
+    there += all_kept(macports.registry)
     if not there:
         return Plan(macports, (f"{place}: is not there",), False)
     for path in () if dry_run else there:
@@ -227,6 +227,9 @@ def undo(prefix: Path, *, dry_run: bool = False) -> Plan:
             shutil.rmtree(path) if path == place else path.unlink()
         except OSError as error:
             raise PorttraceError(f"cannot remove {path}: {error.strerror}") from None
+        if path.parent.name == "porttrace":
+            with contextlib.suppress(OSError):  # tables of other registries may lie there
+                path.parent.rmdir()
     return Plan(macports, tuple(f"remove {path}" for path in there), True)
 
 

@@ -12,6 +12,7 @@ import contextlib
 import mmap
 import os
 import pwd
+import re
 import stat
 import struct
 from collections.abc import Callable, Iterable
@@ -25,7 +26,7 @@ try:
 except ImportError:
     from hashlib import blake2b
 
-__all__ = ["cache_places", "load", "ownership", "registry_identity", "store"]
+__all__ = ["all_kept", "cache_places", "load", "ownership", "registry_identity", "store"]
 
 Rows = Iterable[tuple[bytes, str]]
 
@@ -81,12 +82,34 @@ def _home() -> Path | None:
 
 def cache_places(registry: Path) -> list[Path]:
     """Where the table of this registry may be kept, the first that serves."""
-    places = [registry.with_name(_NAME)]
     home = _home()
-    if home is not None:
-        name = blake2b(os.fsencode(os.path.realpath(registry)), digest_size=16).hexdigest()
-        places.append(home / ".cache" / "porttrace" / f"owners-{name}")
-    return places
+    return [registry.with_name(_NAME), *([_user_place(registry, home)] if home is not None else [])]
+
+
+def _user_place(registry: Path, home: Path) -> Path:
+    name = blake2b(os.fsencode(os.path.realpath(registry)), digest_size=16).hexdigest()
+    return home / ".cache" / "porttrace" / f"owners-{name}"
+
+
+def all_kept(registry: Path) -> list[Path]:
+    """Every file in which a table of this registry is kept, or was about to be by a process that was killed.
+
+    Beside it, and in the home of any user, where only the user's own file counts.
+    """
+    places: dict[Path, int | None] = {registry.with_name(_NAME): None}
+    for user in pwd.getpwall():
+        if user.pw_dir.startswith("/"):
+            places[_user_place(registry, Path(user.pw_dir))] = user.pw_uid
+    found: list[Path] = []
+    for place, uid in places.items():
+        with contextlib.suppress(OSError):
+            for entry in sorted(place.parent.glob(f"{place.name}*")):
+                info = entry.lstat()
+                unfinished = re.fullmatch(r"\.[0-9a-f]{16}", entry.name[len(place.name) :])
+                ours = entry == place or unfinished is not None
+                if ours and stat.S_ISREG(info.st_mode) and uid in (None, info.st_uid):
+                    found.append(entry)
+    return found
 
 
 def _ours_alone(info: os.stat_result, trusted: set[int]) -> bool:

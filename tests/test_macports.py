@@ -125,6 +125,17 @@ def test_one_core(no_foo: Macports) -> None:
     assert sum('mkdir("/tmp/macports/' in line and ".new-" in line for line in lines) == 1, "one session directory"
 
 
+def test_the_core_starts_while_port_reads_its_configuration(no_foo: Macports) -> None:
+    """Before any port is opened; and not at all without -t."""
+    for words, cores in ((["-t"], 1), ([], 0)):
+        log = no_foo.path.parent / "starts"
+        argv: list[str | Path] = ["strace", "-f", "-qq", "-s", "200", "-e", "trace=execve", "-o", log]
+        port = [no_foo.home / "bin/port", *words, "info", "there-is-no-such-port"]
+        subprocess.run([*argv, *port], env=no_foo.env, cwd="/", capture_output=True, check=False)
+        assert log.read_text().count("tclbridge.coprocess") == cores
+    nothing_left(no_foo, 0)
+
+
 def test_exec_and_pipes_of_a_portfile_are_held(no_foo: Macports) -> None:
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
     former = portfile.read_text()
@@ -211,6 +222,37 @@ def test_what_forks_without_end_ends_with_its_phase(no_foo: Macports, how: str) 
         portfile.write_text(former)
         source.unlink()
     assert "still running and w" in result.text
+
+
+def test_what_a_quiet_phase_does_is_held(no_foo: Macports) -> None:
+    """In phases where MacPorts itself starts nothing: a question, and programs, whatever becomes of the environment."""
+    portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
+    former = portfile.read_text()
+    portfile.write_text(
+        former + "\npost-fetch {\n"
+        '    ui_msg "asked: [file exists ${prefix}/include/stray.h]"\n'
+        "}\n"
+        "pre-checksum {\n"
+        "    set saved [array get ::env]\n"
+        "    catch {system {cat /nonexistent-1 /usr/include/stdio.h >/dev/null}}\n"
+        "    # as command_exec does\n"
+        "    array unset ::env *\n"
+        "    array set ::env $saved\n"
+        "    catch {system -W ${workpath} [list cat ${prefix}/include/stray.h]}\n"
+        "    set ::env(LD_PRELOAD) {}\n"
+        "    catch {system -W ${workpath} [list cat ${prefix}/bin/stray-config]}\n"
+        "}\n"
+    )
+    try:
+        result = no_foo.port("-v", "-s", "-t", "checksum", "libbar")
+    finally:
+        portfile.write_text(former)
+    assert "asked: 0" in result.text, result.text
+    for name in ("include/stray.h", "bin/stray-config"):
+        assert f"cat: {no_foo.path}/{name}: No such file or directory" in result.text, result.text
+    for program, phase in (("tclsh", "fetch"), ("cat", "checksum")):
+        told = [line for line in result.text.splitlines() if "asked for by" in line and f"in phase {phase}" in line]
+        assert any(program in line for line in told), result.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["crash", "hang"])

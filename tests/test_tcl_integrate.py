@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from test_tcl_package import LIBRARY, scratch  # noqa: F401 - scratch is a fixture
+from test_tcl_package import LIBRARY, command, scratch  # noqa: F401 - scratch is a fixture
 
 from porttrace.cli.main import main
 from porttrace.errors import PorttraceError
 from porttrace.integrate import index_text, integrate, undo
+from porttrace.owners import cache_places
 
 FACTS = """package provide macports 1.0
 namespace eval macports::autoconf {{
@@ -91,6 +93,43 @@ def test_undo_takes_what_builds_have_kept(scratch: Path, database: str) -> None:
     assert tree(scratch) == before
 
 
+def test_undo_takes_what_builds_of_users_have_kept(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Who may not write beside the registry has a table at home; another registry's stays, and what is nobody's own."""
+    prefix = macports(scratch)
+    registry = prefix / "var/macports/registry/registry.db"
+    registry.parent.mkdir(parents=True)
+    registry.write_text("registry")
+    homes = {name: scratch / "home" / name for name in ("one", "two", "three")}
+    for home in homes.values():
+        (home / ".cache").mkdir(parents=True)
+    before = tree(scratch)
+    users = [
+        pwd.struct_passwd((name, "x", os.getuid() + (name == "three"), 0, "", str(home), "/bin/sh"))
+        for name, home in homes.items()
+    ]
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    other = scratch / "other.db"
+    for name, home in homes.items():
+        monkeypatch.setattr("porttrace.owners._home", lambda home=home: home)
+        for owned in (registry, *([other] if name == "two" else [])):
+            place = cache_places(owned)[1]
+            place.parent.mkdir(exist_ok=True)
+            place.write_text("kept")
+            place.with_name(f"{place.name}.0123456789abcdef").write_text("half")
+            place.with_name(f"{place.name}.mine").write_text("not ours")
+    removed = {line for line in undo(prefix).lines if "remove" in line}
+    assert len(removed) == 4, removed
+    left = {path for path in set(tree(scratch)) - set(before) if "owners-" in path}
+    assert sum("/one/" in path for path in left) == 1, "a name that we do not give"
+    assert sum("/two/" in path for path in left) == 4
+    assert sum("/three/" in path for path in left) == 3, "another user's file in that home"
+    (homes["one"] / ".cache/porttrace").joinpath(*[p.rpartition("/")[2] for p in left if "/one/" in p]).unlink()
+    monkeypatch.setattr("porttrace.owners._home", lambda: homes["one"])
+    cache_places(registry)[1].write_text("kept")
+    undo(prefix)
+    assert not (homes["one"] / ".cache/porttrace").exists()
+
+
 def test_renewed_after_a_move(scratch: Path) -> None:  # noqa: F811
     prefix = macports(scratch)
     integrate(prefix)
@@ -152,6 +191,29 @@ def test_closed_directory(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     prefix = macports(scratch)
     with pytest.raises(PorttraceError, match=f"out of reach for the user macports.*{closed.parent} is closed"):
         integrate(prefix)
+
+
+@pytest.mark.parametrize(
+    ("words", "early"),
+    [
+        (["-s", "-t", "install", "foo"], True),
+        (["-vst", "install", "foo"], True),
+        (["install", "-t", "foo"], True),
+        (["-s", "install", "foo"], False),
+        (["--test", "-D", "/t", "t-t", "-"], False),
+    ],
+)
+def test_the_core_starts_with_port_where_it_is_asked_for(scratch: Path, words: list[str], early: bool) -> None:  # noqa: F811
+    index, script = scratch / "pkgIndex.tcl", scratch / "script.tcl"
+    index.write_text(index_text(Path(sys.executable), Path(LIBRARY) / "porttrace"))
+    script.write_text(f"source {index}\nsource {index}\nputs [llength [info commands ::porttrace::*]]\n")
+    log = scratch / "execs"
+    argv = ["strace", "-f", "-qq", "-e", "trace=execve,openat", "-o", log, command("tclsh8.6")[0], script, *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = log.read_text()
+    assert said.count("tclbridge.coprocess") == early, "once, however often the index is read"
+    assert ("transport.tcl" in said) == early, "nothing of ours is read beyond the index"
 
 
 def test_index_loads_from_anywhere(scratch: Path) -> None:  # noqa: F811
