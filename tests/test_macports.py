@@ -21,6 +21,8 @@ from conftest import ROOT, processes_of, sessions
 from macports_host import Macports, scratch_macports
 from test_endings import beats
 
+from porttrace.owners import cache_places
+
 
 @pytest.fixture(scope="module")
 def macports(macports_prefix: Path) -> Iterator[Macports]:
@@ -349,7 +351,52 @@ def test_a_portfile_allows_what_it_names(no_foo: Macports) -> None:
     assert f"{no_foo.path}/include/bar.h" in result.text, "hidden although libbar is declared"
 
 
-def test_integrate_can_be_undone(macports: Macports) -> None:
+def names(top: Path) -> dict[str, tuple[int, int]]:
+    """Everything below a directory, with its size and when it was written."""
+    return {
+        str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in sorted(top.rglob("*")) if path.is_file()
+    }
+
+
+def test_integrate_changes_what_it_says_and_undo_leaves_nothing(macports: Macports) -> None:
     assert macports.porttrace("integrate", "--undo", macports.home).status == 0
-    assert not macports.package.exists()
+    bare = names(macports.home)
+    said = macports.porttrace("integrate", "--dry-run", macports.home)
+    assert (said.status, names(macports.home)) == (0, bare), said.text
+    assert f"MacPorts {macports_version(macports)}" in said.text
+    assert f"make {macports.package}/pkgIndex.tcl" in said.text
     assert macports.porttrace("integrate", macports.home).status == 0
+    integrated = names(macports.home)
+    assert set(integrated) - set(bare) == {f"{macports.package}/pkgIndex.tcl"}
+    again = macports.porttrace("integrate", macports.home)
+    assert (again.status, names(macports.home)) == (0, integrated), again.text
+    assert "is there already" in again.text
+    # where this MacPorts keeps its own registry, and where somebody else's port would keep a table
+    kept = [macports.home / "var/macports/registry/.porttrace-owners"]
+    kept += [place for place in cache_places(kept[0].with_name("registry.db"))[1:] if not place.exists()]
+    for place in kept:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("kept")
+    assert macports.porttrace("integrate", "--undo", "--dry-run", macports.home).status == 0
+    assert all(place.exists() for place in kept)
+    assert macports.porttrace("integrate", "--undo", macports.home).status == 0
+    assert names(macports.home) == bare
+    assert not any(place.exists() for place in kept)
+    assert "is not there" in macports.porttrace("integrate", "--undo", macports.home).text
+    assert macports.porttrace("integrate", macports.home).status == 0
+
+
+def macports_version(macports: Macports) -> str:
+    """What the MacPorts says of itself."""
+    return macports.run("version").text.split()[1]
+
+
+def test_without_the_package_it_is_macports_own(macports: Macports) -> None:
+    """Undone, the same MacPorts has the trace mode that it came with, which this machine has not."""
+    assert macports.porttrace("integrate", "--undo", macports.home).status == 0
+    try:
+        result = macports.run("-s", "-t", "patch", "libbar")
+    finally:
+        assert macports.porttrace("integrate", macports.home).status == 0
+    assert result.status != 0
+    assert "not supported on this platform" in result.text
