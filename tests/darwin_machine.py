@@ -277,6 +277,7 @@ class Library:
 
     def __init__(self, image: Image, mac: Mac) -> None:
         self.mac = mac
+        self.image = image
         self._kept: list[Any] = []
         self._errno = ctypes.c_int(0)
         self._by_hand = darwin_calls.bodies(self)
@@ -315,6 +316,17 @@ class Library:
     @property
     def errno(self) -> int:
         return self._errno.value
+
+    def put_code(self, name: str, code: bytes) -> None:
+        """Machine code in place of one of libSystem's functions."""
+        page = int(_libc.mmap(None, 4096, 7, 0x22, -1, 0))
+        ctypes.memmove(page, code, len(code))
+        for at, bound in self.image.bound.items():
+            if bound == name and at - 8 not in self.image.pairs:  # what dyld exchanges stays as it is
+                ctypes.c_uint64.from_address(self.base + at).value = page
+
+    def inside(self, address: int) -> bool:
+        return self.base <= address < self.base + self.image.size
 
     # ---- libSystem ----
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from darwin_calls import FTS_D, FTS_DP, FTS_F, FTS_SKIP, FileActions, Walk
-from darwin_machine import AT_FDCWD, ENOENT, ENOEXEC, ROWS, Taken, described, paths_of
+from darwin_machine import AT_FDCWD, CALL, ENOENT, ENOEXEC, ROWS, Taken, described, paths_of
 from test_macos_behaviour import Machine, bulk, dirent, image, machine
 from tracelib_session import SOURCE
 
@@ -358,6 +358,27 @@ def test_no_name_of_what_is_hidden_is_told(machine: Machine, name: str) -> None:
     assert buffer.value == b"/opt/seen"
     assert machine.library.call(name, buffer, 1024, bytes(8), secret, 0) == (-1, ENOENT)
     assert buffer.raw.strip(b"\0") == b""
+
+
+LOADERS = [
+    "dlopen",
+    "dlopen_preflight",
+    "dlopen_audited",
+    "NSAddImage",
+    "NSAddLibrary",
+    "NSCreateObjectFileImageFromFile",
+]
+RETURN_ADDRESS = bytes.fromhex("488b0424 c3")  # mov (%rsp), %rax; ret
+
+
+@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("path", [b"/opt/seen", b"/opt/secret/x", b"seen", b"@loader_path/x", b"@rpath/x"])
+def test_the_loader_sees_who_asks(machine: Machine, name: str, path: bytes) -> None:
+    """Whose @loader_path and @rpath count it tells by the return address: the program's, not one of ours."""
+    machine.library.put_code(name, RETURN_ADDRESS)
+    for _ in range(2):
+        caller = CALL(machine.library.exchanged[name])(ctypes.addressof(ctypes.create_string_buffer(path)), *[0] * 7)
+        assert caller & 0xFFFFFFFFFFFFFFFF > 4096 and not machine.library.inside(caller & 0xFFFFFFFFFFFFFFFF)
 
 
 # ---- posix_spawn ----

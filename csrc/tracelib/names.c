@@ -310,9 +310,10 @@ PT_EXPORT char *PT_WRAP(mkdtemp)(char *template)
 
 /*
  * The loader looks at the return address to know whose RUNPATH counts: the real function is always left by a jump
- * (a sibling call), so that it sees the program's.
+ * (a sibling call), so that it sees the program's. Not made into a part of its caller: a compiler jumps out of no function
+ * whose variables others have seen.
  */
-static const char *library(uint16_t op, const char *name)
+static __attribute__((noinline)) const char *library(uint16_t op, const char *name)
 {
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = name, .access = PT_ACC_READ, .flags = PT_FOLLOW };
 	int error = pt_judge(op, &at);
@@ -344,7 +345,7 @@ PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 		name = BY_NAME(name);
 	if (name && !pt_watch_library(name))
 		name = "/nonexistent/hidden";
-	return PT_REAL(real_t, dlopen)(name, flags);
+	return PT_JUMP(real_t, dlopen)(name, flags);
 }
 
 #ifndef __APPLE__

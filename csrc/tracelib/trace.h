@@ -75,6 +75,11 @@ const char *pt_own_path(void);         /* of this library as the loader knows it
 #ifdef __APPLE__
 #define PT_WRAP(name) pt_wrap_##name
 #define PT_REAL(type, name) ((type *)pt_real_##name)
+/* To leave by a jump: for arm64 the compiler makes none to a function that may be missing, unless it cannot tell. */
+#define PT_JUMP(type, name) ({ \
+	type *real_ = PT_REAL(type, name); \
+	__asm__("" : "+r"(real_)); \
+	real_; })
 #else
 #define PT_WRAP(name) name
 #define PT_REAL(type, name) ({ \
@@ -85,6 +90,7 @@ const char *pt_own_path(void);         /* of this library as the loader knows it
 		atomic_store_explicit(&pt_real_, pt_f_, memory_order_relaxed); \
 	} \
 	pt_f_; })
+#define PT_JUMP(type, name) PT_REAL(type, name)
 #endif
 
 /* ---- slab.c: buffers for the slow way ---- */
