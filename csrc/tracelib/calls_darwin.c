@@ -100,6 +100,66 @@ PT_EXPORT int PT_WRAP(guarded_open_dprotected_np)(const char *path, const uint64
 		      PT_REAL(real_t, guarded_open_dprotected_np)(at.path, guard, guardflags, flags, class, dpflags, mode));
 }
 
+/* ---- the system calls below them, whose mode is a parameter like any other ---- */
+
+int PT_WRAP(__open)(const char *path, int flags, int mode);
+PT_EXPORT int PT_WRAP(__open)(const char *path, int flags, int mode)
+{
+	return pt_open(PT_OP___open, AT_FDCWD, path, flags, (mode_t)mode);
+}
+
+int PT_WRAP(__open_nocancel)(const char *path, int flags, int mode);
+PT_EXPORT int PT_WRAP(__open_nocancel)(const char *path, int flags, int mode)
+{
+	return pt_open(PT_OP___open_nocancel, AT_FDCWD, path, flags, (mode_t)mode);
+}
+
+int PT_WRAP(__openat)(int dirfd, const char *path, int flags, int mode);
+PT_EXPORT int PT_WRAP(__openat)(int dirfd, const char *path, int flags, int mode)
+{
+	return pt_open(PT_OP___openat, dirfd, path, flags, (mode_t)mode);
+}
+
+int PT_WRAP(__openat_nocancel)(int dirfd, const char *path, int flags, int mode);
+PT_EXPORT int PT_WRAP(__openat_nocancel)(int dirfd, const char *path, int flags, int mode)
+{
+	return pt_open(PT_OP___openat_nocancel, dirfd, path, flags, (mode_t)mode);
+}
+
+int PT_WRAP(__open_dprotected_np)(const char *path, int flags, int class, int dpflags, int mode);
+PT_EXPORT int PT_WRAP(__open_dprotected_np)(const char *path, int flags, int class, int dpflags, int mode)
+{
+	typedef int real_t(const char *, int, int, int, int);
+	return OPENED(PT_OP___open_dprotected_np, AT_FDCWD, path, flags,
+		      PT_REAL(real_t, __open_dprotected_np)(at.path, flags, class, dpflags, mode));
+}
+
+int PT_WRAP(__openat_dprotected_np)(int dirfd, const char *path, int flags, int class, int dpflags, int mode);
+PT_EXPORT int PT_WRAP(__openat_dprotected_np)(int dirfd, const char *path, int flags, int class, int dpflags, int mode)
+{
+	typedef int real_t(int, const char *, int, int, int, int);
+	return OPENED(PT_OP___openat_dprotected_np, dirfd, path, flags,
+		      PT_REAL(real_t, __openat_dprotected_np)(at.dirfd, at.path, flags, class, dpflags, mode));
+}
+
+int PT_WRAP(__guarded_open_np)(const char *path, const uint64_t *guard, unsigned guardflags, int flags, int mode);
+PT_EXPORT int PT_WRAP(__guarded_open_np)(const char *path, const uint64_t *guard, unsigned guardflags, int flags, int mode)
+{
+	typedef int real_t(const char *, const uint64_t *, unsigned, int, int);
+	return OPENED(PT_OP___guarded_open_np, AT_FDCWD, path, flags,
+		      PT_REAL(real_t, __guarded_open_np)(at.path, guard, guardflags, flags, mode));
+}
+
+int PT_WRAP(__guarded_open_dprotected_np)(const char *path, const uint64_t *guard, unsigned guardflags, int flags, int class, int dpflags,
+					  int mode);
+PT_EXPORT int PT_WRAP(__guarded_open_dprotected_np)(const char *path, const uint64_t *guard, unsigned guardflags, int flags, int class,
+						    int dpflags, int mode)
+{
+	typedef int real_t(const char *, const uint64_t *, unsigned, int, int, int, int);
+	return OPENED(PT_OP___guarded_open_dprotected_np, AT_FDCWD, path, flags,
+		      PT_REAL(real_t, __guarded_open_dprotected_np)(at.path, guard, guardflags, flags, class, dpflags, mode));
+}
+
 PT_EXPORT int PT_WRAP(openx_np)(const char *path, int flags, void *security);
 PT_EXPORT int PT_WRAP(openx_np)(const char *path, int flags, void *security)
 {

@@ -53,7 +53,7 @@ int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mo
 	typedef int open_t(const char *, int, ...);
 	typedef int openat_t(int, const char *, int, ...);
 #ifdef __APPLE__
-	if (op == PT_OP_open_NOCANCEL || op == PT_OP_openat_NOCANCEL)
+	if (op == PT_OP_open_NOCANCEL || op == PT_OP_openat_NOCANCEL || op == PT_OP___open_nocancel || op == PT_OP___openat_nocancel)
 		return PT_REAL(openat_t, openat_NOCANCEL)(dirfd, path, flags, mode);
 #endif
 	(void)op;
