@@ -41,6 +41,7 @@ struct pt_sup {
 	atomic_ulong calls, refused, trees;
 };
 
+#define PT_TARGET_GROUPS 255
 #define PT_STARTS 64u          /* programs of a tree that start at the same time */
 
 /* A thread's working memory; the texts are PT_PATH_CAP bytes each. */
@@ -62,6 +63,7 @@ struct pt_task {
 	struct { pid_t pid, tid; uint64_t before, asked; } starts[PT_STARTS]; /* programs that were let start, see supervisor_exec.c */
 	unsigned starting;             /* how many of them */
 	uint64_t since;                /* when the tree came under us, in ticks of the clock since the machine started */
+	bool changes;                  /* some program of the tree has become somebody else, or can have */
 	bool looks;                    /* with a right that the program has not: to look into it (supervisor_rights.c) */
 	int live;                      /* connection to the session's socket, plus 1; 0: none */
 	pid_t carriers[64];            /* of the injected library */
@@ -91,6 +93,15 @@ bool pt_target_write(pid_t, uint64_t address, const void *from, size_t size);
 ssize_t pt_target_path(pid_t, int fd, char *out, size_t cap);
 void pt_target_ids(pid_t thread, pid_t *process, pid_t *parent);
 unsigned pt_target_umask(pid_t);
+/* The ids that count for files, and the capabilities. Compared as a whole: no byte is left unset. */
+struct pt_target_rights {
+	uint64_t caps;
+	uid_t uid;
+	gid_t gid;
+	int count;
+	gid_t groups[PT_TARGET_GROUPS];
+};
+bool pt_target_rights(pid_t, struct pt_target_rights *);
 /* The program that a process runs: a value that an exec changes, and the path by which it was executed (0 or -errno). */
 int pt_target_program(pid_t, uint64_t *identity, char *path, size_t cap);
 /* Is the file DIR/NAME mapped there? */
@@ -119,6 +130,8 @@ void pt_task_ask_live(struct pt_task *, enum pt_map, const char *path, size_t le
 /* --- supervisor_rights.c --- */
 /* The calling thread alone gets these ids, and of root's capabilities keeps the one to look into processes. */
 bool pt_rights_adopt(uid_t, gid_t, const gid_t *groups, int count);
+/* In a build of root's: those of the program that asks. false: they cannot be had. */
+bool pt_rights_follow(struct pt_task *);
 
 /* --- supervisor_join.c --- */
 uid_t pt_session_owner(const char *dir);

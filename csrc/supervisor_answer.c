@@ -189,6 +189,9 @@ static int answer(struct pt_task *t)
 		return pt_answer_meddle(t, (pid_t)arg(t, 0));
 	case PT_SH_CONNECT: case PT_SH_BIND: case PT_SH_SENDTO: case PT_SH_SENDMSG: case PT_SH_SENDMMSG: case PT_SH_SOCKETCALL:
 		return pt_answer_socket(t);
+	case PT_SH_IDS:
+		t->changes = true;
+		return GO_ON;
 	case PT_SH_CHROOT: /* paths would mean something else than what is judged */
 	case PT_SH_REFUSE:
 		return t->sup->flags & PT_IMG_AUDIT ? GO_ON : EPERM;
@@ -204,11 +207,12 @@ void pt_task_answer(struct pt_task *t)
 	t->resp->val = 0;
 	t->resp->error = 0;
 	t->resp->flags = 0;
-	pt_task_check_start(t);
 	int result = ENOSYS; /* a call that the filter knows and this table does not: nothing goes on unjudged */
 	if (t->call) {
 		t->access = t->call->access;
-		result = answer(t);
+		bool able = !t->changes || pt_rights_follow(t);
+		pt_task_check_start(t);
+		result = able ? answer(t) : EACCES;
 	}
 	if (t->answered)
 		return;

@@ -38,6 +38,7 @@ enum pt_sc_shape {
 	PT_SH_SENDMSG,  /* struct msghdr in `path` */
 	PT_SH_SENDMMSG, /* an array of them, its length in `flags` */
 	PT_SH_SOCKETCALL,
+	PT_SH_IDS,      /* the program becomes somebody else: let go, and remembered */
 	PT_SH_REFUSE,   /* EPERM: changes what paths mean, or goes around them */
 	PT_SH_NOSYS,    /* ENOSYS, answered by the filter itself: programs fall back to calls that can be seen */
 };
@@ -151,6 +152,26 @@ enum pt_sc_shape {
 	PT_SC(perf_event_open, 298, 336, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) /* a probe takes a path */ \
 	PT_SC(init_module, 175, 128, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(finit_module, 313, 350, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setuid, 105, 23, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setuid32, -1, 213, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setgid, 106, 46, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setgid32, -1, 214, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setreuid, 113, 70, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setreuid32, -1, 203, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setregid, 114, 71, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setregid32, -1, 204, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setgroups, 116, 81, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setgroups32, -1, 206, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setresuid, 117, 164, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setresuid32, -1, 208, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setresgid, 119, 170, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setresgid32, -1, 210, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setfsuid, 122, 138, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setfsuid32, -1, 215, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setfsgid, 123, 139, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setfsgid32, -1, 216, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(capset, 126, 185, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(unshare, 272, 310, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(ptrace, 101, 26, PT_SH_PTRACE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(process_vm_writev, 311, 348, PT_SH_MEMORY, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(ioctl, 16, 54, PT_SH_IOCTL, PT_ACC_ATTRIBUTES, 0, -1, PT_SC_FOLLOW) \
@@ -209,6 +230,15 @@ enum pt_sc_shape {
 #define SYS_socketcall (-1)
 #define SYS_uselib (-1)
 #define SYS_umount (-1)
+#define SYS_setuid32 (-1)
+#define SYS_setgid32 (-1)
+#define SYS_setreuid32 (-1)
+#define SYS_setregid32 (-1)
+#define SYS_setgroups32 (-1)
+#define SYS_setresuid32 (-1)
+#define SYS_setresgid32 (-1)
+#define SYS_setfsuid32 (-1)
+#define SYS_setfsgid32 (-1)
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif

@@ -5,10 +5,14 @@
  */
 #include <linux/capability.h>
 #include <linux/magic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/vfs.h>
 
 #include "supervisor_answer.h"
+
+/* Capabilities that the program has itself. */
+static __thread uint64_t of_program;
 
 /* glibc's own calls would change all threads. */
 static bool effective(bool look)
@@ -17,21 +21,57 @@ static bool effective(bool look)
 	struct __user_cap_data_struct caps[2] = { { 0 } };
 	if (syscall(SYS_capget, &who, caps))
 		return false;
-	caps[0].effective = look ? 1u << CAP_SYS_PTRACE & caps[0].permitted : 0;
-	caps[1].effective = 0;
+	uint64_t wanted = of_program | (look ? UINT64_C(1) << CAP_SYS_PTRACE : 0);
+	caps[0].effective = (uint32_t)wanted & caps[0].permitted;
+	caps[1].effective = (uint32_t)(wanted >> 32) & caps[1].permitted;
 	caps[0].inheritable = caps[1].inheritable = 0;
 	return syscall(SYS_capset, &who, caps) == 0;
 }
 
-bool pt_rights_adopt(uid_t uid, gid_t gid, const gid_t *groups, int count)
+/* The real uid stays root's: a thread with the build's could be killed by the build. */
+static bool become(uid_t uid, gid_t gid, const gid_t *groups, int count)
 {
-	if (geteuid() != 0 || uid == 0)
-		return true;
-	/* The real uid stays root's: a thread with the build's could be killed by the build. */
 	if (syscall(SYS_setgroups, count, groups) || syscall(SYS_setresgid, -1, gid, -1) || syscall(SYS_setresuid, -1, uid, -1) ||
 	    !effective(true))
 		return false;
 	return geteuid() == uid && getegid() == gid && (uid_t)syscall(SYS_setfsuid, -1) == uid && (gid_t)syscall(SYS_setfsgid, -1) == gid;
+}
+
+bool pt_rights_adopt(uid_t uid, gid_t gid, const gid_t *groups, int count)
+{
+	return geteuid() != 0 || uid == 0 || become(uid, gid, groups, count);
+}
+
+/* Whether capabilities mean the same to the program as to us. */
+static bool same_users(pid_t pid)
+{
+	char name[64], own[64] = "", its[64] = "";
+	snprintf(name, sizeof name, "/proc/%d/ns/user", (int)pid);
+	return readlink("/proc/self/ns/user", own, sizeof own - 1) > 0 && readlink(name, its, sizeof its - 1) > 0 && !strcmp(own, its);
+}
+
+bool pt_rights_follow(struct pt_task *t)
+{
+	static __thread struct pt_target_rights before;
+	static __thread bool known;
+	struct pt_target_rights now;
+	if (getuid() != 0 || t->looks)
+		return true; /* a build that is not root's cannot become anybody */
+	if (!pt_target_rights(t->pid, &now))
+		return false;
+	if (!same_users(t->pid))
+		now.caps = 0;
+	if (known && !memcmp(&now, &before, sizeof now))
+		return true;
+	known = false;
+	of_program = UINT64_MAX;
+	if (syscall(SYS_setresuid, -1, 0, -1) || !effective(true))
+		return false;
+	of_program = now.caps;
+	if (!become(now.uid, now.gid, now.groups, now.count))
+		return false;
+	before = now;
+	return known = true;
 }
 
 static bool in_others_proc(const struct pt_task *t, int fd)
@@ -51,7 +91,7 @@ static bool in_others_proc(const struct pt_task *t, int fd)
 
 bool pt_rights_lower(const struct pt_task *t, int fd)
 {
-	return t->looks && in_others_proc(t, fd) && effective(false);
+	return (t->looks || t->changes) && !(of_program >> CAP_SYS_PTRACE & 1) && in_others_proc(t, fd) && effective(false);
 }
 
 void pt_rights_raise(void)

@@ -121,6 +121,39 @@ unsigned pt_target_umask(pid_t pid)
 	return status_number(pid, "\nUmask:", 8, &mask) ? (unsigned)mask & 0777 : 077;
 }
 
+bool pt_target_rights(pid_t pid, struct pt_target_rights *out)
+{
+	char name[64];
+	static __thread char text[8192]; /* as many groups as are held here */
+	memset(out, 0, sizeof *out);
+	snprintf(name, sizeof name, "/proc/%d/status", (int)pid);
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	if (got <= 0)
+		return false;
+	text[got] = 0;
+	unsigned long long caps = 0;
+	const char *uid = strstr(text, "\nUid:"), *gid = strstr(text, "\nGid:"), *groups = strstr(text, "\nGroups:"), *cap = strstr(text, "\nCapEff:");
+	if (!uid || !gid || !groups || !cap || sscanf(uid + 5, " %*u %*u %*u %u", &out->uid) != 1 ||
+	    sscanf(gid + 5, " %*u %*u %*u %u", &out->gid) != 1 || sscanf(cap + 8, " %llx", &caps) != 1)
+		return false;
+	out->caps = caps;
+	for (const char *at = groups + 8; out->count < PT_TARGET_GROUPS; out->count++) {
+		char *end;
+		while (*at == ' ' || *at == '\t')
+			at++;
+		if (*at == '\n')
+			return true;
+		out->groups[out->count] = (gid_t)strtoul(at, &end, 10);
+		if (end == at)
+			return false;
+		at = end;
+	}
+	return false;
+}
+
 uint64_t pt_ticks_now(void)
 {
 	struct timespec ts;

@@ -25,6 +25,8 @@ GENERIC = {
     "unlinkat": 35, "renameat": 38, "renameat2": 276, "linkat": 37, "truncate": 45, "fchmodat": 53, "fchmodat2": 452,
     "fchmod": 52, "fchown": 55, "fchownat": 54, "utimensat": 88, "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7,
     "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16, "getxattr": 8, "lgetxattr": 9, "listxattr": 11,
+    "setuid": 146, "setgid": 144, "setreuid": 145, "setregid": 143, "setgroups": 159, "setresuid": 147,
+    "setresgid": 149, "setfsuid": 151, "setfsgid": 152, "capset": 91, "unshare": 97,
     "perf_event_open": 241, "sendto": 206, "sendmsg": 211, "sendmmsg": 269,
     "llistxattr": 12, "statfs": 43, "getdents64": 61, "connect": 203, "bind": 200, "inotify_add_watch": 27,
     "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "mount": 40, "umount2": 39,

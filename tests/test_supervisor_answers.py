@@ -317,3 +317,96 @@ def test_memory_is_written_as_a_file_only_where_the_supervisor_lets_it(place: Pa
     assert "Permission denied" in done.stderr
     done, _ = run(policy, place, "/bin/sh", "-c", "dd if=/dev/null of=/proc/self/mem conv=notrunc; echo $?")
     assert done.stdout == "0\n", done
+
+
+BECOMES = r"""
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#define SAY(call, path) do { errno = 0; long r = (call); int e = errno; struct stat s; \
+    printf("%s: %d %d", #call, r >= 0, r < 0 ? e : 0); \
+    if (!lstat(path, &s)) printf(" %d:%d %o", s.st_uid, s.st_gid, s.st_mode); puts(""); } while (0)
+static void work(const char *who) {
+    char dir[32], file[64];
+    printf("as %s\n", who);
+    snprintf(dir, sizeof dir, "by-%s", who);
+    snprintf(file, sizeof file, "open/%s", who);
+    SAY(mkdir(dir, 0755), dir);
+    SAY(open(file, O_CREAT | O_WRONLY, 0640), file);
+    SAY(open("roots", O_RDONLY), "none");
+    SAY(open("roots", O_WRONLY), "none");
+    SAY(chown(file, 77, 77), file);
+    SAY(unlink("sticky/roots"), "sticky/roots");
+    SAY(truncate("roots", 0), "none");
+    SAY(open("of-group", O_RDONLY), "none");
+    SAY(open("/proc/1/environ", O_RDONLY), "none");
+    SAY(open("/proc/self/environ", O_RDONLY), "none");
+    fflush(stdout);
+}
+static void forked(int how, uid_t uid, gid_t gid) {
+    gid_t groups[] = { 78, 79 };
+    struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
+    struct __user_cap_data_struct none[2] = { { 0 } };
+    fflush(stdout);
+    pid_t pid = fork();
+    if (!pid) {
+        if (how == 1) { setgroups(0, NULL); setresgid(gid, gid, gid); setresuid(uid, uid, uid); work("user"); }
+        if (how == 2) { setgroups(2, groups); setfsuid(uid); work("fsuser"); setfsuid(0); work("again"); }
+        if (how == 3) { setegid(gid); seteuid(uid); work("effective"); }
+        if (how == 4) { syscall(SYS_capset, &h, none); work("bare"); }
+        exit(0);
+    }
+    waitpid(pid, NULL, 0);
+}
+int main(int count, char **words) {
+    uid_t uid = atoi(words[1]);
+    gid_t gid = atoi(words[2]);
+    umask(0);
+    work("root");
+    for (int how = 1; how <= 4; how++)
+        forked(how, uid, gid);
+    work("last");
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_program_of_roots_that_becomes_somebody_else_is_somebody_else(place: Path, way: str) -> None:
+    """What is done in its place is done with its ids, groups and capabilities of that moment."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT CHECKED: needs root, who alone can become somebody else")
+    user = Identity.named("macports")
+    source, program = place / "becomes.c", place / "work/x"
+    source.write_text("#define _GNU_SOURCE\n" + BECOMES)
+    said = []
+    for supervised in (True, False):
+        shutil.rmtree(place / "work")
+        for name, mode in (("work", 0o755), ("work/open", 0o777), ("work/sticky", 0o1777)):
+            (place / name).mkdir()
+            (place / name).chmod(mode)
+        for name, mode in (("roots", 0o600), ("sticky/roots", 0o666), ("of-group", 0o040)):
+            (place / "work" / name).touch()
+            (place / "work" / name).chmod(mode)
+        os.chown(place / "work/of-group", 0, 78)
+        if subprocess.run([*WAYS[way], "-w", "-static", "-o", program, source], check=False).returncode:
+            pytest.skip(f"NOT CHECKED: no compiler for {way} programs")
+        words = [str(program), str(user.uid), str(user.gid)]
+        write = Filemap([Rule(os.fsencode(p), Action.ALLOW) for p in (place / "work", "/proc")])
+        policy = Policy(read=Filemap([hidden(place), Rule(b"/", Action.ALLOW)]), write=write)
+        with Session(Identity(0, 0, (0,), "root")) as session:
+            trace = session.start(policy, place / "work")
+            command = [*trace.launch_argv, *words] if supervised else words
+            done = subprocess.run(command, cwd=place / "work", capture_output=True, text=True, check=False, timeout=60)
+            trace.stop()
+        assert done.returncode == 0, done
+        said.append(done.stdout.splitlines())
+    assert said[0] == said[1]
+    assert len(said[1]) == 77
