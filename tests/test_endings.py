@@ -188,3 +188,14 @@ def test_many_of_one_program_are_one_line() -> None:
         "process 30 (/bin/y) was still running and was ended (SIGKILL)",
         "process 31 (/bin/z) still runs: it could not be ended",
     ]
+
+
+def test_no_signal_goes_to_a_group_that_is_not_the_builds() -> None:
+    """Seen from within a container a group may be 0, which for kill(2) is the caller's own."""
+    search = Search(Path("/nowhere"))
+    search._sessions.add(77)
+    outside, builds, ours = (
+        endings._Running(5, 1, group, session, "S", 1, 0) for group, session in ((0, 77), (78, 77), (79, os.getsid(0)))
+    )
+    assert search.groups([outside, builds, ours]) == {78}
+    assert {0, os.getsid(0), os.getsid(os.getppid())} <= search._own_sessions
