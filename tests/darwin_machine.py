@@ -127,6 +127,7 @@ class Mac:
     cwd: str = "/"
     thread_cwd: str = ""
     firmlinks: tuple[str, ...] = FIRMLINKS
+    arguments: list[str] = field(default_factory=list)  # of the last execve
     walks: dict[int, darwin_calls.Walk] = field(default_factory=dict)
     streams: dict[int, Any] = field(default_factory=dict)
     started: list[tuple[str, list[str]]] = field(default_factory=list)  # program and environment of each execve
@@ -430,11 +431,22 @@ class Library:
             while envp and (at := ctypes.c_uint64.from_address(envp + 8 * len(words)).value):
                 words.append(text(at))
             mac.started.append((text(path), words))
+            mac.arguments.clear()
+            while argv and (at := ctypes.c_uint64.from_address(argv + 8 * len(mac.arguments)).value):
+                mac.arguments.append(text(at))
+            if mac.real(text(path)):  # a copy of ours
+                raise Failure(ENOEXEC)
             mac.passed.append(("execve", [mac.walk(mac.absolute(text(path)), True)]))
             raise Failure(ENOEXEC)
 
+        def no_socket(*_: int) -> int:
+            raise Failure(EINVAL)  # nobody there who could be asked
+
         def lstat(path: int, buffer: int, *_: int) -> int:
             where = mac.absolute(text(path))
+            if mac.real(where):
+                info = os.lstat(where)
+                return put(buffer, mac.stat_words(1, info.st_mode, info.st_ino, info.st_size, 0))
             mac.passed.append(("lstat$INODE64", [mac.walk(where, False)]))
             return put(buffer, mac.stat_of(where, False))
 
@@ -465,6 +477,7 @@ class Library:
             "readlink": readlink,
             "getattrlist": getattrlist,
             "fcntl": fcntl,
+            "socket": no_socket,
             "sandbox_check": lambda *_: 1,
             "pread": pread,
             "dirfd": lambda stream, *_: darwin_calls.word(stream),

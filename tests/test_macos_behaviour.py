@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import darwin_machine
 import pytest
@@ -17,6 +18,7 @@ from test_sipcopy import ARM64E, compiled, fat, restricted
 from tracelib_session import SOURCE, Session
 
 from porttrace import machosign
+from porttrace.sipcopy import identity
 
 sys.path.insert(0, str(SOURCE / "scripts"))
 import macos_library
@@ -285,6 +287,58 @@ def started(machine: Machine, program: bytes, entered: bool) -> list[str]:
     assert path == "/opt/work/prog" and "HOME=/x" in environment
     assert any(word.startswith("DYLD_INSERT_LIBRARIES=") for word in environment) is entered
     return [event.asked for event in machine.session.events("untraced") if event.path == "/opt/work/prog"]
+
+
+def protected(machine: Machine, program: bytes, copied: bool) -> str:
+    """/bin/sh, which the system protects; the path of its copy, which lies in the session where `copied`."""
+    mac = machine.mac
+    mac.files |= {"/bin": "d", "/bin/sh": "f", "/opt/work/script": "f", "/opt/work/linked": "f", "/opt/sh": "l /bin/sh"}
+    mac.content |= {"/bin/sh": program, "/opt/work/script": b"#! /bin/sh -e\n", "/opt/work/linked": b"#!/opt/sh\n"}
+    info = SimpleNamespace(st_dev=1, st_ino=mac.inode("/bin/sh"), st_size=len(program), st_mtime_ns=10**9 + 1)
+    copy = machine.session.top / "sip" / identity(b"/bin/sh", info) / "sh"  # type: ignore[arg-type]
+    if copied:
+        copy.parent.mkdir(parents=True)
+        copy.touch()
+    return str(copy)
+
+
+STARTS = [
+    ("/bin/sh", ["sh", "-c", "x"], ["sh", "-c", "x"]),
+    ("/opt/sh", ["sh"], ["sh"]),
+    ("/opt/work/script", ["script", "1", "2"], ["/bin/sh", "-e", "/opt/work/script", "1", "2"]),
+    ("/opt/work/linked", ["linked"], ["/opt/sh", "/opt/work/linked"]),
+]
+
+
+def execve(machine: Machine, path: str, words: list[str]) -> tuple[str, list[str], bool]:
+    """What the kernel is then told to start, with which words, and whether the library is to be in it."""
+    keep = [ctypes.create_string_buffer(word.encode()) for word in words]
+    argv = (ctypes.c_void_p * (len(keep) + 1))(*(ctypes.addressof(word) for word in keep), None)
+    envp = (ctypes.c_void_p * 1)(None)
+    machine.library.call("execve", path.encode(), ctypes.addressof(argv), ctypes.addressof(envp))
+    ((started_as, environment),) = machine.mac.started
+    return started_as, machine.mac.arguments, any(word.startswith("DYLD_INSERT_LIBRARIES=") for word in environment)
+
+
+@pytest.mark.parametrize(("path", "words", "given"), STARTS)
+def test_a_protected_program_is_started_from_its_copy(
+    machine: Machine, programs: dict[str, bytes], path: str, words: list[str], given: list[str]
+) -> None:
+    """Also as a script's interpreter, with the words that the kernel would have made."""
+    copy = protected(machine, programs["x86_64+arm64e"], True)
+    assert execve(machine, path, words) == (copy, given, True)
+    assert machine.session.events("untraced") == []
+
+
+@pytest.mark.parametrize(("path", "words", "given"), STARTS)
+def test_a_protected_program_without_a_copy_is_told(
+    machine: Machine, programs: dict[str, bytes], path: str, words: list[str], given: list[str]
+) -> None:
+    protected(machine, programs["x86_64+arm64e"], False)
+    started_as, arguments, entered = execve(machine, path, words)
+    assert (started_as, arguments, entered) == (path, words, False), "the kernel does as it was asked"
+    told = [(event.path, event.asked) for event in machine.session.events("untraced")]
+    assert told == [("/bin/sh", "protected by the system")]
 
 
 RUNTIME, REQUIRE_LV, RESTRICT = 0x10000, 0x2000, 0x800  # of a signature's flags
