@@ -49,7 +49,8 @@ def top() -> Iterator[Path]:
         after = ("-idirafter", "/usr/include", f"-idirafter/usr/include/{os.uname().machine}-linux-gnu")
         compile_c(GUEST / "guest.c", place / "guest-musl", *guest, "-fno-builtin", *after, compiler=MUSL)
         compile_c(GUEST / "alloc.c", place / "alloc-musl", "-fno-builtin", *after, *flags, compiler=MUSL)
-    compile_c(GUEST / "early.c", place / "early.so", "-shared", "-fPIC", "-fno-builtin")
+    # our library asks to come first, too: of two that do, the one that was loaded last does
+    compile_c(GUEST / "early.c", place / "early.so", "-shared", "-fPIC", "-fno-builtin", "-Wl,-z,initfirst")
     yield place
     shutil.rmtree(place)
 

@@ -84,8 +84,8 @@ static void case_vfork(void)
 	long mapped = slow ? 0 : pages();      /* valgrind's own grows */
 	for (volatile int i = 0; i < rounds(200); i++) {      /* more than there are slabs: none may stay with the exec'ed child */
 		pid_t pid = vfork();
-		if (pid == 0) {
-			execv("/bin/true", (char *[]){ (char *)"true", NULL });
+		if (pid == 0) {          /* without an environment: the library has to make one */
+			execve("/bin/true", (char *[]){ (char *)"true", NULL }, (char *[]){ NULL });
 			_exit(127);
 		}
 		reap(pid);
@@ -592,12 +592,27 @@ static void case_numbers(void)
 		for (int fd = a; fd <= d; fd++)
 			close(fd);
 	}
-	/* a directory stream's number, given by the kernel to something else */
-	DIR *stream = opendir("/usr");
-	CHECK(stream && fstatat(dirfd(stream), "bin", &st, 0) == 0);
-	int number = dirfd(stream);
-	CHECK(closedir(stream) == 0 && pt_raw4(SYS_openat, AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0) == number);
-	CHECK(fstatat(number, "hidden/file", &st, 0) == -1 && errno == ENOENT);
+	/* numbers that are closed in each way, and then given by the kernel to something else */
+	for (int way = 0; way < 6; way++) {
+		DIR *stream = opendir("/usr");
+		int number = stream ? dirfd(stream) : -1;
+		CHECK(number >= 0 && fstatat(number, "bin", &st, 0) == 0);
+		switch (way) {
+		case 0: CHECK(closedir(stream) == 0); break;
+		case 1: CHECK(close(number) == 0); break;
+		case 2: CHECK(syscall(SYS_close, number) == 0); break;
+		case 3: CHECK(syscall(SYS_close_range, number, number, 0) == 0); break;
+#ifdef __GLIBC__
+		case 4: CHECK(close_range((unsigned)number, (unsigned)number, 0) == 0); break;
+		default: closefrom(number);
+#else
+		default: CHECK(close(number) == 0);            /* musl has no other */
+#endif
+		}
+		CHECK(pt_raw4(SYS_openat, AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0) == number);
+		CHECK(fstatat(number, "hidden/file", &st, 0) == -1 && errno == ENOENT);
+		CHECK(pt_raw1(SYS_close, number) == 0);
+	}
 }
 
 static const struct {
