@@ -146,6 +146,7 @@ def test_each_c_library_starts_programs_of_the_other(top: Path, tree: Path, sess
     assert f"LD_PRELOAD={session.library}\n" in done.stdout
 
 
+# ASan and valgrind put allocators of their own in the place of the program's
 @pytest.mark.parametrize("host", ["alloc", pytest.param("alloc-musl", marks=NO_MUSL)])
 def test_nothing_is_taken_from_the_programs_allocator(host: str, top: Path, tree: Path, session: Session) -> None:
     done = session.run("/usr/bin/env", top / host, tree)
