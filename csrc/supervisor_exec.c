@@ -59,42 +59,57 @@ static bool runs_hidden(struct pt_task *t)
 	return v.action == PT_DENY;
 }
 
-/* A program whose first question this is. Other threads ask on until the kernel ends them: only the one that executes says that nothing came of it. */
+/* Has it come to what was to be started there, and is that what was judged? `first`: the program asks us something. */
+static void check_start(struct pt_task *t, unsigned i, bool first)
+{
+	pid_t process, parent;
+	uint64_t identity = 0;
+	char path[4100];
+	int len = pt_target_program(t->pid, &identity, path, sizeof path);
+	bool same = len < 0 || identity == t->starts[i].before;
+	/* Other threads ask on until the kernel ends them: only the one that executes says that nothing came of it. */
+	if (same && (!first || t->starts[i].tid != t->pid))
+		return;
+	t->starts[i].pid = 0;
+	t->starting--;
+	if (same)
+		return;
+	pt_target_ids(t->pid, &process, &parent);
+	if (runs_hidden(t)) {
+		kill(process, SIGKILL);
+		return;
+	}
+	if (hash(t, path) == t->starts[i].asked)
+		return;
+	/* Another name than the one that was judged. It may be as good: then it is let live. */
+	strcpy(t->asked, path);
+	t->access = PT_ACC_EXEC;
+	bool known = !pt_task_resolve_text(t, AT_FDCWD, path, (size_t)len, 0) && (!t->at.error || t->at.hidden);
+	/* Below a descriptor the kernel makes up a name, which leads nowhere once that is closed. */
+	const char *below = starts(path, "/dev/fd") ? strchr(path + 8 + (path[7] != 0), '/') : NULL;
+	if (known ? pt_task_judge(t, 0) != 0 : !starts(path, "/dev/fd") || hash(t, below ? below + 1 : "") != t->starts[i].asked)
+		kill(process, SIGKILL);
+}
+
 void pt_task_check_start(struct pt_task *t)
 {
-	pid_t process = 0, parent;
 	if (!t->starting)
 		return;
+	for (unsigned i = 0; i < PT_STARTS; i++)
+		if (t->starts[i].pid && (t->starts[i].pid == t->pid || t->starts[i].tid == t->pid))
+			check_start(t, i, true);
+}
+
+/* Programs that have started and ask nothing: looked at before their places are all taken. */
+static void check_silent(struct pt_task *t)
+{
+	const pid_t asks = t->pid;
 	for (unsigned i = 0; i < PT_STARTS; i++) {
-		if (!t->starts[i].pid || (t->starts[i].pid != t->pid && t->starts[i].tid != t->pid))
-			continue;
-		uint64_t identity = 0;
-		char path[4100];
-		int len = pt_target_program(t->pid, &identity, path, sizeof path);
-		bool same = len < 0 || identity == t->starts[i].before;
-		if (same && t->starts[i].tid != t->pid)
-			continue;
-		t->starts[i].pid = 0;
-		t->starting--;
-		if (same)
-			continue; /* it did not come to it */
-		if (!process)
-			pt_target_ids(t->pid, &process, &parent);
-		if (runs_hidden(t)) {
-			kill(process, SIGKILL);
-			continue;
-		}
-		if (hash(t, path) == t->starts[i].asked)
-			continue;
-		/* Another name than the one that was judged. It may be as good: then it is let live. */
-		strcpy(t->asked, path);
-		t->access = PT_ACC_EXEC;
-		bool known = !pt_task_resolve_text(t, AT_FDCWD, path, (size_t)len, 0) && (!t->at.error || t->at.hidden);
-		/* Below a descriptor the kernel makes up a name, which leads nowhere once that is closed. */
-		const char *below = starts(path, "/dev/fd") ? strchr(path + 8 + (path[7] != 0), '/') : NULL;
-		if (known ? pt_task_judge(t, 0) != 0 : !starts(path, "/dev/fd") || hash(t, below ? below + 1 : "") != t->starts[i].asked)
-			kill(process, SIGKILL);
+		t->pid = t->starts[i].pid;
+		if (t->pid)
+			check_start(t, i, false);
 	}
+	t->pid = asks;
 }
 
 /*
@@ -138,6 +153,10 @@ static bool loader_of(const unsigned char *head, ssize_t got, const char **name,
 int pt_answer_exec(struct pt_task *t)
 {
 	unsigned flags = at_flags(t);
+	if (t->starting == PT_STARTS) {
+		check_silent(t);
+		t->access = t->call->access;
+	}
 	uint64_t address = arg(t, t->call->path);
 	if ((flags & AT_EMPTY_PATH) && is_empty(t, address)) {
 		/* a descriptor (memfd, or a file that was opened under the same policy) */

@@ -410,3 +410,41 @@ def test_a_program_of_roots_that_becomes_somebody_else_is_somebody_else(place: P
         said.append(done.stdout.splitlines())
     assert said[0] == said[1]
     assert len(said[1]) == 77
+
+
+def test_programs_that_ask_nothing_take_no_place_from_others(place: Path) -> None:
+    """What was started is looked at when it asks something, or when many have not."""
+    quiet = place / "work/quiet"
+    source = place / "quiet.c"
+    pause = '__asm__ volatile("syscall" : : "a"(34L) : "rcx", "r11")'
+    source.write_text(f"void _start(void) {{ for (;;) {pause}; }}\n")
+    subprocess.run(["gcc", "-O1", "-static", "-nostdlib", "-o", quiet, source], check=True)
+    text = """
+        #include <errno.h>
+        #include <fcntl.h>
+        #include <signal.h>
+        #include <stdio.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        int main(void) {
+            int pids[150], failed = 0, p[2];
+            char *argv[] = { "quiet", NULL };
+            for (int i = 0; i < 150; i++) {
+                char byte;
+                pipe2(p, O_CLOEXEC);
+                if (!(pids[i] = fork())) {
+                    execve("./quiet", argv, NULL);
+                    write(p[1], "x", 1);
+                    _exit(1);
+                }
+                close(p[1]);
+                failed += read(p[0], &byte, 1) == 1;
+                close(p[0]);
+            }
+            for (int i = 0; i < 150; i++) { kill(pids[i], SIGKILL); waitpid(pids[i], NULL, 0); }
+            printf("%d failed\\n", failed);
+            return 0;
+        }
+    """
+    done, _ = run(rules(place, hidden(place)), place, compiled(place, text, "-static"))
+    assert done.stdout == "0 failed\n", done
