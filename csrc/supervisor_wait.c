@@ -48,16 +48,17 @@ static void *waits(void *argument)
 	do
 		r = error ? -1 : w->attempt(w);
 	while (r < 0 && !error && errno == EINTR && still_asks(&w->task));
-	if (r < 0)
-		error = error ? error : errno;
-	else if (w->gives)
+	if (r < 0 && !error)
+		error = errno;
+	/* Before anything is handed over: where a signal comes in the middle of that, Linux has replied, and the program gets 0. */
+	if (ticks)
+		timer_delete(timer);
+	if (r >= 0 && w->gives)
 		error = pt_hand_over(&w->task, (int)r, w->flags);
 	if (!w->task.answered) {
 		struct seccomp_notif_resp reply = { .id = w->request.id, .error = -error };
 		(void)ioctl(w->task.listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
 	}
-	if (ticks)
-		timer_delete(timer);
 	if (r >= 0 && w->gives)
 		close((int)r);
 	release(w);

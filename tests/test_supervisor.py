@@ -145,6 +145,14 @@ def test_fifos_block_the_program_and_nobody_else(ground: Ground) -> None:
     assert ground.sh("mkfifo p; (sleep 0.2; echo through > p) & cat p; wait").stdout == "through\n"
 
 
+def test_many_fifos_on_a_busy_machine(ground: Ground) -> None:
+    """What waits is looked at now and then; that never comes between a program and the descriptor that it is given."""
+    each = "mkfifo p$i; (sleep 0.1; echo through$i > p$i) & cat p$i > out$i &"
+    spin = "(i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done) &"
+    script = f"{spin * 8} for i in $(seq 200); do {each} done; wait; cat out* | sort -u | wc -l"
+    assert ground.sh(script).stdout.split() == ["200"]
+
+
 def test_statements_about_oneself(ground: Ground) -> None:
     """/proc/self means the one that asks, whoever looks it up."""
     done = ground.sh("readlink /proc/self/cwd; cat /proc/self/comm; ls -d /proc/self/fd")
