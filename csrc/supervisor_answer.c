@@ -1,7 +1,6 @@
 /* One question of the kernel, by the shape of its call. */
 #include <stdio.h>
 
-#include "longpath_linux.h"
 #include "supervisor_answer.h"
 
 static struct pt_sup_call calls[] = {
@@ -57,16 +56,12 @@ const struct pt_sup_call *pt_sup_call(int nr, bool compat)
 /* Of an open file. What is looked at is a descriptor of ours that shares its file: the number may mean another one soon. */
 static int change_open(struct pt_task *t, int fd)
 {
-	char link[32];
 	struct stat st;
 	t->asked[0] = 0;
 	int copy = pt_target_fd(t->pid, fd);
 	if (copy < 0)
 		return copy == -EPERM ? EACCES : EBADF;
-	pt_own_fd_link(copy, link);
-	ssize_t len = readlink(link, t->at.real, PT_PATH_CAP - 1);
-	if (len < 0)
-		len = pt_long_readlink(link, t->at.real, PT_PATH_CAP - 1);
+	ssize_t len = pt_own_fd_path(copy, t->at.real);
 	t->at.real_len = len > 0 ? (size_t)len : 0;
 	t->at.real[t->at.real_len] = 0;
 	int result = 0;

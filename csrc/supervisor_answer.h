@@ -17,6 +17,7 @@
 
 #define GO_ON (-1)      /* let the kernel do the call */
 #define AGAIN (-1000)   /* what was judged has been exchanged: judge once more */
+#define DONE (-2)       /* answered, with t->resp->val as the result */
 #define TRIES 16
 
 #ifndef RESOLVE_NO_SYMLINKS
@@ -73,6 +74,8 @@ bool pt_rights_lower(const struct pt_task *, int fd); /* true: before something 
 void pt_rights_raise(void);
 /* The path that leads to what a descriptor of ours holds. */
 void pt_own_fd_link(int fd, char out[32]);
+/* That which it names, in PT_PATH_CAP bytes: its length without a NUL (PT_PATH_CAP - 1: longer than that), or below 1. */
+ssize_t pt_own_fd_path(int fd, char *path);
 
 /* supervisor_wait.c: hands `fd` over as the call's result. 0, or an errno for the program. */
 int pt_hand_over(struct pt_task *, int fd, uint64_t flags);

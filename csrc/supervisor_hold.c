@@ -10,6 +10,14 @@ void pt_own_fd_link(int fd, char out[32])
 	snprintf(out, 32, "/proc/self/fd/%d", fd);
 }
 
+ssize_t pt_own_fd_path(int fd, char *path)
+{
+	char link[32];
+	pt_own_fd_link(fd, link);
+	ssize_t len = readlink(link, path, PT_PATH_CAP - 1);
+	return len < 0 ? pt_long_readlink(link, path, PT_PATH_CAP - 1) : len;
+}
+
 long pt_target_openat2(const char *path, const struct open_how *how)
 {
 	int dir = pt_long_dir(&path);

@@ -15,20 +15,6 @@ uid_t pt_session_owner(const char *dir)
 	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) ? st.st_uid : geteuid();
 }
 
-static pid_t parent_of(pid_t pid)
-{
-	char path[64], text[1024];
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	FILE *file = fopen(path, "re");
-	size_t n = file ? fread(text, 1, sizeof text - 1, file) : 0;
-	if (file)
-		fclose(file);
-	text[n] = 0;
-	int parent = 0;
-	const char *rest = strrchr(text, ')'); /* proc(5): the name may hold anything */
-	return rest && sscanf(rest + 1, " %*c %d", &parent) == 1 ? parent : 0;
-}
-
 /*
  * A build of root's may become whoever it wants, and is known by whose descendant it is: of the process that started us,
  * which adopts its orphans. Any other build can only be its user.
@@ -39,8 +25,8 @@ bool pt_may_join(uid_t owner, uid_t uid, pid_t pid)
 		return true;
 	if (owner != 0)
 		return false;
-	pid_t host = getppid();
-	for (int depth = 0; host > 1 && pid > 1 && depth < 10000; depth++, pid = parent_of(pid))
+	pid_t host = getppid(), process;
+	for (int depth = 0; host > 1 && pid > 1 && depth < 10000; depth++, pt_target_ids(pid, &process, &pid))
 		if (pid == host)
 			return true;
 	return false;

@@ -2,7 +2,6 @@
 #include <dirent.h>
 #include <stdio.h>
 
-#include "longpath_linux.h"
 #include "supervisor_answer.h"
 
 /* `left_out`: the verdict on the last entry of an undeclared port that is not shown. */
@@ -51,11 +50,7 @@ static bool all_shown(const struct pt_task *t, const struct pt_cursor *dir)
 /* The path of a directory that we hold, as the program knows it, in t->full: its length, or -errno. */
 static ssize_t name_of(struct pt_task *t, int copy)
 {
-	char link[32];
-	pt_own_fd_link(copy, link);
-	ssize_t len = readlink(link, t->full, PT_PATH_CAP - 1);
-	if (len < 0)
-		len = pt_long_readlink(link, t->full, PT_PATH_CAP - 1);
+	ssize_t len = pt_own_fd_path(copy, t->full);
 	if (len <= 0 || len == PT_PATH_CAP - 1)
 		return t->sup->flags & PT_IMG_AUDIT ? 0 : -EACCES; /* where it lies cannot be known */
 	t->full[len] = 0;
@@ -115,7 +110,7 @@ static int list(struct pt_task *t, int copy)
 	}
 	if (left_out.port != PT_NO_PORT)
 		tell_left_out(t, (size_t)len, &left_out);
-	return result ? result : -2;
+	return result ? result : DONE;
 }
 
 int pt_answer_list(struct pt_task *t)

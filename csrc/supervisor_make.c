@@ -10,10 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "longpath_linux.h"
 #include "supervisor_answer.h"
 
-#define DONE (-2)             /* as in supervisor_meta.c: the result is 0 */
 #define NAME_CAP 258          /* the longest name, a slash, the NUL */
 
 enum last { LAST_NORMAL, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
@@ -168,12 +166,18 @@ static int answer_entry(struct pt_task *t)
 	return error;
 }
 
-int pt_answer_entry(struct pt_task *t)
+/* As often as something on the way is exchanged meanwhile, within reason. */
+static int insist(struct pt_task *t, int (*answer)(struct pt_task *))
 {
 	int error = AGAIN;
 	for (int tries = 0; tries < TRIES && error == AGAIN; tries++)
-		error = answer_entry(t);
+		error = answer(t);
 	return error == AGAIN ? ELOOP : error;
+}
+
+int pt_answer_entry(struct pt_task *t)
+{
+	return insist(t, answer_entry);
 }
 
 /* ---- two names ---- */
@@ -181,12 +185,8 @@ int pt_answer_entry(struct pt_task *t)
 /* A file that the program has open gets a (further) name: it must be one that it may change, or have none. */
 static int judge_open(struct pt_task *t, int copy)
 {
-	char link[32];
 	struct stat st;
-	pt_own_fd_link(copy, link);
-	ssize_t len = readlink(link, t->at.real, PT_PATH_CAP - 1);
-	if (len < 0)
-		len = pt_long_readlink(link, t->at.real, PT_PATH_CAP - 1);
+	ssize_t len = pt_own_fd_path(copy, t->at.real);
 	if (fstat(copy, &st))
 		return errno;
 	if (!st.st_nlink || (t->sup->flags & PT_IMG_AUDIT))
@@ -288,10 +288,7 @@ static int answer_two(struct pt_task *t)
 
 int pt_answer_two(struct pt_task *t)
 {
-	int error = AGAIN;
-	for (int tries = 0; tries < TRIES && error == AGAIN; tries++)
-		error = answer_two(t);
-	return error == AGAIN ? ELOOP : error;
+	return insist(t, answer_two);
 }
 
 /* ---- truncate ---- */

@@ -12,7 +12,6 @@
 
 #include "supervisor_answer.h"
 
-#define DONE (-2)             /* answered, with t->resp->val as the result */
 #define XATTR_NAME 256
 
 /* The argument after the path, or after the descriptor where there is no path. */

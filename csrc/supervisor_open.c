@@ -101,11 +101,11 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 	return error;
 }
 
-/* What the injected library opens in a process that has both: its reports, and the file that shows whether the fence stands. */
-static bool is_session_file(const struct pt_task *t, const char *name)
+/* What the injected library opens in a process that has both: its reports. */
+static bool is_events(const struct pt_task *t)
 {
 	const size_t n = t->sup->dir_len;
-	return t->at.real_len > n && !memcmp(t->at.real, t->sup->dir, n) && !strcmp(t->at.real + n, name);
+	return t->at.real_len > n && !memcmp(t->at.real, t->sup->dir, n) && !strcmp(t->at.real + n, "/events");
 }
 
 /* The memory of a process lies open in /proc: only its own, and that of its children, is a program's to write. */
@@ -156,10 +156,8 @@ static int answer_open_once(struct pt_task *t, uint64_t flags, unsigned create_m
 	int error = pt_task_resolve(t, dirfd_of(t), arg(t, t->call->path), resolve);
 	if (error)
 		return error;
-	if (is_session_file(t, "/unfenced")) /* who is supervised came through what raises the fence; ours would not hold us */
-		return t->sup->flags & PT_IMG_FENCE ? EACCES : ENOENT;
 	bool nameless = (flags & O_TMPFILE) == O_TMPFILE && !(flags & O_PATH);
-	if (is_session_file(t, "/events"))
+	if (is_events(t))
 		error = t->at.error;
 	else if (nameless && !t->at.error && pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len).action != PT_DENY)
 		error = 0; /* it lies in the directory that is named */

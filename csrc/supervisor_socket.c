@@ -10,8 +10,6 @@
 #define SCM_SENDMSG 16
 #define SCM_SENDMMSG 20
 
-#define DONE (-2)             /* as in supervisor_meta.c: the result is 0 */
-
 struct address {
 	struct sockaddr_storage text;
 	socklen_t size;

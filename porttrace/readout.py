@@ -50,7 +50,7 @@ class Readout:
     incomplete: list[str]
     """Reasons why there may be more than this; empty where this is all."""
     accesses: list[Event] = field(default_factory=list)
-    """All accesses, with `Policy.absent`."""
+    """All accesses, with `Policy.absent`, at the last look."""
 
 
 class _Names:
@@ -105,11 +105,14 @@ class Reader:
         self.incomplete: list[str] = []
         """As of the last look."""
 
-    def read(self, fd: int, started: Mapping[int, str]) -> Readout:
-        """A look at the open event file; `started`: as of `ProcessTree.build`. Raises OSError."""
+    def read(self, fd: int, started: Mapping[int, str], *, last: bool) -> Readout:
+        """A look at the open event file; `started`: as of `ProcessTree.build`; `last`: nobody writes there any more.
+
+        Raises OSError.
+        """
         with Snapshot(fd, self._capacity) as snapshot:
             events, passed = self._events(snapshot)
-            accesses = list(snapshot.events([Kind.ACCESS])) if self._policy.absent else []
+            accesses = list(snapshot.events([Kind.ACCESS])) if last and self._policy.absent else []
             rules = self._names.rules(snapshot.rules_used(self._image.rules))
             self.incomplete = [*self._damage(snapshot), *passed]
             lost, unsound = snapshot.lost, snapshot.unsound

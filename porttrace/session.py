@@ -271,8 +271,8 @@ class Trace:
         """Whether `stop` was not called yet."""
         return self._result is None
 
-    def _read(self) -> Readout:
-        readout = self._reader.read(self._events, self.started)
+    def _read(self, *, last: bool = False) -> Readout:
+        readout = self._reader.read(self._events, self.started, last=last)
         self.tree = readout.tree
         return readout
 
@@ -305,7 +305,7 @@ class Trace:
             supervised = self._supervisor.stop() if self._supervisor is not None else None
         if self._stamps is not None:
             self._stamps.stop()
-        readout = self._read()
+        readout = self._read(last=True)
         if self.policy.absent:
             from porttrace.absent import probes  # reads archives, for which it loads a lot
 
