@@ -254,3 +254,13 @@ def processes_of(user: str) -> dict[int, str]:
         except OSError:
             continue  # it has just ended
     return found
+
+
+def three_places(base: Path) -> Path:
+    """Directories `in`, `outside`, `hidden` with a file each, open to all: what is refused there, porttrace refuses."""
+    for name in ("in", "outside", "hidden"):
+        (base / name).mkdir()
+        (base / name).chmod(0o777)
+        (base / name / "file").write_text("secret\n")
+        (base / name / "file").chmod(0o666)
+    return base

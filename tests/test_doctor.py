@@ -116,30 +116,21 @@ RUN = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("name", "script", "told"),
     [
-        (RUN, "lets writes through"),
-        ("echo not allowed here >&2; exit 125", "not allowed here"),
-        ("exit 0", "nothing can be written inside"),
+        ("fence", RUN, "lets writes through"),
+        ("fence", "echo not allowed here >&2; exit 125", "not allowed here"),
+        ("fence", "exit 0", "nothing can be written inside"),
+        ("supervisor", RUN, "a hidden file is seen"),
+        ("supervisor", "echo no seccomp here >&2; exit 125", "no seccomp here"),
     ],
 )
-def test_a_fence_that_does_not_hold_is_seen(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, told: str
+def test_a_tier_that_does_not_hold_is_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, script: str, told: str
 ) -> None:
     launcher(monkeypatch, tmp_path, script)
-    assert not tier("fence").works
-    assert told in tier("fence").detail
-
-
-@pytest.mark.parametrize(
-    ("script", "told"), [(RUN, "a hidden file is seen"), ("echo no seccomp here >&2; exit 125", "no seccomp here")]
-)
-def test_a_supervisor_that_does_not_answer_is_seen(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, told: str
-) -> None:
-    launcher(monkeypatch, tmp_path, script)
-    assert not tier("supervisor").works
-    assert told in tier("supervisor").detail
+    assert not tier(name).works
+    assert told in tier(name).detail
 
 
 def test_a_supervisor_that_does_not_start_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

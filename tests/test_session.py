@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import three_places
 
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
@@ -162,13 +163,7 @@ def test_no_set_uid_program_gives_root_back(work: Path, tiers: list[str] | None)
 
 @pytest.fixture
 def ground(work: Path) -> Path:
-    """Places that no file mode holds: what is refused there is refused by porttrace."""
-    for name in ("in", "outside", "hidden"):
-        (work / name).mkdir()
-        (work / name).chmod(0o777)
-        (work / name / "file").write_text("secret\n")
-        (work / name / "file").chmod(0o666)
-    return work
+    return three_places(work)
 
 
 def held(ground: Path) -> Policy:

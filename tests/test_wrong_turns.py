@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import three_places
 
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.identity import Identity
@@ -28,16 +29,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Three directories that no file mode holds: only porttrace does."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         base = Path(name)
         base.chmod(0o755)
-        for part in ("in", "outside", "hidden"):
-            (base / part).mkdir()
-            (base / part).chmod(0o777)
-            (base / part / "file").write_text("secret\n")
-            (base / part / "file").chmod(0o666)
-        yield base
+        yield three_places(base)
 
 
 @pytest.fixture(params=["macports", "current"])
