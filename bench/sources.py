@@ -7,6 +7,7 @@ is: a private one repeats its entries with ``deb-src``.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,12 +41,13 @@ def _deb_src_entries() -> str:
     return "\n".join(line for line in out if " main" in line and "cloud-sdk" not in line) + "\n"
 
 
-def apt_source(package: str, directory: Path) -> Path:
+def apt_source(package: str, directory: Path, *, patched: bool = True) -> Path:
     """Unpack Debian's source `package` below `directory` and return the unpacked tree (cached there).
 
-    Raises SourceError where apt-get is missing or refuses.
+    Without `patched` it is the upstream author's tree, as it was before Debian's patches. Raises SourceError where
+    apt-get is missing or refuses.
     """
-    done = directory / f"{package}.tree"
+    done = directory / (f"{package}.tree" if patched else f"{package}.upstream")
     if done.is_dir():
         return done
     private = directory / "apt"
@@ -59,14 +61,19 @@ def apt_source(package: str, directory: Path) -> Path:
         "-o", "APT::Sandbox::User=root",
         "-qq",
     ]  # fmt: skip
-    work = directory / f"{package}.apt"
-    work.mkdir(exist_ok=True)
+    work = directory / f"{done.name}.apt"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
     try:
         if not any(path.is_file() and "Sources" in path.name for path in (private / "lists").iterdir()):
             subprocess.run(["apt-get", *options, "update"], check=True, capture_output=True)
-        subprocess.run(["apt-get", *options, "source", package], check=True, capture_output=True, cwd=work)
+        subprocess.run(
+            ["apt-get", *options, "--download-only", "source", package], check=True, capture_output=True, cwd=work
+        )
+        unpack = ["dpkg-source", *([] if patched else ["--skip-patches"]), "-x", *(path.name for path in work.glob("*.dsc"))]
+        subprocess.run(unpack, check=True, capture_output=True, cwd=work)
     except FileNotFoundError as error:
-        raise SourceError(f"{package}: no apt-get here; give the source tree by hand as {done}") from error
+        raise SourceError(f"{package}: no {error.filename} here; give the source tree by hand as {done}") from error
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise SourceError(f"{package}: apt-get source failed: {last[0]}") from error

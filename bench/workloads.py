@@ -48,7 +48,8 @@ def prepare(base: Path, native: Path, cache: Path, only: set[str]) -> list[Workl
     Lay out the inputs below `base` (a directory on tmpfs gives the highest ratios) and return the workloads; `only`
     those whose first words are named, where any are.
     """
-    hello, lua, tree, out = base / "hello", base / "lua", base / "tree", base / "out"
+    hello, lua, shells = base / "hello", base / "lua", base / "shells"
+    tree, out = base / "tree", base / "out"
 
     def wanted(name: str) -> bool:
         return not only or name in only
@@ -57,8 +58,11 @@ def prepare(base: Path, native: Path, cache: Path, only: set[str]) -> list[Workl
         shutil.rmtree(base / "hello.build", ignore_errors=True)
         (base / "hello.build").mkdir()
 
-    def fresh_lua() -> None:
-        subprocess.run(["make", "-s", "clean"], cwd=lua / "src", check=True, capture_output=True)
+    def clean(source: Path) -> Callable[[], None]:
+        def run() -> None:
+            subprocess.run(["make", "-s", "clean"], cwd=source, check=True, capture_output=True)
+
+        return run
 
     def fresh_out() -> None:
         shutil.rmtree(out, ignore_errors=True)
@@ -67,14 +71,17 @@ def prepare(base: Path, native: Path, cache: Path, only: set[str]) -> list[Workl
     if wanted("W1"):
         shutil.copytree(apt_source("hello", cache), hello, symlinks=True)
     if wanted("W2"):
-        shutil.copytree(apt_source("lua5.4", cache), lua, symlinks=True)
+        shutil.copytree(apt_source("lua5.4", cache, patched=False), lua, symlinks=True)
+    if wanted("W3"):  # Debian's patches put a shell, libtool and dpkg-buildflags around each compiler run
+        shutil.copytree(apt_source("lua5.4", cache), shells, symlinks=True)
     if any(map(wanted, ("tar", "cp", "find", "grep"))):
         make_tree(tree)
         subprocess.run(["tar", "cf", str(base / "tree.tar"), "-C", str(base), "tree"], check=True)
     configure = ["sh", str(hello / "configure"), "--quiet", "--disable-nls"]
     works = [
         Workload("W1 configure", configure, base / "hello.build", fresh_hello),
-        Workload("W2 make", ["make", "-s", "-j2", "linux"], lua / "src", fresh_lua),
+        Workload("W2 make", ["make", "-s", "-j2", "linux"], lua / "src", clean(lua / "src")),
+        Workload("W3 libtool", ["make", "-s", "-j2", "linux"], shells / "src", clean(shells / "src")),
         Workload("tar", ["tar", "xf", str(base / "tree.tar"), "-C", str(out)], base, fresh_out),
         Workload("cp", ["cp", "-a", str(tree), str(out)], base, fresh_out),
         Workload("find", ["find", str(tree), "-type", "f", "-size", "+100k"], base, _nothing),
