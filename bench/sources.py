@@ -70,7 +70,12 @@ def apt_source(package: str, directory: Path, *, patched: bool = True) -> Path:
         subprocess.run(
             ["apt-get", *options, "--download-only", "source", package], check=True, capture_output=True, cwd=work
         )
-        unpack = ["dpkg-source", *([] if patched else ["--skip-patches"]), "-x", *(path.name for path in work.glob("*.dsc"))]
+        unpack = [
+            "dpkg-source",
+            *([] if patched else ["--skip-patches"]),
+            "-x",
+            *(path.name for path in work.glob("*.dsc")),
+        ]
         subprocess.run(unpack, check=True, capture_output=True, cwd=work)
     except FileNotFoundError as error:
         raise SourceError(f"{package}: no {error.filename} here; give the source tree by hand as {done}") from error

@@ -102,7 +102,9 @@ def test_the_launcher(tmp_path: Path) -> None:
 
 def test_the_injected_library(made: Path, tmp_path: Path) -> None:
     text = (CSRC / "meson.build").read_text()
-    files: list[str | Path] = [*sources(text, "tracelib_common"), *sources(text, "tracelib_linux")]
+    files: list[str | Path] = [
+        source for name in ("linux_first", "common", "linux") for source in sources(text, f"tracelib_{name}")
+    ]
     shared = [CSRC / name for name in ("policy.c", "path.c", "events.c")]
     done = zig(
         *STRICT, f"-I{made}", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-builtin", "-Wno-pointer-bool-conversion",

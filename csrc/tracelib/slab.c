@@ -11,9 +11,13 @@
 
 #define SMALL ((1ull << PT_SMALL_SLABS) - 1)
 #define LARGE (((1ull << PT_LARGE_SLABS) - 1) << PT_SMALL_SLABS)
-#define SMALL_CAP ((PT_SMALL_SIZE - sizeof(struct pt_slab)) / PT_SLAB_BUFFERS & ~(size_t)7)
+#define SMALL_CAP ((PT_SMALL_SIZE - sizeof(struct pt_slab) - sizeof(uint64_t)) / PT_SLAB_BUFFERS & ~(size_t)7)
 
-static _Atomic uint64_t taken;
+/* In the page of the first slab, which is written with it: what a fork's child writes is copied for it page by page. */
+static _Atomic uint64_t *taken(void)
+{
+	return (_Atomic uint64_t *)(void *)(pt.slabs + PT_SMALL_SIZE - sizeof(uint64_t));
+}
 
 static struct pt_slab *slab(unsigned n)
 {
@@ -44,7 +48,7 @@ struct pt_slab *pt_slab_take(size_t room)
 	uint64_t now = 0, which = room <= SMALL_CAP ? SMALL : LARGE;
 	while (pt.slabs && ~now & which) {
 		unsigned n = (unsigned)__builtin_ctzll(~now & which);
-		if (atomic_compare_exchange_weak_explicit(&taken, &now, now | 1ull << n, memory_order_acquire, memory_order_relaxed))
+		if (atomic_compare_exchange_weak_explicit(taken(), &now, now | 1ull << n, memory_order_acquire, memory_order_relaxed))
 			return lay_out(slab(n), n < PT_SMALL_SLABS ? SMALL_CAP : PT_PATH_CAP);
 	}
 	struct pt_slab *s = sys_mmap(PT_LARGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
@@ -57,9 +61,9 @@ void pt_slab_give(struct pt_slab *s)
 		return;
 	size_t at = (size_t)((char *)s - pt.slabs), small = PT_SMALL_SLABS * PT_SMALL_SIZE;
 	if ((char *)s >= pt.slabs && at < small)
-		atomic_fetch_and_explicit(&taken, ~(1ull << at / PT_SMALL_SIZE), memory_order_release);
+		atomic_fetch_and_explicit(taken(), ~(1ull << at / PT_SMALL_SIZE), memory_order_release);
 	else if ((char *)s >= pt.slabs && at < small + PT_LARGE_SLABS * PT_LARGE_SIZE)
-		atomic_fetch_and_explicit(&taken, ~(1ull << (PT_SMALL_SLABS + (at - small) / PT_LARGE_SIZE)), memory_order_release);
+		atomic_fetch_and_explicit(taken(), ~(1ull << (PT_SMALL_SLABS + (at - small) / PT_LARGE_SIZE)), memory_order_release);
 	else
 		sys_munmap(s, PT_LARGE_SIZE);
 }
@@ -73,8 +77,8 @@ void pt_slab_give(struct pt_slab *s)
 struct pt_slab *pt_slab_exec(void *frame, size_t room)
 {
 	void *self = sys_thread();
-	uint64_t now = atomic_load_explicit(&taken, memory_order_relaxed);
-	for (unsigned n = 0; pt.slabs && n < PT_SMALL_SLABS + PT_LARGE_SLABS; n++)
+	uint64_t now = pt.slabs ? atomic_load_explicit(taken(), memory_order_relaxed) : 0;
+	for (unsigned n = 0; now && n < PT_SMALL_SLABS + PT_LARGE_SLABS; n++)
 		if ((now >> n & 1) && slab(n)->owner == self && (char *)frame >= (char *)slab(n)->frame)
 			pt_slab_give(slab(n));
 	struct pt_slab *s = pt_slab_take(room);
