@@ -1,6 +1,6 @@
 """Break the injected library, one place at a time, and see that a test goes red.
 
-usage: bench/mutants.py rows|intents|hand|manners [NAME …]
+usage: bench/mutants.py rows|intents|hand|manners [--part K/N] [NAME …]
 
 ``rows``     each wrapper is left out
 ``intents``  each plain row of the table with another access, another letter, without a descriptor, a path or an `after`
@@ -8,8 +8,9 @@ usage: bench/mutants.py rows|intents|hand|manners [NAME …]
 ``manners``  what a guest may not do to its host (manners.py); NAME: a part of what it says
 
 The library is built in a directory of its own (the sources stay as they are) and given to the suites in
-PORTTRACE_TEST_TRACELIB. What nothing notices is printed: write its test, or know why it is the same thing.
-Exit status 1 where something survives.
+PORTTRACE_TEST_TRACELIB; the programs of the tests are compiled once. The tests that noticed the last mutants are asked
+first about the next. What nothing notices is printed: write its test, or know why it is the same thing.
+Exit status 1 where something survives. ``--part 2/5``: the second of five parts, each of which takes minutes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 TOP = Path(__file__).parent.parent
 sys.path += [str(TOP / "csrc"), str(TOP / "tests")]
@@ -31,6 +33,7 @@ import tracelib_build  # noqa: E402
 from manners import MANNERS  # noqa: E402
 
 CSRC = TOP / "csrc"
+T = TypeVar("T")
 ROWS = gen_calls.read(CSRC / "calls.table")
 #: The suites, the quick ones first: a mutant that one of them notices is done.
 SUITES = [
@@ -39,14 +42,21 @@ SUITES = [
 ]
 
 
-_SUPERVISOR = "changes nothing where there is no supervisor; with one: the jit-* attempts of tests/test_escape.py"
+_SUPERVISOR = "changes nothing where there is no supervisor; with one: tests/test_supervisor_answers.py -k reaches"
 #: What no suite here can notice, and why it is none the less right, or who does notice it.
 KNOWN = {
-    **{f"{name}: its wrapper is left out": _SUPERVISOR for name in ("mmap", "mmap64", "mprotect", "pkey_mprotect")},
+    **{
+        f"{name}: its wrapper is left out": _SUPERVISOR
+        for name in ("mmap", "mmap64", "mprotect", "pkey_mprotect", "ptrace", "process_vm_writev")
+    },
     "fdopendir: its wrapper is left out": "it asks early what the first readdir would ask",
     "rmdir: after unlink: nothing": "what was a directory was no link that something leads through",
     "what the C library lacks has nothing behind it": "glibc lacks none of it; the cases of musl's hosts notice",
-    "move_mount: after root: nothing": "it takes a privileged process that really moves a mount",
+    **{
+        f"{name}: after root: nothing": "it takes a privileged process that really moves a mount"
+        for name in ("move_mount", "pivot_root", "umount", "umount2")
+    },
+    "getdents: its wrapper is left out": "only musl has it; the case of musl's hosts notices",
 }
 
 
@@ -71,31 +81,57 @@ class Build:
         return tracelib_build.link(objects, self.place / "libtracelib.so", *more)
 
 
+#: Tests that noticed a mutant, the last one first: neighbours are mostly noticed by the same.
+noticed: list[str] = []
+
+
 def red(library: Path, suites: list[str], *more: str) -> set[str]:
     """Tests that fail with this library; with ``-x`` the first one."""
-    failed: set[str] = set()
-    for suite in suites:
-        command = [str(Path(sys.executable).parent / "pytest"), "-q", "-p", "no:cacheprovider", *more]
-        done = subprocess.run(
-            [*command, "-k", "not musl and not valgrind", suite],
-            env={**os.environ, "PORTTRACE_TEST_TRACELIB": str(library), "PORTTRACE_TEST_TIMEOUT": "15"},
-            cwd=TOP, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        failed |= set(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M))
-        if done.returncode not in (0, 1, 5):
-            failed.add(f"{suite}: pytest ended with {done.returncode}")
-        if failed and more:
-            break
+    first = noticed[:6] if "-x" in more else []
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).parent / "pytest"), "-q", "-p", "no:cacheprovider", *more),
+            *("-k", "not musl and not valgrind", *first, *suites),
+        ],
+        env={
+            **os.environ,
+            "PORTTRACE_TEST_TRACELIB": str(library),
+            "PORTTRACE_TEST_TIMEOUT": "15",
+            "PORTTRACE_TEST_COMPILED": str(library.parent),
+        },
+        cwd=TOP, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    failed = set(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M))
+    if done.returncode not in (0, 1, 5):
+        failed.add(f"{suites[0]}: pytest ended with {done.returncode}")
+    elif "-x" in more:
+        noticed[:] = [*failed, *(n for n in noticed if n not in failed)]
     return failed
 
 
-def rows(build: Build, names: list[str]) -> Iterator[str]:
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One of several parts of a list."""
+
+    which: int
+    of: int
+
+    def take(self, items: Iterable[T]) -> list[T]:
+        return list(items)[self.which - 1 :: self.of]
+
+
+def of_row(name: str, failed: set[str]) -> bool:
+    """Is there a test of its own among those that failed?"""
+    return any(name in re.split(r"[\[\]-]", test) for test in failed)
+
+
+def rows(build: Build, names: list[str], part: Part) -> Iterator[str]:
     """All rows that have a test of their own at once, the others one by one."""
     asked = [row for row in ROWS if row.form != "not" and (not names or row.name in names)]
     own = [row.name for row in asked if row.test]
     failed = red(build.link(without=own), SUITES[:1])
-    missed = [name for name in own if not any(f.endswith(f"[{name}]") for f in failed)]
-    for name in missed + [row.name for row in asked if not row.test]:
+    missed = [name for name in own if not of_row(name, failed)]
+    for name in part.take(missed + [row.name for row in asked if not row.test]):
         if not red(build.link(without=[name]), SUITES, "-x"):
             yield f"{name}: its wrapper is left out"
 
@@ -131,10 +167,11 @@ def changed(row: gen_calls.Row) -> Iterator[tuple[str, gen_calls.Row]]:
         yield f"after {row.after}: nothing", dataclasses.replace(row, after="")
 
 
-def intents(build: Build, names: list[str]) -> Iterator[str]:
+def intents(build: Build, names: list[str], part: Part) -> Iterator[str]:
     """In each round one change of every plain row; what its own test does not notice is tried alone with all suites."""
     source = CSRC / "tracelib" / "calls.c"
-    plain = {row.name: list(changed(row)) for row in ROWS if row.form == "plain" and (not names or row.name in names)}
+    rows = part.take(row for row in ROWS if row.form == "plain" and (not names or row.name in names))
+    plain = {row.name: list(changed(row)) for row in rows}
     place = build.place / "mutant"
     place.mkdir(exist_ok=True)
 
@@ -146,7 +183,7 @@ def intents(build: Build, names: list[str]) -> Iterator[str]:
         now = {name: changes[n] for name, changes in plain.items() if n < len(changes)}
         failed = red(library({name: row for name, (_, row) in now.items()}), SUITES[:1])
         for name, (what, row) in now.items():
-            if not any(f.endswith(f"[{name}]") for f in failed) and not red(library({name: row}), SUITES, "-x"):
+            if not of_row(name, failed) and not red(library({name: row}), SUITES, "-x"):
                 yield f"{name}: {what}"
 
 
@@ -164,30 +201,35 @@ HAND = (
 )
 
 
-def hand(build: Build, files: list[str]) -> Iterator[str]:
+def places(files: list[str]) -> Iterator[tuple[Path, re.Match[str], str]]:
+    """Each place, and what it might say."""
     for name in files or HAND:
         source = CSRC / "tracelib" / f"{name}.c"
         text = source.read_text()
         for pattern, other in PLACES:
             for m in re.finditer(pattern, text):
-                at = text.count("\n", 0, m.start())
-                line = text.splitlines()[at].strip()
-                if line.startswith(("/*", "*", "//", "#")):
-                    continue
-                try:
-                    made = build.compile(source, text[: m.start()] + other + text[m.end() :])
-                except ValueError:
-                    continue  # not C: the compiler notices
-                if not red(build.link({source: made}), SUITES, "-x"):
-                    yield f"{name}.c:{at + 1}: {m[0]} is {other}: {line}"
+                if not line_of(m).startswith(("/*", "*", "//", "#")):
+                    yield source, m, other
 
 
-def manners(build: Build, names: list[str]) -> Iterator[str]:
+def line_of(m: re.Match[str]) -> str:
+    return m.string.splitlines()[m.string.count("\n", 0, m.start())].strip()
+
+
+def hand(build: Build, files: list[str], part: Part) -> Iterator[str]:
+    for source, m, other in part.take(places(files)):
+        try:
+            made = build.compile(source, m.string[: m.start()] + other + m.string[m.end() :])
+        except ValueError:
+            continue  # not C: the compiler notices
+        if not red(build.link({source: made}), SUITES, "-x"):
+            yield f"{source.name}:{m.string.count(chr(10), 0, m.start()) + 1}: {m[0]} is {other}: {line_of(m)}"
+
+
+def manners(build: Build, names: list[str], part: Part) -> Iterator[str]:
     """The suite of guests first."""
     suites = [*SUITES[-1:], *SUITES[:-1]]
-    for manner in MANNERS:
-        if names and not any(name in manner.name for name in names):
-            continue
+    for manner in part.take(m for m in MANNERS if not names or any(name in m.name for name in names)):
         texts: dict[Path, str] = {}
         for name, there, instead in manner.edits:
             source = CSRC / "tracelib" / f"{name}.c"
@@ -199,25 +241,33 @@ def manners(build: Build, names: list[str]) -> Iterator[str]:
             yield manner.name
 
 
+def a_part(text: str) -> Part:
+    m = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if not m or int(m[1]) > int(m[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part like 2/5")
+    return Part(int(m[1]), int(m[2]))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("rows", "intents", "hand", "manners"))
     parser.add_argument(
         "names", nargs="*", help="only these rows; with hand: only these files of csrc/tracelib, without .c"
     )
+    parser.add_argument("--part", metavar="K/N", type=a_part, default=Part(1, 1), help="the K-th of N parts")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mutants-") as top:
         build = Build(Path(top))
         if failed := red(build.link(), SUITES):
             raise SystemExit(f"mutants.py: these fail without a change: {sorted(failed)}")
-        makers: dict[str, Callable[[Build, list[str]], Iterator[str]]] = {
+        makers: dict[str, Callable[[Build, list[str], Part], Iterator[str]]] = {
             "rows": rows,
             "intents": intents,
             "hand": hand,
             "manners": manners,
         }
         found = 0
-        for text in makers[args.what](build, args.names):
+        for text in makers[args.what](build, args.names, args.part):
             if text in KNOWN:
                 print(f"survives, and may: {text}: {KNOWN[text]}", flush=True)
                 continue

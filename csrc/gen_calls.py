@@ -141,7 +141,10 @@ def wrapper(row: Row, name: str = "") -> str:
     first = args[0]
     null = [a for a in args if "0" in a.letters]
     if null:
-        out.append(f"\tif (!{null[0].name})\n\t\treturn real({', '.join(names)});")
+        judged = f"pt_judge_fd(PT_OP_{row.identifier}, {null[0].dirfd})"
+        out.append(f"\tif (!{null[0].name}) {{\n\t\tint refused = {judged};\n\t\tif (!refused)")
+        out.append(f"\t\t\treturn real({', '.join(names)});")
+        out.append(f"\t\terrno = refused;\n\t\treturn {failure};\n\t}}")
     if len(args) == 1 and not row.after:
         which = f"PT_ACC_{first.access.upper()}"
         if first.follow == "0":

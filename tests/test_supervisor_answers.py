@@ -207,6 +207,88 @@ def test_what_the_build_made_is_supervised_and_the_systems_own_is_not(place: Pat
     assert "2" in done.stdout
 
 
+REACHES = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+void *mmap64(void *, size_t, int, int, int, off_t);
+
+static int held(void)
+{
+    char line[256];
+    int found = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        sscanf(line, "Seccomp: %d", &found);
+    fclose(f);
+    return found;
+}
+
+int main(int argc, char **argv)
+{
+    const char *how = argv[1];
+    int before = held(), raw = !strncmp(how, "number ", 7), status;
+    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), byte = 0;
+    struct iovec here = { &byte, 1 }, there = { page, 1 };
+    how += raw ? 7 : 0;
+    if (!strcmp(how, "mmap"))
+        raw ? syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+            : (long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    else if (!strcmp(how, "mmap64"))
+        mmap64(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    else if (!strcmp(how, "mprotect"))
+        raw ? syscall(SYS_mprotect, page, 4096, PROT_READ | PROT_EXEC) : mprotect(page, 4096, PROT_READ | PROT_EXEC);
+    else if (!strcmp(how, "pkey_mprotect"))
+        raw ? syscall(SYS_pkey_mprotect, page, 4096, PROT_READ | PROT_EXEC, -1)
+            : pkey_mprotect(page, 4096, PROT_READ | PROT_EXEC, -1);
+    else if (!strcmp(how, "ptrace"))
+        raw ? syscall(SYS_ptrace, PTRACE_PEEKTEXT, 0, 0, 0) : ptrace(PTRACE_PEEKTEXT, 0, 0, 0);
+    else if (!strcmp(how, "process_vm_writev"))
+        raw ? syscall(SYS_process_vm_writev, getpid(), &here, 1, &there, 1, 0)
+            : process_vm_writev(getpid(), &here, 1, &there, 1, 0);
+    else if (!strcmp(how, "traceme")) {   /* it alone, not its parent */
+        if (!fork()) {
+            ptrace(PTRACE_TRACEME, 0, 0, 0);
+            _exit(held());
+        }
+        wait(&status);
+        printf("%d %d %d\n", before, held(), WEXITSTATUS(status));
+        return 0;
+    }
+    printf("%d %d\n", before, held());
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def reaches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("reaches") / "reaches.c"
+    source.write_text(f"#define _GNU_SOURCE\n{REACHES}")
+    subprocess.run(["gcc", "-O1", "-w", "-o", source.with_suffix(""), source], check=True)
+    return source.with_suffix("")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("mmap", "mmap64", "mprotect", "pkey_mprotect", "ptrace", "process_vm_writev", "traceme", "nothing"),
+        *(f"number {name}" for name in ("mmap", "mprotect", "pkey_mprotect", "ptrace", "process_vm_writev")),
+    ],
+)
+def test_a_program_is_supervised_from_when_it_reaches_past_the_library(place: Path, reaches: Path, how: str) -> None:
+    """Code of its own making, another process's memory. The program is not the build's, so it is not held before."""
+    program = Path(shutil.copy(reaches, place / "outside"))
+    done, _ = run(rules(place, hidden(place)), place, program, how)
+    assert done.stdout == {"nothing": "0 0\n", "traceme": "0 0 2\n"}.get(how, "0 2\n"), done.stderr
+
+
 ROOTS_RIGHTS = r"""
 #include <errno.h>
 #include <fcntl.h>

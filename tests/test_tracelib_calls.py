@@ -27,9 +27,10 @@ import gen_calls
 ROWS = gen_calls.read(SOURCE / "csrc" / "calls.table")
 BY_NAME = {row.name: row for row in ROWS if row.form != "not"}
 TESTED = [row for row in ROWS if row.test]
-SCENES = ("allowed", "hidden", "readonly", "redirected")
+SCENES = ("allowed", "hidden", "readonly", "writeonly", "redirected")
 TWO = [row for row in TESTED if len(re.findall(r"\b[PQ]\b", row.test)) == 2]
 WRITES = gen_calls.ACCESS[5:]
+OF_THE_LOADER = ("dlopen", "dlmopen")  # which has no errno
 MADE_OF_OTHERS = ("glob", "scandir", "scandirat", "ftw", "nftw", "fts_open")
 
 
@@ -54,7 +55,7 @@ def needs(row: gen_calls.Row) -> str:
         return "link"
     if access == "exec":
         return "program"
-    if name == "dlopen":
+    if name in OF_THE_LOADER:
         return "library"
     return "file"
 
@@ -106,8 +107,10 @@ def helper() -> Iterator[Path]:
     shutil.rmtree(top)
 
 
-@pytest.fixture(scope="module")
-def outcomes(helper: Path) -> Iterator[dict[str, Outcome]]:
+@pytest.fixture(scope="module", params=["first", "known"])
+def outcomes(request: pytest.FixtureRequest, helper: Path) -> Iterator[dict[str, Outcome]]:
+    """Each call is a process's first, or one in a directory that it knows."""
+    known = request.param == "known"
     top = Path(tempfile.mkdtemp(prefix="tracelib-scenes-"))
     top.chmod(0o755)
     found = {}
@@ -118,7 +121,8 @@ def outcomes(helper: Path) -> Iterator[dict[str, Outcome]]:
             prepare(row, place / row.name)
         before = state(place)
         asked = top / scene
-        lines = "".join(f"{row.name} - {asked / row.name} {asked / row.name}.q\n" for row in TESTED)
+        mode = "-" if not known else "known" if scene in ("hidden", "writeonly") else "met"
+        lines = "".join(f"{row.name} {mode} {asked / row.name} {asked / row.name}.q\n" for row in TESTED)
         with Session(
             f"rw:{top}/hidden=-",
             f"w:{top}/readonly=-",
@@ -127,7 +131,7 @@ def outcomes(helper: Path) -> Iterator[dict[str, Outcome]]:
         ) as session:
             if scene != "redirected":  # redirects change how everything is resolved: keep them out of the other scenes
                 session.__exit__()
-                session = Session(f"rw:{top}/hidden=-", f"w:{top}/readonly=-", "rw:/=+")
+                session = Session(f"rw:{top}/hidden=-", f"w:{top}/readonly=-", f"r:{top}/writeonly=-", "rw:/=+")
             if scene == "untraced":
                 done = subprocess.run([helper], input=lines, capture_output=True, text=True, timeout=60)
             else:
@@ -162,7 +166,7 @@ def test_allowed_call_does_what_it_does_untraced(row: gen_calls.Row, outcomes: d
 def test_hidden_path_does_not_exist(row: gen_calls.Row, outcomes: dict[str, Outcome]) -> None:
     hidden = outcomes["hidden"]
     error = hidden.results[row.name]
-    assert error == expected_refusal(row, "hidden") or (base(row).name == "dlopen" and error)
+    assert error == expected_refusal(row, "hidden") or (base(row).name in OF_THE_LOADER and error)
     events = [e for e in hidden.events if about(e, row) and e.op == base(row).name]
     if base(row).name not in MADE_OF_OTHERS:
         assert [e.access for e in events] == [access_of(row)], events
@@ -177,6 +181,12 @@ def test_readonly_path_is_read_and_not_changed(row: gen_calls.Row, outcomes: dic
     events = [e for e in readonly.events if about(e, row) and e.op == base(row).name]
     assert bool(events) == bool(refused)
     assert all(e.outcome == "deny" for e in events)
+
+
+@pytest.mark.parametrize("row", [r for r in TESTED if access_of(r) not in WRITES], ids=lambda r: r.name)
+def test_what_may_be_written_only_is_not_read(row: gen_calls.Row, outcomes: dict[str, Outcome]) -> None:
+    error = outcomes["writeonly"].results[row.name]
+    assert error == errno.ENOENT or (base(row).name in OF_THE_LOADER and error)
 
 
 def test_nothing_was_changed_where_writing_is_refused(outcomes: dict[str, Outcome]) -> None:
@@ -218,6 +228,7 @@ class Around:
     second_links: dict[str, int]
     second_links_untraced: dict[str, int]
     exists: dict[str, int]
+    second_exists: dict[str, int]
     empty: dict[str, int]
     null: dict[str, int]
     null_untraced: dict[str, int]
@@ -255,6 +266,7 @@ LINKED = [
 ]
 LINKED = [r for r in LINKED if access_of(r) != "create" or base(r).name == "creat"]
 NEW = [r for r in TESTED if any("x" in a.letters for a in path_args(r))]
+TWO_NEW = [r for r in NEW if r in TWO]
 EMPTY = [r for r in TESTED if any("e" in a.letters for a in path_args(r))]
 NULL = [r for r in TESTED if any("0" in a.letters for a in path_args(r))]
 FLAGGED = [r for r in TESTED if gen_calls.switch(base(r))[0] != "0"]
@@ -322,6 +334,7 @@ def around(helper: Path) -> Iterator[Around]:
         second_at_events=events["second-at"],
         second_links=run("second-links", TWO, "-", top / "olds", top / "links-q"),
         second_links_untraced=run("", TWO, "-", top / "olds-untraced", top / "links-q-untraced", traced=False),
+        second_exists=run("exists", TWO_NEW, "-", top / "seen", top / "readonly"),
         exists=run("exists", NEW, "-", top / "readonly", top / "readonly"),
         empty=run("empty", EMPTY, "empty", top / "fixed", top / "made"),
         null=run("null", NULL, "null", top / "seen", top / "seen"),
@@ -336,7 +349,7 @@ def around(helper: Path) -> Iterator[Around]:
 @pytest.mark.parametrize("row", TESTED, ids=lambda r: r.name)
 def test_hidden_path_relative_to_a_directory_does_not_exist(row: gen_calls.Row, around: Around) -> None:
     error = around.at[row.name]
-    assert error == expected_refusal(row, "hidden") or (base(row).name == "dlopen" and error)
+    assert error == expected_refusal(row, "hidden") or (base(row).name in OF_THE_LOADER and error)
     if base(row).name not in MADE_OF_OTHERS:
         found = [(e.access, Path(e.path).name) for e in around.at_events if about(e, row) and e.op == base(row).name]
         assert [access for access, _ in found] == [access_of(row)]
@@ -348,7 +361,7 @@ def test_link_to_what_is_hidden(row: gen_calls.Row, around: Around) -> None:
     """Where the call follows it, the target does not exist; where it does not, the link is like any other."""
     error = around.links[row.name]
     if follows(row):
-        assert error == expected_refusal(row, "hidden") or (base(row).name == "dlopen" and error)
+        assert error == expected_refusal(row, "hidden") or (base(row).name in OF_THE_LOADER and error)
     else:
         assert error == around.links_untraced[row.name]
         assert not [e for e in around.links_events if about(e, row) and e.op == base(row).name]
@@ -368,8 +381,8 @@ def test_second_path_is_judged_too(row: gen_calls.Row, around: Around) -> None:
     assert around.second_at[row.name] == around.second[row.name]
     about_second = [e for e in around.second_at_events if about(e, row) and e.op == base(row).name]
     assert [Path(e.path).name for e in about_second] == [f"{row.name}.q"]
-    if not row.name.startswith("pivot"):  # which follows it
-        assert around.second_links[row.name] == around.second_links_untraced[row.name]
+    links = around.second_links[row.name]  # to what is hidden; pivot_root follows it
+    assert links == (errno.ENOENT if row.name == "pivot_root" else around.second_links_untraced[row.name])
     assert [(e.access, e.outcome) for e in around.second_events if about(e, row) and e.op == base(row).name] == [
         (second.access, "deny" if made else "absent")  # there is no Q to be hidden
     ]
@@ -379,6 +392,11 @@ def test_second_path_is_judged_too(row: gen_calls.Row, around: Around) -> None:
 def test_what_is_there_is_said_to_be_there_before_it_is_said_to_be_readonly(row: gen_calls.Row, around: Around) -> None:
     judged_first = base(row).path_args()[0].access == "link"  # of what may not be changed there is no second name
     assert around.exists[row.name] == (errno.EACCES if judged_first else errno.EEXIST)
+
+
+@pytest.mark.parametrize("row", TWO_NEW, ids=lambda r: r.name)
+def test_the_second_that_is_there_is_said_to_be_there(row: gen_calls.Row, around: Around) -> None:
+    assert around.second_exists[row.name] == errno.EEXIST
 
 
 @pytest.mark.parametrize("row", EMPTY, ids=lambda r: r.name)

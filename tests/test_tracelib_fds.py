@@ -13,6 +13,7 @@ from tracelib_session import Session, compile_c
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="clone and vfork of Linux")
 
 PROGRAM = r"""
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -20,7 +21,9 @@ PROGRAM = r"""
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static const char *own, *other;
@@ -32,16 +35,43 @@ static int exchange(void *fd)
 	return open(other, O_RDONLY) == *(int *)fd ? 0 : 1;
 }
 
+static const char *call = "fchmod";
+
+static int made(int fd)
+{
+	static const struct timespec then[2];
+	static const struct timeval long_ago[2];
+	if (!strcmp(call, "fchmod"))
+		return fchmod(fd, 0777);
+	if (!strcmp(call, "fchown"))
+		return fchown(fd, geteuid(), getegid());
+	if (!strcmp(call, "futimens"))
+		return futimens(fd, then);
+	if (!strcmp(call, "futimes"))
+		return futimes(fd, long_ago);
+	if (!strcmp(call, "futimesat"))
+		return futimesat(fd, NULL, long_ago);
+	if (!strcmp(call, "utimensat"))         /* the function refuses a missing path, the kernel does not */
+		return (int)syscall(SYS_utimensat, fd, NULL, then, 0);
+	if (!strcmp(call, "fsetxattr"))
+		return fsetxattr(fd, "user.t", "w", 1, 0);
+	if (!strcmp(call, "fremovexattr"))
+		return fremovexattr(fd, "user.t");
+	_exit(3);
+}
+
 /* 0: allowed, 1: refused, 2: something else went wrong */
 static int change(int fd)
 {
-	return fchmod(fd, 0777) == 0 ? 0 : 1;
+	return made(fd) == 0 ? 0 : errno == EACCES ? 1 : 2;
 }
 
 int main(int argc, char **argv)
 {
-	const char *how = argv[argc - 3];
+	const char *how = argv[1];
 	int fd, status = 0;
+	if (argc > 4)
+		call = argv[4];
 	own = argv[2], other = argv[3];
 	if (!strcmp(how, "own"))
 		return change(open(own, O_WRONLY));
@@ -104,6 +134,32 @@ def test_a_mode_is_changed_only_where_writing_is_allowed(program: Path, tmp_path
     assert status == (0 if how == "own" else 1)
     assert stat.S_IMODE(other.stat().st_mode) == 0o600
     assert changed == ([str(own)] if how == "own" and log else [])
+
+
+CHANGES = ("fchown", "futimens", "futimes", "futimesat", "utimensat", "fsetxattr", "fremovexattr")
+
+
+@pytest.mark.parametrize("call", CHANGES)
+def test_nothing_is_changed_by_a_descriptor_where_nothing_may_be_written(
+    program: Path, tmp_path: Path, call: str
+) -> None:
+    top = Path(os.path.realpath(tmp_path))
+    own, other = top / "work/own", top / "other"
+    own.parent.mkdir()
+    for path in (own, other):
+        path.touch(0o600)
+        if "xattr" in call:
+            try:
+                os.setxattr(path, "user.t", b"v")
+            except OSError as e:
+                pytest.skip(f"NOT CHECKED: extended attributes, which {top} has not: {e.strerror}")
+    before = other.stat().st_ctime_ns
+    with Session("r:/=+", f"w:{own.parent}=+") as session:
+        status = [session.run(program, how, own, other, call).returncode for how in ("own", "other")]
+        found = [(e.op, e.access, e.path) for e in session.findings()]
+    assert status == [0, 1]
+    assert other.stat().st_ctime_ns == before
+    assert found == [("futimens" if call == "utimensat" else call, "attributes", str(other))]
 
 
 DIRECTORIES = r"""

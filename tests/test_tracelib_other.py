@@ -17,9 +17,9 @@ COMPILERS = ["cc", pytest.param("musl", marks=NO_MUSL)]
 CASES = {  # what has to be among the findings: call, kind of access, last name of the path
     "sockets": {
         ("bind", "create", "sock"),
-        ("connect", "read", "sock"),
-        ("sendmsg", "read", "message"),
+        ("connect", "read", "there"),
     },
+    "standing": {("chroot", "list", "hidden")},
     "tempnam": {("tempnam", "stat", "hidden")},
     "mount": {("mount", "stat", "hidden"), ("mount", "attributes", "hidden")},
     "openat2": {("openat2", "read", "file"), ("openat2", "create", "new")},

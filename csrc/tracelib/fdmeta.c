@@ -33,7 +33,7 @@ static void note(uint16_t op, const char *real, size_t len)
 }
 
 /* 0 or errno. A file without a name is nobody's; what has no path (a pipe, a socket) has no rule. */
-static int judge_fd(uint16_t op, int fd)
+int pt_judge_fd(uint16_t op, int fd)
 {
 	char link[32], name[512];
 	struct stat st;
@@ -71,7 +71,7 @@ static int judge_fd(uint16_t op, int fd)
 }
 
 #define GUARDED(op, fd, call) \
-	int error = judge_fd(op, fd); \
+	int error = pt_judge_fd(op, fd); \
 	long r = error ? -error : (call); \
 	if (r < 0) { \
 		errno = (int)-r; \

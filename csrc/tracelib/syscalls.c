@@ -117,7 +117,10 @@ PT_EXPORT long syscall(long number, ...)
 	case SYS_fchmodat: return fchmodat(I(0), P(1), (mode_t)a[2], 0);
 	case SYS_fchmodat2: return fchmodat(I(0), P(1), (mode_t)a[2], I(3));
 	case SYS_fchownat: return fchownat(I(0), P(1), (uid_t)a[2], (gid_t)a[3], I(4));
-	case SYS_utimensat: return utimensat(I(0), P(1), (void *)P(2), I(3));
+	case SYS_utimensat:
+		if (!P(1) && !I(3) && I(0) >= 0)       /* the descriptor's own: the C library's function refuses a missing path */
+			return futimens(I(0), (void *)P(2));
+		return utimensat(I(0), P(1), (void *)P(2), I(3));
 	case SYS_chdir: return chdir(P(0));
 	case SYS_fchdir: return fchdir(I(0));
 	case SYS_chroot: return chroot(P(0));

@@ -195,6 +195,12 @@ void pt_fd_same(int fd, int old);
 void pt_fd_wrote(int fd, const char *real, size_t len); /* `real`: for the log; may be NULL */
 /* Known to have been opened for writing; `real` not NULL: and its path is known. */
 bool pt_fd_writer(int fd, struct pt_info *, char *real);
+/* May the metadata of an open file be changed? 0 or errno. */
+#ifdef __APPLE__
+#define pt_judge_fd(op, fd) 0  /* there no path is no path, and never the descriptor */
+#else
+int pt_judge_fd(uint16_t op, int fd);
+#endif
 /* Descriptors are shared with a process that has other memory: from now on nothing is remembered of them. */
 void pt_fds_shared(void);
 void pt_fd_forget_range(unsigned first, unsigned last);

@@ -110,8 +110,24 @@ static int split(char *path)
 	return fd;
 }
 
+/* By what is remembered of a directory the calls after the first are decided in another way. */
+static void look_beside(const char *path)
+{
+	char beside[4200];
+	snprintf(beside, sizeof beside, "%s~", path);
+	for (int i = 0; i < 2; i++)
+		(void)!access(beside, F_OK);
+}
+
 static int set_up(const struct call *c, const char *mode)
 {
+	if (strcmp(mode, "known") == 0 || strcmp(mode, "met") == 0) {
+		look_beside(P);
+		look_beside(Q);
+		for (int i = 0; i < 2 && mode[0] == 'm'; i++)        /* that it is no link, too */
+			(void)!access(P, F_OK);
+		return 0;
+	}
 	if (strcmp(mode, "flag") == 0) {
 		F = c->flag;
 	} else if (strcmp(mode, "empty") == 0) {

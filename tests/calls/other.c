@@ -45,7 +45,6 @@ static const char *in(char *buf, const char *name)
 
 /* names that not every C library has: the injected library has them all the same, where it has the call */
 int __connect(int, const struct sockaddr *, socklen_t) __attribute__((weak));
-ssize_t __sendmsg(int, const struct msghdr *, int) __attribute__((weak));
 int __sendmmsg(int, struct mmsghdr *, unsigned, int) __attribute__((weak));
 int openat2(int, const char *, struct open_how *, size_t) __attribute__((weak));
 #ifdef __GLIBC__
@@ -63,19 +62,20 @@ static struct sockaddr_un named(const char *name)
 
 static void case_sockets(void)
 {
-	struct sockaddr_un seen = named("seen/sock"), hidden = named("hidden/sock");
-	struct sockaddr *to_seen = (void *)&seen, *to_hidden = (void *)&hidden;
-	int from = socket(AF_UNIX, SOCK_DGRAM, 0), to = socket(AF_UNIX, SOCK_DGRAM, 0);
+	struct sockaddr_un seen = named("seen/sock"), hidden = named("hidden/sock"), there = named("hidden/there");
+	struct sockaddr *to_seen = (void *)&seen, *to_hidden = (void *)&hidden, *to_there = (void *)&there;
+	int from = socket(AF_UNIX, SOCK_DGRAM, 0), to = socket(AF_UNIX, SOCK_DGRAM, 0), heard = socket(AF_UNIX, SOCK_DGRAM, 0);
 	char byte = 1;
 	struct iovec part = { &byte, 1 };
 	CHECK(bind(to, to_hidden, sizeof hidden) < 0 && errno == EACCES);
 	CHECK(bind(to, to_seen, sizeof seen) == 0);
-	CHECK(connect(from, to_hidden, sizeof hidden) < 0 && errno == ENOENT);
-	CHECK(!HAS(__connect) || (__connect(from, to_hidden, sizeof hidden) < 0 && errno == ENOENT));
-	hidden = named("hidden/message");        /* one finding a path */
-	struct msghdr message = { .msg_name = &hidden, .msg_namelen = sizeof hidden, .msg_iov = &part, .msg_iovlen = 1 };
+	/* one that is there and hears, and is hidden */
+	CHECK(pt_raw3(SYS_bind, heard, (long)to_there, sizeof there) == 0);
+	CHECK(connect(from, to_there, sizeof there) < 0 && errno == ENOENT);
+	CHECK(!HAS(__connect) || (__connect(from, to_there, sizeof there) < 0 && errno == ENOENT));
+	CHECK(sendto(from, &byte, 1, 0, to_there, sizeof there) < 0 && errno == ENOENT);
+	struct msghdr message = { .msg_name = &there, .msg_namelen = sizeof there, .msg_iov = &part, .msg_iovlen = 1 };
 	CHECK(sendmsg(from, &message, 0) < 0 && errno == ENOENT);
-	CHECK(!HAS(__sendmsg) || (__sendmsg(from, &message, 0) < 0 && errno == ENOENT));
 	struct mmsghdr two[2] = { { .msg_hdr = message }, { .msg_hdr = message } };
 	CHECK(sendmmsg(from, two, 2, 0) < 0 && errno == ENOENT);
 	CHECK(!HAS(__sendmmsg) || (__sendmmsg(from, two, 2, 0) < 0 && errno == ENOENT));
@@ -89,6 +89,8 @@ static void case_sockets(void)
 	CHECK(sendmmsg(from, two, 2, 0) == 2);
 	for (int i = 0; i < 5; i++)
 		CHECK(recv(to, &byte, 1, MSG_DONTWAIT) == 1);
+	CHECK(recv(heard, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+	CHECK(pt_raw3(SYS_unlinkat, AT_FDCWD, (long)there.sun_path, 0) == 0);
 }
 
 /* ---- programs ---- */
@@ -150,6 +152,11 @@ static int by_renameat(const char *name)
 	return renameat(AT_FDCWD, name, AT_FDCWD, in(other, "seen/away"));
 }
 
+static int by_renameat2(const char *name)
+{
+	return syscall(SYS_renameat2, AT_FDCWD, name, AT_FDCWD, in(other, "seen/away"), 0) ? -1 : 0;
+}
+
 static int by_unlinkat(const char *name)
 {
 	return unlinkat(AT_FDCWD, name, 0);
@@ -160,16 +167,20 @@ static int by_symlinkat(const char *target, const char *name)
 	return symlinkat(target, AT_FDCWD, name);
 }
 
+/* A second name of a link that is there. */
+static const char *link_to(const char *target)
+{
+	return in(other, strcmp(target, "../hidden") ? "seen/link" : "seen/way");
+}
+
 static int by_link(const char *target, const char *name)
 {
-	(void)target;
-	return link(in(other, "seen/link"), name);
+	return link(link_to(target), name);
 }
 
 static int by_linkat(const char *target, const char *name)
 {
-	(void)target;
-	return linkat(AT_FDCWD, in(other, "seen/link"), AT_FDCWD, name, 0);
+	return linkat(AT_FDCWD, link_to(target), AT_FDCWD, name, 0);
 }
 
 /* Over what is there, or after it has gone. */
@@ -180,7 +191,7 @@ static int by_moving(const char *target, const char *name)
 
 static void case_becomes_a_link(void)
 {
-	static int (*const gone[])(const char *) = { unlink, remove, by_unlinkat, by_rename, by_renameat, NULL };
+	static int (*const gone[])(const char *) = { unlink, remove, by_unlinkat, by_rename, by_renameat, by_renameat2, NULL };
 	static int (*const made[])(const char *, const char *) = { symlink, by_symlinkat, by_link, by_linkat, by_moving };
 	struct stat st;
 	for (size_t g = 0; g < sizeof gone / sizeof *gone; g++)
@@ -195,9 +206,18 @@ static void case_becomes_a_link(void)
 			CHECK(unlink(path) == 0);
 			/* the same with a directory */
 			CHECK(mkdir(path, 0755) == 0 && access(in(other, "seen/name/."), F_OK) == 0 && access(in(other, "seen/name/x"), F_OK) < 0);
-			CHECK(rmdir(path) == 0 && symlink("../hidden", path) == 0);
+			CHECK(rmdir(path) == 0 && made[m]("../hidden", path) == 0);
 			CHECK(access(in(other, "seen/name/file"), F_OK) < 0 && errno == ENOENT && unlink(path) == 0);
 		}
+	/* and back: what was a link that is gone is a directory */
+	for (size_t g = 0; gone[g]; g++) {
+		CHECK(symlink("../hidden", in(path, "seen/name")) == 0);
+		CHECK(access(in(other, "seen/name/file"), F_OK) < 0 && errno == ENOENT);
+		CHECK(gone[g](path) == 0 && mkdir(path, 0755) == 0);
+		int fd = open(in(other, "seen/name/file"), O_CREAT | O_WRONLY, 0600);
+		CHECK(fd >= 0 && close(fd) == 0 && access(other, F_OK) == 0);
+		CHECK(pt_raw3(SYS_unlinkat, AT_FDCWD, (long)other, 0) == 0 && pt_raw3(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR) == 0);
+	}
 }
 
 /* ---- programs and directories by descriptor: one that came past the library, as an inherited one does ---- */
@@ -236,16 +256,60 @@ static void case_descriptors(void)
 		for (ssize_t i = 0; i < n; i += ((struct dirent64 *)(void *)(buf + i))->d_reclen)
 			CHECK(strcmp(((struct dirent64 *)(void *)(buf + i))->d_name, "hidden") != 0);
 	char *roots[] = { (char *)(uintptr_t)dir, NULL };
-	FTS *f = (FTS *)fts64_open(roots, FTS_PHYSICAL, NULL);
+	/* by the names of either size of files */
 	FTSENT *entry;
+	for (int pass = 0; pass < 2; pass++) {
+		FTS *f = pass ? (FTS *)fts64_open(roots, FTS_PHYSICAL, NULL) : fts_open(roots, FTS_PHYSICAL, NULL);
+		CHECK(f != NULL && (pass ? (FTSENT *)fts64_read((void *)f) : fts_read(f)));
+		entry = pass ? (FTSENT *)fts64_children((void *)f, 0) : fts_children(f, 0);
+		CHECK(entry != NULL);
+		for (; entry; entry = entry->fts_link)
+			CHECK(strcmp(entry->fts_name, "hidden") != 0);
+		CHECK((pass ? fts64_close((void *)f) : fts_close(f)) == 0);
+	}
+	FTS *f = (FTS *)fts64_open(roots, FTS_PHYSICAL, NULL);
 	CHECK(f != NULL);
 	while ((entry = (FTSENT *)fts64_read((void *)f)))
 		CHECK(strcmp(entry->fts_name, "hidden") != 0);
 	CHECK(fts64_close((void *)f) == 0);
+#else
+	char buf[8192];
+	int n, fd = open(dir, O_RDONLY | O_DIRECTORY);
+	while ((n = getdents(fd, (struct dirent *)(void *)buf, sizeof buf)) > 0)
+		for (int i = 0; i < n; i += ((struct dirent *)(void *)(buf + i))->d_reclen)
+			CHECK(strcmp(((struct dirent *)(void *)(buf + i))->d_name, "hidden") != 0);
+	CHECK(n == 0);
 #endif
 }
 
+/* ---- where one stands ---- */
+
+static void case_standing(void)
+{
+	/* what is known of one working directory is not believed of the next */
+	CHECK(chdir("/usr") == 0 && access("bin", F_OK) == 0);
+	CHECK(fchdir(past(".", O_RDONLY | O_DIRECTORY)) == 0);
+	CHECK(access("hidden/file", F_OK) < 0 && errno == ENOENT && access("seen/file", F_OK) == 0);
+	int answer[2];
+	char byte = 0;
+	CHECK(pipe(answer) == 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (daemon(0, 1) < 0)
+			_exit(1);
+		byte = access(in(path, "hidden/file") + 1, F_OK) < 0 && errno == ENOENT && access(in(path, "seen/file") + 1, F_OK) == 0;
+		_exit(write(answer[1], &byte, 1) != 1);
+	}
+	CHECK(close(answer[1]) == 0 && read(answer[0], &byte, 1) == 1 && byte == 1 && waitpid(pid, NULL, 0) == pid);
+	/* another root is none that the policy speaks of */
+	CHECK(chroot(in(path, "hidden")) < 0 && errno == ENOENT);
+	CHECK(chroot(in(path, "seen")) < 0 && errno == EPERM);
+}
+
 /* ---- what a child does before it is a program ---- */
+
+/* In newer C libraries (glibc 2.41) under this name, and always in ours. */
+int posix_spawn_file_actions_addchdir(posix_spawn_file_actions_t *, const char *) __attribute__((weak));
 
 static int spawned(posix_spawn_file_actions_t *actions)
 {
@@ -270,6 +334,10 @@ static void case_file_actions(void)
 		posix_spawn_file_actions_destroy(&actions);
 		CHECK(posix_spawn_file_actions_init(&actions) == 0);
 		error = posix_spawn_file_actions_addchdir_np(&actions, in(path, places[i]));
+		CHECK((error ? error : spawned(&actions)) == (i ? ENOENT : 0));
+		posix_spawn_file_actions_destroy(&actions);
+		CHECK(posix_spawn_file_actions_init(&actions) == 0 && posix_spawn_file_actions_addchdir);
+		error = posix_spawn_file_actions_addchdir(&actions, in(path, places[i]));
 		CHECK((error ? error : spawned(&actions)) == (i ? ENOENT : 0));
 		posix_spawn_file_actions_destroy(&actions);
 	}
@@ -378,7 +446,7 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} cases[] = {
 #define CASE(n) { #n, case_##n }
-		CASE(sockets), CASE(tempnam), CASE(mount), CASE(openat2), CASE(becomes_a_link), CASE(descriptors), CASE(file_actions),
+		CASE(sockets), CASE(standing), CASE(tempnam), CASE(mount), CASE(openat2), CASE(becomes_a_link), CASE(descriptors), CASE(file_actions),
 		CASE(unseen_link), CASE(unseen_way),
 #ifdef __GLIBC__
 		CASE(pidfd), CASE(where),

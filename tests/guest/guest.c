@@ -26,6 +26,14 @@
 #include "../../csrc/sysraw.h"
 #include "guest.h"
 
+#ifdef __GLIBC__               /* names that no header has any more */
+int __close(int);
+int __dup2(int, int);
+int __fcntl(int, int, ...);
+int __clone(int (*)(void *), void *, int, void *, ...);
+FILE *_IO_popen(const char *, const char *);
+#endif
+
 int slow;
 char seen[4096], hidden[4096], dir[4096];
 
@@ -313,6 +321,11 @@ static void case_environments(void)
 	FILE *p = popen(command, "r");
 	CHECK(p && fgets(line, sizeof line, p) && strcmp(line, "no\n") == 0);
 	CHECK(pclose(p) == 0);
+#ifdef __GLIBC__
+	p = _IO_popen(command, "r");
+	CHECK(p && fgets(line, sizeof line, p) && strcmp(line, "no\n") == 0);
+	CHECK(pclose(p) == 0);
+#endif
 	CHECK(getenv("LD_PRELOAD") == NULL);
 }
 
@@ -504,7 +517,11 @@ static void case_clone(void)
 	for (int i = 0; i < 20; i++) {        /* the same memory, 64 KiB of stack, no thread of the library's */
 		int done = 0;
 		char *stack = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+#ifdef __GLIBC__
+		pid_t pid = (i & 1 ? __clone : clone)(cloned, stack + 65536, CLONE_VM | SIGCHLD, &done);
+#else
 		pid_t pid = clone(cloned, stack + 65536, CLONE_VM | SIGCHLD, &done);
+#endif
 		CHECK(pid > 0);
 		reap(pid);
 		CHECK(done);
@@ -569,9 +586,26 @@ static void case_jump_out_of_many(void)
 	look();
 }
 
+static int by_dup(int fd, int number) { return dup(fd) == number; }
+static int by_fcntl(int fd, int number) { return fcntl(fd, F_DUPFD, number) == number; }
+static int by_fcntl_cloexec(int fd, int number) { return fcntl(fd, F_DUPFD_CLOEXEC, number) == number; }
+static int by_dup2(int fd, int number) { return dup2(fd, number) == number; }
+static int by_dup3(int fd, int number) { return dup3(fd, number, 0) == number; }
+#ifdef __GLIBC__
+static int by_fcntl64(int fd, int number) { return fcntl64(fd, F_DUPFD, number) == number; }
+static int by_reserved_fcntl(int fd, int number) { return __fcntl(fd, F_DUPFD, number) == number; }
+static int by_reserved_dup2(int fd, int number) { return __dup2(fd, number) == number; }
+#endif
+
 /* Numbers of descriptors that change hands behind the library's back. */
 static void case_numbers(void)
 {
+	static int (*const given[])(int, int) = {
+		by_dup, by_fcntl, by_fcntl_cloexec, by_dup2, by_dup3,
+#ifdef __GLIBC__
+		by_fcntl64, by_reserved_fcntl, by_reserved_dup2,
+#endif
+	};
 	struct stat st;
 	char sub[5000];
 	snprintf(sub, sizeof sub, "%.4000s/hidden", dir);
@@ -593,7 +627,7 @@ static void case_numbers(void)
 			close(fd);
 	}
 	/* numbers that are closed in each way, and then given by the kernel to something else */
-	for (int way = 0; way < 6; way++) {
+	for (int way = 0; way < 8; way++) {
 		DIR *stream = opendir("/usr");
 		int number = stream ? dirfd(stream) : -1;
 		CHECK(number >= 0 && fstatat(number, "bin", &st, 0) == 0);
@@ -602,8 +636,10 @@ static void case_numbers(void)
 		case 1: CHECK(close(number) == 0); break;
 		case 2: CHECK(syscall(SYS_close, number) == 0); break;
 		case 3: CHECK(syscall(SYS_close_range, number, number, 0) == 0); break;
+		case 4: CHECK(fclose(fdopen(number, "r")) == 0); break;
 #ifdef __GLIBC__
-		case 4: CHECK(close_range((unsigned)number, (unsigned)number, 0) == 0); break;
+		case 5: CHECK(close_range((unsigned)number, (unsigned)number, 0) == 0); break;
+		case 6: CHECK(__close(number) == 0); break;
 		default: closefrom(number);
 #else
 		default: CHECK(close(number) == 0);            /* musl has no other */
@@ -612,6 +648,17 @@ static void case_numbers(void)
 		CHECK(pt_raw4(SYS_openat, AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0) == number);
 		CHECK(fstatat(number, "hidden/file", &st, 0) == -1 && errno == ENOENT);
 		CHECK(pt_raw1(SYS_close, number) == 0);
+	}
+	/* numbers that nobody saw closed, and that are then given to another directory in each way */
+	for (size_t way = 0; way < sizeof given / sizeof *given; way++) {
+		int number = open("/usr", O_RDONLY | O_DIRECTORY), other = open(dir, O_RDONLY | O_DIRECTORY);
+		CHECK(fstatat(number, "bin", &st, 0) == 0 && fstatat(other, "seen/file", &st, 0) == 0);
+		CHECK(pt_raw1(SYS_close, number) == 0);
+		CHECK(given[way](other, number));
+		CHECK(fstatat(number, "hidden/file", &st, 0) == -1 && errno == ENOENT);
+		CHECK(fstatat(number, "seen/file", &st, 0) == 0);
+		close(other);
+		close(number);
 	}
 }
 
