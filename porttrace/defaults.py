@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from porttrace.filemap import Action, Filemap, Rule, display
-from porttrace.installed import installed
 from porttrace.policy import MapName, Ownership, Policy
-from porttrace.sdk import sdk_rules
+from porttrace.tables import table
 
 __all__ = [
     "Allowance",
@@ -27,7 +25,6 @@ __all__ = [
     "AnyPath",
     "base_os",
     "base_os_places",
-    "load",
     "phase_policy",
     "run_defaults",
 ]
@@ -80,17 +77,6 @@ def _platform() -> str:
     return "macos" if sys.platform == "darwin" else "linux"
 
 
-@cache
-def _data(name: str) -> dict[str, Any]:
-    return tomllib.loads(installed(f"data/{name}").read_text(encoding="utf-8"))
-
-
-def load() -> None:
-    """Read the data now: later this process may work as a user who cannot reach the files."""
-    _data(f"baseos-{_platform()}.toml")
-    _data("phases.toml")
-
-
 def base_os(map: MapName = "read", platform: str | None = None) -> list[Rule]:
     """Rules for the base operating system (``linux`` or ``macos``; default: this machine), more specific ones first.
 
@@ -101,7 +87,7 @@ def base_os(map: MapName = "read", platform: str | None = None) -> list[Rule]:
 
 def base_os_places(platform: str | None = None) -> list[str]:
     """Patterns of directories that programs name all the time, with their subdirectories (``places`` of the data)."""
-    return list(_data(f"baseos-{platform or _platform()}.toml").get("places", []))
+    return list(table(f"baseos-{platform or _platform()}.toml").get("places", []))
 
 
 @cache
@@ -109,7 +95,7 @@ def _base_os(map: MapName, platform: str | None) -> list[Rule]:
     name = f"baseos-{platform or _platform()}.toml"
     rules = [
         Rule(os.fsencode(path), Action[group["action"].upper()], origin=f"base OS ({name})")
-        for group in _data(name).get(map, [])
+        for group in table(name).get(map, [])
         for path in group["paths"]
     ]
     return _specific_first(rules)
@@ -192,7 +178,11 @@ def _developer_dir() -> list[Rule]:
 
 def _base_read(sdk: Path | None, platform: str | None) -> list[Rule]:
     rules = base_os("read", platform) + (_developer_dir() if (platform or _platform()) == "macos" else [])
-    return rules if sdk is None else sdk_rules(rules, sdk, platform)
+    if sdk is None:
+        return rules
+    from porttrace.sdk import sdk_rules
+
+    return sdk_rules(rules, sdk, platform)
 
 
 def phase_policy(
@@ -235,14 +225,14 @@ def phase_policy(
         "software": [database / "software", database / "incoming"],
         "prefix": [prefix],
     }
-    table: dict[str, list[str]] = _data("phases.toml").get(phase, {})
+    own: dict[str, list[str]] = table("phases.toml").get(phase, {})
     allow, deny = Action.ALLOW, Action.DENY
 
     writable = _rules(workpath, allow, "workpath")
     writable += _rules(tmpdir, allow, "TMPDIR") + _rules(ccache_dir, allow, "compiler cache")
     for extra in extra_write:
         writable += _rules(extra, allow, "configuration (extra writable)")
-    for name in table.get("write", ()):
+    for name in own.get("write", ()):
         for where in places[name]:
             writable += _rules(where, allow, f"{name} in phase {phase}")
 
@@ -254,7 +244,7 @@ def phase_policy(
         readable += _rules(Path(os.fsdecode(portpath)).parent.parent / "_resources", allow, "ports tree")
     for extra in extra_read:
         readable += _rules(extra, allow, "configuration (extra readable)")
-    for name in table.get("read", ()):
+    for name in own.get("read", ()):
         for where in places[name]:
             readable += _rules(where, allow, f"{name} in phase {phase}")
 
@@ -262,7 +252,7 @@ def phase_policy(
     # below a broader allow (/tmp) these stay closed all the same
     write = writable + _rules(prefix, deny, "prefix") + _rules(portpath, deny, "portpath")
     write += _rules(distpath, deny, "distpath")
-    if "prefix" not in table.get("write", ()):
+    if "prefix" not in own.get("write", ()):
         write += _rules(database, deny, "portdbpath")
 
     said: dict[str, list[Rule]] = {"read": [], "write": []}

@@ -9,12 +9,10 @@ has missed none.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,7 +22,6 @@ from porttrace._core import ffi, lib
 
 __all__ = ["Leftover", "Moment", "Search", "become_subreaper", "end_processes", "told"]
 
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _UNSURE_LOOKS = 3
 """So often in a row may a look miss a process that ended under its eyes: on a machine full of work many do."""
 _HUNT = 0.01  # seconds
@@ -34,10 +31,7 @@ _ROOM = 256
 
 def become_subreaper() -> bool:
     """Have orphans below this process handed to it and not to init (Linux); False where that does not exist."""
-    if sys.platform != "linux":
-        return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(lib.pt_become_subreaper())
 
 
 @dataclass(frozen=True)

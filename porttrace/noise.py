@@ -9,18 +9,18 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from glob import escape, iglob
 from typing import Protocol
 
-from porttrace.installed import installed
+from porttrace.tables import table
 
 __all__ = ["NoiseClass", "classes", "classify", "classify_finding", "files_in_searched"]
 
 _HOMES = ("/root", "/home/*", "/Users/*", "/var/root", "/private/var/root", "/var/empty", "/nonexistent")
+_SPECIAL = re.compile(r"[*?]|\[[^\]]+\]")
 _KINDS = frozenset({"hidden", "absent", "unowned"})
 
 
@@ -39,17 +39,20 @@ class _Finding(Protocol):
 
 
 class _Globs:
-    """Patterns of paths. One is compiled when a path with its literal beginning is looked at: few ever are."""
+    """Patterns of paths. One is compiled when a path with its literal beginning and end is looked at: few ever are."""
 
     def __init__(self, globs: Iterable[str]) -> None:
-        self._globs: list[tuple[str, str]] = []
+        self._globs: list[tuple[str, str, str]] = []
         for glob in globs:
             for full in [home + glob[1:] for home in _HOMES] if glob.startswith("~/") else [glob]:
-                self._globs.append((re.split(r"[*?\[]", full, maxsplit=1)[0], full))
+                self._globs.append((_SPECIAL.split(full, maxsplit=1)[0], _SPECIAL.split(full)[-1], full))
 
     def fullmatch(self, path: str) -> bool:
         """Does one of them match all of ``path``?"""
-        return any(path.startswith(start) and _regex(glob).fullmatch(path) for start, glob in self._globs)
+        return any(
+            path.startswith(start) and path.endswith(end) and _regex(glob).fullmatch(path)
+            for start, end, glob in self._globs
+        )
 
 
 @cache
@@ -93,12 +96,11 @@ class NoiseClass:
 @cache
 def classes() -> tuple[NoiseClass, ...]:
     """All classes, in the order of the data."""
-    data = tomllib.loads(installed("data/noise.toml").read_text(encoding="utf-8"))
     return tuple(
         NoiseClass(
             c["name"], c["why"], _Globs(c.get("paths", ())), _Globs(c.get("absent", ())), tuple(c.get("programs", ()))
         )
-        for c in data["class"]
+        for c in table("noise.toml")["class"]
     )
 
 

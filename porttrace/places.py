@@ -7,6 +7,7 @@ not be asked: it is found once, here, and every process reads it in the image it
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -36,8 +37,7 @@ def known(prefix: Path | None = None) -> dict[bytes, bytes]:
 def _known() -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for pattern in base_os_places():
-        for path in Path("/").glob(pattern.lstrip("/")) if pattern != "/" else [Path("/")]:
-            directory = os.fsencode(path)
+        for directory in glob.iglob(os.fsencode(pattern)):  # noqa: PTH207 - bytes
             if os.path.realpath(directory) != directory:
                 continue
             if directory != b"/":

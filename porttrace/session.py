@@ -283,11 +283,6 @@ class Trace:
             return list(self._result.findings)
         return merge([former, self._read().findings])
 
-    @property
-    def ran(self) -> bool:
-        """Whether a program has run under this policy, or the one that it replaced, as of the last look."""
-        return bool(self.tree.images) or bool(self.started) or (self._former is not None and self._former.ran)
-
     def stop(self) -> TraceResult:
         """End what still runs under this policy, and say what was found. A second call returns the same result.
 

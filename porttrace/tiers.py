@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 
+from porttrace._core import lib
 from porttrace.supervisor import supervisor_available
 
 __all__ = ["TIERS", "available_tiers", "landlock_abi", "tiers_line"]
 
 TIERS = ("tracelib", "supervisor", "fence")
-_SYS_LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture
-_LANDLOCK_CREATE_RULESET_VERSION = 1
 
 
 def landlock_abi() -> int:
     """The version of the kernel's Landlock interface, 0 where there is none (landlock_create_ruleset(2))."""
-    if sys.platform != "linux":
-        return 0
-    libc = ctypes.CDLL(None, use_errno=True)
-    abi = libc.syscall(
-        ctypes.c_long(_SYS_LANDLOCK_CREATE_RULESET),
-        None,
-        ctypes.c_size_t(0),
-        ctypes.c_uint(_LANDLOCK_CREATE_RULESET_VERSION),
-    )
-    return max(int(abi), 0)
+    return int(lib.pt_landlock_abi())
 
 
 def available_tiers() -> tuple[str, ...]:

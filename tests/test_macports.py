@@ -257,6 +257,11 @@ def test_what_a_quiet_phase_does_is_held(no_foo: Macports) -> None:
         assert any(program in line for line in told), result.text
 
 
+def test_a_run_names_the_tiers_though_nothing_had_to_be_held(no_foo: Macports) -> None:
+    said = no_foo.port("-v", "-s", "-t", "fetch", "libbar").text
+    assert said.count("tiers used: tracelib, supervisor, fence") == 1, said
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["crash", "hang"])
 def test_a_core_that_is_lost_in_a_phase(no_foo: Macports, number: signal.Signals) -> None:
     """The phase fails within five seconds and says why, the phase's processes end, nothing is left."""

@@ -79,6 +79,38 @@ def test_each_phase_names_its_tiers(core: Core, work: Path) -> None:
     assert ("info", "phase activate: tiers used: tracelib, supervisor; not used: fence") in said
 
 
+def test_the_end_of_a_phase_says_the_same_with_one_look(
+    core: Core, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    real = Snapshot.__init__
+
+    def count(self: Snapshot, fd: int, size: int) -> None:
+        looks.append(fd)
+        real(self, fd, size)
+
+    ask(core, "trace_start", str(work))
+    subprocess.run([*split(ask(core, "launcher")), "cat", "/usr/local/include/x.h"], check=False, cwd=work)
+    before = told(core, "-verbose")
+    monkeypatch.setattr(Snapshot, "__init__", count)
+    said, ended = split(ask(core, "finish", "-verbose"))
+    assert [tuple(split(pair)) for pair in split(said)] == before
+    assert any("/usr/local/include" in text for _, text in before)
+    assert ended == "" and ask(core, "trace_active") == "0"
+    assert len(looks) == 1
+
+
+def test_what_is_asked_beforehand(core: Core, work: Path) -> None:
+    """Where everything may be read, and the tiers, for a prefix; nothing is in force after it."""
+    ask(core, "context", "prefix", str(work / "prefix"), "phase", "main")
+    places, tiers_line = split(ask(core, "warm", str(work)))
+    found = {split(place)[0]: split(split(place)[1]) for place in split(places)}
+    assert found["/usr"] == ["/usr/local"] and str(work) in found
+    assert str(work / "prefix") not in found
+    assert tiers_line == f"trace mode: {HELD}"
+    assert ask(core, "trace_active") == "0"
+
+
 def test_a_missing_tier_is_a_warning_once(core: Core, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "available_tiers", lambda: ("tracelib",))
     said = phase(core, work, "configure")

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 
 import porttrace
-from porttrace import defaults, noise
+from porttrace import noise
 from porttrace.errors import PorttraceError
 from porttrace.identity import privileged
 from porttrace.porttool.commands import Interrupted
@@ -37,7 +37,6 @@ def _load_all() -> None:
             ("porttrace.libtracelib", "porttrace.cli", "porttrace.integrate", "porttrace.tclbridge.coprocess")
         ) and not module.name.startswith(_AFTERWARDS):
             importlib.import_module(module.name)
-    defaults.load()
     noise.classes()
 
 

@@ -132,10 +132,8 @@ class Backend:
 
     @staticmethod
     def prepare() -> None:
-        """Import what the first trace needs, and read its data, while nobody waits for it."""
+        """Import what the first trace needs while nobody waits for it."""
         from porttrace import closure, defaults, endings, listings, messages, noise, owners, registry, session  # noqa: F401
-
-        defaults.load()
 
     def begin(self) -> None:
         """Begin the session before there is anything to trace, while nobody waits for it."""
@@ -149,13 +147,22 @@ class Backend:
         known()
         classify("/", "")
 
-    def warm(self, client: Client) -> None:
-        """Do what each trace of the client's port needs and none has alone, while nobody waits for it."""
-        from porttrace.places import known
+    def warm(self, client: Client, workpath: str) -> tuple[list[tuple[bytes, list[bytes]]], str]:
+        """Do what each trace of the client's port needs and none has alone, while nobody waits for it.
 
-        self._session_for(self.identity(client))
-        if client.context.get("prefix", ""):
-            known(self.policy(client).prefix)
+        Where everything may be read, and the tiers that hold a phase, in words.
+        """
+        from porttrace.places import known
+        from porttrace.tiers import tiers_line
+
+        session = self._session_for(self.identity(client))
+        former, client.workpath = client.workpath, workpath
+        try:
+            policy = self.policy(client)
+        finally:
+            client.workpath = former
+        known(policy.prefix)
+        return open_places(policy.read, os.fsencode(session.directory)), f"trace mode: {tiers_line(session.tiers)}"
 
     def close(self) -> None:
         """End the session and remove its directory."""

@@ -359,10 +359,11 @@ class Client:
         self.refresh()
         if self.trace is None:
             return [[], []]
-        return [
-            [[self.decode(place), [self.decode(path) for path in exceptions]] for place, exceptions in places]
-            for places in self.core.backend.open_places(self.trace)
-        ]
+        return [self.places(places) for places in self.core.backend.open_places(self.trace)]
+
+    def places(self, places: list[tuple[bytes, list[bytes]]]) -> list[TclValue]:
+        """Open places (`inport.open_places`) for Tcl: {directory exceptions} each."""
+        return [[self.decode(place), [self.decode(path) for path in exceptions]] for place, exceptions in places]
 
     def hidden_below(self, path: str) -> str:
         """What of the tree at `path` the policy hides, the first of it; empty where there is nothing."""

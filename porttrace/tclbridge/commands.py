@@ -190,11 +190,14 @@ def _recover(client: Client, words: list[str]) -> TclValue:
     return ""
 
 
-@command("warm", 0, 0, "")
+@command("warm", 1, 1, "workpath")
 def _warm(client: Client, words: list[str]) -> TclValue:
-    """Get ready for traces of what the context says; nothing is in force after it."""
-    client.core.backend.warm(client)
-    return ""
+    """Get ready for traces of what the context says; nothing is in force after it.
+
+    Answers with where everything may be read, as ``open_places`` does, and what is to be said of the tiers.
+    """
+    places, tiers = client.core.backend.warm(client, words[0])
+    return [client.places(places), tiers]
 
 
 @command("context", 0, None, "?key value ...?")
@@ -266,11 +269,14 @@ def _trace_check_violations(client: Client, words: list[str]) -> TclValue:
     return client.messages(verbose="-verbose" in words, color="-color" in words)
 
 
-@command("programs_ran", 0, 0, "")
-def _programs_ran(client: Client, words: list[str]) -> TclValue:
-    """Whether a program ran under the running or last trace, as of the last look at what it found."""
-    trace = client.trace or client.ended
-    return trace is not None and trace.ran
+@command("finish", 0, 2, "?-verbose? ?-color?")
+def _finish(client: Client, words: list[str]) -> TclValue:
+    """End the trace, then say what it found, with one look at the events.
+
+    Answers with what ``trace_check_violations`` does and what ``trace_stop`` does.
+    """
+    ended = _trace_stop(client, [])
+    return [_trace_check_violations(client, words), ended]
 
 
 @command("usage", 0, 0, "")

@@ -6,6 +6,7 @@ functions of Tcl(n) that the wire needs are here, and a test compares them with 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 #: What a command may return: text, bytes (a Tcl byte array), numbers, truth, or a list or dict of these.
@@ -13,6 +14,10 @@ TclValue = str | bytes | int | bool | None | Iterable["TclValue"] | Mapping[str,
 
 _SPACE = " \t\n\r\v\f"
 _SPECIAL = set(_SPACE + '{}[]$";\\')
+_PLAIN = re.compile(r'[^ \t\n\r\v\f{}\[\]$";\\#][^ \t\n\r\v\f{}\[\]$";\\]*')
+_BRACES = re.compile(r"[{}]")
+_BRACED = re.compile(r"\\.|[{}]", re.DOTALL)
+_BARE = re.compile(r"[^ \t\n\r\v\f\\]*")
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\n": " "}
 _QUOTED = {" ": "\\ ", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\v": "\\v", "\f": "\\f"}
 
@@ -21,7 +26,7 @@ def quote(word: str) -> str:
     """One list element as text. Braces where they nest, backslashes where they do not."""
     if not word:
         return "{}"
-    if word[0] != "#" and not _SPECIAL.intersection(word):
+    if _PLAIN.fullmatch(word):
         return word
     if "\\" not in word and _nests(word):
         return "{" + word + "}"
@@ -31,8 +36,8 @@ def quote(word: str) -> str:
 
 def _nests(word: str) -> bool:
     depth = 0
-    for c in word:
-        depth += (c == "{") - (c == "}")
+    for c in _BRACES.findall(word):
+        depth += 1 if c == "{" else -1
         if depth < 0:
             return False
     return depth == 0
@@ -80,7 +85,10 @@ def split(source: str) -> list[str]:
                 raise ValueError("unmatched open quote in list")
             i += 1
         else:
-            word, i = _bare(source, i, _SPACE)
+            found = _BARE.match(source, i)
+            assert found is not None  # it matches nothing, too
+            word, after = found[0], found.end()
+            word, i = _bare(source, i, _SPACE) if source[after : after + 1] == "\\" else (word, after)
         if i < end and source[i] not in _SPACE:
             raise ValueError(f"list element followed by {source[i : i + 10]!r} instead of space")
         out.append(word)
@@ -88,17 +96,14 @@ def split(source: str) -> list[str]:
 
 def _braced(source: str, i: int) -> tuple[str, int]:
     depth, start = 0, i + 1
-    while i < len(source):
-        c = source[i]
-        if c == "\\":
-            i += 1
-        elif c == "{":
+    for found in _BRACED.finditer(source, i):
+        c = found[0]
+        if c == "{":
             depth += 1
         elif c == "}":
             depth -= 1
             if depth == 0:
-                return source[start:i], i + 1
-        i += 1
+                return source[start : found.start()], found.end()
     raise ValueError("unmatched open brace in list")
 
 

@@ -39,6 +39,7 @@ proc porttrace::inport::guard_child {child launcher} {
     if {![llength [interp eval $child {info commands ::porttrace::inport::install}]]} {
         interp alias $child ::porttrace::call {} ::porttrace::call
         interp alias $child ::porttrace::settle {} ::porttrace::settle
+        interp alias $child ::porttrace::learn_places {} ::porttrace::learn_places
         interp eval $child [list namespace eval ::porttrace [list variable directory $::porttrace::directory]]
         # It reads them by its own commands, before any of these is guarded.
         interp eval $child [list source -encoding utf-8 [::tcl::file::join $::porttrace::directory inport.tcl]]

@@ -156,6 +156,7 @@ proc porttrace::inport::know {reading writing} {
 # the access `tree`, with all that is below it.
 proc porttrace::inport::is_open {access path} {
     variable open_places
+    ::porttrace::learn_places
     set map [expr {$access in {read stat lstat exec list readlink entry tree} ? "read" : "write"}]
     foreach pair [dict get $open_places $map] {
         lassign $pair place exceptions

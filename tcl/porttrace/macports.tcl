@@ -1,5 +1,18 @@
 # macports.tcl: what is special where MacPorts' own port(1) is the host.
 
+namespace eval porttrace {
+    # What the last policy was made from that other phases have in common.
+    variable common ""
+
+    # Places outside of what is the port's own that are open under it, and the question for them that is on its way.
+    variable common_places [list]
+    variable asked_places ""
+
+    # What the core says of the means to hold a phase, and whether the user was told.
+    variable tiers_line ""
+    variable tiers_said 0
+}
+
 # This interpreter runs the phases of MacPorts' own port(1).
 proc porttrace::in_macports {} {
     return [expr {![catch {package present Pextlib}] && [llength [info procs ::target_run]]}]
@@ -57,28 +70,77 @@ proc porttrace::macports_allowances {target} {
 }
 
 ##
-# Phases of a port differ in what is the port's own. The places of the base system that were open in a former one are
-# so in the next as well, where nothing else has changed.
+# Phases of a port differ in what is the port's own. The places of the base system that are open in one are so in the
+# next as well, where nothing else has changed. The core is asked for them once, while port has other things to do.
 #
-# @return whether this phase is the first of its kind
-proc porttrace::share_places {context} {
+# @param request what to ask it
+proc porttrace::share_places {context request} {
+    variable client
     variable common
     variable common_places
+    variable asked_places
     set same [dict remove $context phase user tmpdir]
-    set first [expr {$same ne $common}]
-    if {$first} {
+    if {$same ne $common} {
+        forget_places
         set common $same
-        set common_places [list]
+        set asked_places [transport::post [list $client {*}$request]]
     }
     inport::know $common_places {}
-    return $first
+}
+
+##
+# Forget them.
+proc porttrace::forget_places {} {
+    variable common ""
+    variable common_places [list]
+    learn_places
+    set common_places [list]
+}
+
+##
+# Take what the core has answered.
+proc porttrace::learn_places {} {
+    variable asked_places
+    variable common_places
+    variable tiers_line
+    if {$asked_places eq ""} {
+        return
+    }
+    lassign [transport::answer $asked_places] status answers
+    set asked_places ""
+    if {$status ne "ok"} {
+        # whatever it is: the next request meets it, too
+        return
+    }
+    lassign [lindex $answers end] places tiers_line
+    keep_common $places
+    inport::know $common_places {}
+}
+
+##
+# Phases in which nothing was held say nothing of the means by which it would have been; a run that has no others does,
+# once.
+proc porttrace::say_tiers {} {
+    variable tiers_line
+    variable tiers_said
+    if {!$tiers_said} {
+        learn_places
+        if {$tiers_line ne ""} {
+            set tiers_said 1
+            say info $tiers_line
+        }
+    }
+}
+
+proc porttrace::tiers_were_said {} {
+    variable tiers_said 1
 }
 
 proc porttrace::keep_common {places} {
     variable common
     variable common_places
     variable edited
-    if {$edited || $common eq ""} {
+    if {$edited || $common eq "" || [llength $common_places]} {
         return
     }
     set own [list]

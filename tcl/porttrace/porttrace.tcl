@@ -17,9 +17,6 @@ namespace eval porttrace {
     # This interpreter's name for the core: all state is kept by it.
     variable client [format %x-%x-%x [pid] [clock microseconds] [expr {int(rand() * 0x7fffffff)}]]
 
-    # The environment as it was before trace_start: name -> {existed value}.
-    variable saved_env [dict create]
-
     # Whether a trace that this interpreter started is running.
     variable tracing 0
 
@@ -28,9 +25,6 @@ namespace eval porttrace {
 
     # Whether the fence was asked for and comes with the dependencies.
     variable fence_pending 0
-
-    # Whether programs ran under the trace, as of the last look at what it found; 1 where nobody has looked.
-    variable programs_ran 1
 
     # Requests that nobody waits for, to be made before the next one.
     variable queued [list]
@@ -42,17 +36,8 @@ namespace eval porttrace {
     # Whether that was tried and failed.
     variable unsettled 0
 
-    # What programs need in their environment under the present policy.
-    variable needed [dict create]
-
-    # What the last policy was made from that other phases have in common.
-    variable common ""
-
     # Whether the filemaps were edited.
     variable edited 0
-
-    # Places outside of what is the port's own that were open under it.
-    variable common_places [list]
 
     # Targets for which every MacPorts says the dependencies right after it
     # has asked for the fence.
@@ -60,13 +45,10 @@ namespace eval porttrace {
         fetch checksum extract patch configure build test destroot dmg mdmg pkg mpkg portpkg ""
     }
 
-    # What messages are shown at the least in a program that has no ui_*.
-    variable verbose 0
-
     namespace eval core {}
 }
 
-foreach sibling {transport.tcl inport.tcl tracelib.tcl macports.tcl} {
+foreach sibling {transport.tcl environment.tcl messages.tcl inport.tcl tracelib.tcl macports.tcl} {
     source -encoding utf-8 [file join $porttrace::directory $sibling]
 }
 unset sibling
@@ -130,17 +112,6 @@ proc porttrace::call {command args} {
 }
 
 ##
-# Have the core do something without waiting for it.
-proc porttrace::later {command args} {
-    variable client
-    if {[llength [info commands ::porttrace::core::invoke]]} {
-        call $command {*}$args
-    } else {
-        transport::post [list $client $command {*}$args]
-    }
-}
-
-##
 # Tell the core what a phase's policy is made from, or show it.
 #
 # Keys: port phase prefix registry portpath distpath portdbpath tmpdir
@@ -175,15 +146,14 @@ proc porttrace::trace_start {workpath} {
     lappend queued [list hello [encoding system]] [list context {*}$context]
     set trace_core ""
     set tracing 1
+    set workpath [file normalize $workpath]
     if {[in_macports]} {
         # Nothing is in force before it asks for the fence, and it goes on to do so at once.
-        if {[share_places $context]} {
-            later batch {*}$queued warm
-        }
-        lappend queued [list trace_start [file normalize $workpath]]
+        share_places $context [list batch {*}$queued [list warm $workpath]]
+        lappend queued [list trace_start $workpath]
         return
     }
-    lappend queued [list trace_start [file normalize $workpath]]
+    lappend queued [list trace_start $workpath]
     if {[catch follow message options]} {
         set tracing 0
         dict incr options -level
@@ -198,37 +168,32 @@ proc porttrace::trace_start {workpath} {
 # no trace is running.
 proc porttrace::trace_stop {} {
     variable tracing
-    variable fence_pending
-    variable programs_ran
     variable queued
-    variable deferred
-    variable unsettled
     # First what cannot fail: the process is itself again even where the core is gone.
     inport::uninstall
     restore_environment
     if {!$tracing} {
         return
     }
-    set tracing 0
-    set fence_pending 0
-    set deferred 0
-    set unsettled 0
-    if {[llength $queued]} {
-        # The core was never told of this phase.
-        set queued [list]
-        return
-    }
-    set ran $programs_ran
-    set programs_ran 1
-    if {[in_macports] && !$ran} {
-        # Nothing is to be ended, and what is left to do need not keep port waiting: it is done before the next phase.
-        later trace_stop
+    set untold [llength $queued]
+    end_phase
+    if {$untold} {
+        # The core never heard of this phase.
         return
     }
     foreach pair [call trace_stop] {
         say {*}$pair
     }
     return
+}
+
+# No phase is traced any more.
+proc porttrace::end_phase {} {
+    variable tracing 0
+    variable fence_pending 0
+    variable deferred 0
+    variable unsettled 0
+    variable queued [list]
 }
 
 ##
@@ -272,7 +237,6 @@ proc porttrace::settle {} {
     variable deferred
     variable unsettled
     variable queued
-    variable needed
     if {$deferred} {
         set kept $queued
         set deferred 0
@@ -286,13 +250,7 @@ proc porttrace::settle {} {
         }
         set unsettled 0
     }
-    # Who saves the environment and gives it back later (MacPorts' command_exec does) may not know of ours.
-    dict for {name value} $needed {
-        set present [expr {[info exists ::env($name)] ? "$::env($name):" : ""}]
-        if {![string equal -length [string length $value:] $value: $present]} {
-            set ::env($name) [string trimright $value:$present :]
-        }
-    }
+    need_environment
 }
 
 ##
@@ -342,10 +300,9 @@ proc porttrace::setdeps {names} {
 proc porttrace::filemap {subcommand args} {
     variable tracing
     variable edited
-    variable common_places
     # an edit may be of some phases only
     set edited 1
-    set common_places [list]
+    forget_places
     set result [call filemap $subcommand {*}$args]
     if {$tracing && $subcommand ni {list dump}} {
         follow
@@ -367,8 +324,8 @@ proc porttrace::violations {args} {
 # Say what the trace found, through ui_warn, ui_msg and ui_info where there are
 # such commands, else on standard error and output.
 proc porttrace::trace_check_violations {} {
+    variable tracing
     variable fence_pending
-    variable programs_ran
     variable queued
     variable unsettled
     if {$fence_pending} {
@@ -377,14 +334,25 @@ proc porttrace::trace_check_violations {} {
     }
     if {[in_macports] && [llength $queued] && !$unsettled} {
         # Neither a program was started nor a question asked.
+        say_tiers
         return
     }
     set options [list]
     if {[is_verbose]} {
         lappend options -verbose
     }
-    lassign [or_give_up {call batch [list trace_check_violations {*}$options] programs_ran}] told programs_ran
-    foreach pair $told {
+    if {[in_macports] && $tracing} {
+        # The phase is over, and trace_stop comes next: one way to the core and one look at the events for both.
+        lassign [or_give_up {call finish {*}$options}] told ended
+        end_phase
+        inport::uninstall
+        restore_environment
+        tiers_were_said
+    } else {
+        set told [or_give_up {call trace_check_violations {*}$options}]
+        set ended [list]
+    }
+    foreach pair [concat $told $ended] {
         say {*}$pair
     }
     return
@@ -403,10 +371,9 @@ proc porttrace::check {access path} {
 # Run a script that ends a trace or looks at it. Where the core is gone, this
 # process gets back what it gave up before the error is raised.
 proc porttrace::or_give_up {script} {
-    variable tracing
     if {[catch {uplevel 1 $script} result options]} {
         if {[lrange [dict get $options -errorcode] 0 1] eq {PORTTRACE CORE}} {
-            set tracing 0
+            end_phase
             inport::uninstall
             restore_environment
         }
@@ -433,73 +400,3 @@ proc porttrace::gathered_context {target} {
     return $context
 }
 
-proc porttrace::apply_environment {environment} {
-    variable saved_env
-    variable needed
-    set needed $environment
-    dict for {name value} $environment {
-        if {![dict exists $saved_env $name]} {
-            if {[info exists ::env($name)]} {
-                dict set saved_env $name [list 1 $::env($name)]
-            } else {
-                dict set saved_env $name [list 0 {}]
-            }
-        }
-        lassign [dict get $saved_env $name] existed former
-        # What the user preloads stays, behind ours: ours has to see the program first.
-        if {$existed && $former ne "" && $name in {LD_PRELOAD DYLD_INSERT_LIBRARIES}} {
-            set value "$value:$former"
-        }
-        set ::env($name) $value
-    }
-}
-
-proc porttrace::restore_environment {} {
-    variable saved_env
-    variable needed
-    set needed [dict create]
-    transport::with_environment {
-        dict for {name state} $saved_env {
-            lassign $state existed former
-            if {$existed} {
-                set ::env($name) $former
-            } else {
-                unset -nocomplain ::env($name)
-            }
-        }
-    }
-    set saved_env [dict create]
-}
-
-proc porttrace::is_verbose {} {
-    variable verbose
-    if {$verbose} {
-        return 1
-    }
-    # the one of port(1)'s workers, and the one of the port tool here
-    foreach name {::portverbose ::ports_verbose} {
-        if {[info exists $name] && [string is true -strict [set $name]]} {
-            return 1
-        }
-    }
-    return 0
-}
-
-proc porttrace::say {level text} {
-    set command ::ui_$level
-    if {[llength [info commands $command]]} {
-        $command $text
-        return
-    }
-    switch -- $level {
-        msg - notice { puts stderr $text }
-        warn { puts stderr "Warning: $text" }
-        error { puts stderr "Error: $text" }
-        default {
-            variable verbose
-            if {$verbose} {
-                puts stderr $text
-            }
-        }
-    }
-}

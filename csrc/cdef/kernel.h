@@ -1,0 +1,2 @@
+int pt_landlock_abi(void);
+bool pt_become_subreaper(void);
