@@ -2,7 +2,6 @@
 #include "hunt.h"
 
 #ifdef __linux__
-#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,16 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tag_linux.h"
+
 #define NEWEST 12      /* so many ids are looked at each time, and all that were given away since the last */
 #define MOST 64        /* but not more */
 #define REMEMBERED 256 /* a power of two */
-
-struct running {
-	int32_t pid, ppid, group, session;
-	char state;
-	long threads;
-	uint64_t started;
-};
 
 /* Who was sent a signal, and who carries nothing: by the lowest bits of the process id. */
 struct memory {
@@ -31,36 +25,6 @@ struct memory {
 		uint64_t started;
 	} struck[REMEMBERED], plain[REMEMBERED];
 };
-
-static ssize_t contents(const char *path, char *text, size_t room)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	size_t n = 0;
-	for (ssize_t got; n < room - 1 && (got = read(fd, text + n, room - 1 - n)) > 0;)
-		n += (size_t)got;
-	close(fd);
-	text[n] = 0;
-	return (ssize_t)n;
-}
-
-static bool look_at(int32_t pid, struct running *out)
-{
-	char path[64], text[1024];
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	if (contents(path, text, sizeof text) <= 0)
-		return false;
-	/* pid (comm) state ppid pgrp session; num_threads is field 20, starttime 22; comm may hold anything (proc(5)) */
-	const char *rest = strrchr(text, ')');
-	unsigned long long started;
-	out->pid = pid;
-	if (!rest || sscanf(rest + 1, " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld %*d %llu", &out->state,
-			    &out->ppid, &out->group, &out->session, &out->threads, &started) != 6)
-		return false;
-	out->started = started;
-	return true;
-}
 
 static bool among(const int32_t *list, int32_t one)
 {
@@ -78,73 +42,125 @@ static bool known(const struct pt_hunt *hunt, int32_t session)
 	return false;
 }
 
-/* What of the session's it carries: 2 the trace's mark, 1 another trace's, 0 nothing. */
-static int carries(const struct pt_hunt *hunt, int32_t pid)
+/* The limit that holds a tag (tag_linux.h). Also a process without memory has limits still, until it has been waited for. */
+static uint64_t limit_of(int32_t pid)
 {
-	char path[64], text[65536];
-	snprintf(path, sizeof path, "/proc/%d/environ", pid);
-	ssize_t n = contents(path, text, sizeof text);
-	if (n <= 0)
-		return 0;
-	if (memmem(text, (size_t)n, hunt->mark, strlen(hunt->mark)))
-		return 2;
-	return memmem(text, (size_t)n, hunt->others, strlen(hunt->others)) ? 1 : 0;
+	static const char label[] = "\nMax file locks";
+	char text[4096];
+	const char *line = pt_process_file(pid, "limits", text, sizeof text) > 0 ? strstr(text, label) : NULL;
+	unsigned long long hard;
+	return line && sscanf(line + sizeof label - 1, " %*s %llu", &hard) == 1 ? hard : UINT64_MAX;
 }
 
-static bool is_child(const struct pt_hunt *hunt, const struct running *r)
+/* What of the session's a process carries in its environment. */
+enum carried { NOTHING, NO_ENVIRONMENT, ANOTHERS, THE_MARK };
+
+static enum carried carries(const struct pt_hunt *hunt, int32_t pid)
+{
+	char text[65536];
+	ssize_t n = pt_process_file(pid, "environ", text, sizeof text);
+	if (n == 0)
+		return NO_ENVIRONMENT;
+	if (n < 0)
+		return NOTHING;
+	if (memmem(text, (size_t)n, hunt->mark, strlen(hunt->mark)))
+		return THE_MARK;
+	return memmem(text, (size_t)n, hunt->others, strlen(hunt->others)) ? ANOTHERS : NOTHING;
+}
+
+static bool is_child(const struct pt_hunt *hunt, const struct pt_process *p)
 {
 	char path[64];
 	struct stat st;
-	if (!hunt->below || r->ppid != hunt->below || (hunt->strangers && among(hunt->own_sessions, r->session)))
+	if (!hunt->below || p->ppid != hunt->below || (hunt->strangers && among(hunt->own_sessions, p->session)))
 		return false;
-	snprintf(path, sizeof path, "/proc/%d", r->pid);
+	snprintf(path, sizeof path, "/proc/%d", p->pid);
 	return hunt->uid < 0 || (stat(path, &st) == 0 && (int64_t)st.st_uid == hunt->uid);
 }
 
-static bool belongs(const struct pt_hunt *hunt, struct memory *memory, const struct running *r)
+/*
+ * What the kernel keeps comes first. The environment is for those who have no tag of ours: started by port itself a moment
+ * ago, or within another session.
+ */
+static enum pt_belongs whose(const struct pt_hunt *hunt, const struct pt_process *p)
 {
-	if (known(hunt, r->session))
-		return true;
-	size_t slot = (size_t)r->pid % REMEMBERED;
-	bool plain = memory->plain[slot].pid == r->pid && memory->plain[slot].started == r->started;
-	int carried = plain ? 0 : carries(hunt, r->pid);
-	if (!carried && !plain) {
-		memory->plain[slot].pid = r->pid;
-		memory->plain[slot].started = r->started;
+	if (known(hunt, p->session))
+		return PT_OURS;
+	uint64_t limit = limit_of(p->pid);
+	bool tagged = pt_is_tag(limit);
+	for (const uint64_t *tag = hunt->tags; tagged && *tag; tag++)
+		if (*tag == limit)
+			return PT_OURS;
+	enum carried carried = carries(hunt, p->pid);
+	if (carried == THE_MARK)
+		return PT_OURS;
+	if (tagged || carried == ANOTHERS)
+		return PT_NOT_OURS;
+	/* An exec gives it memory first, and an environment when the program has been read. */
+	if (carried == NO_ENVIRONMENT && p->memory && !p->env_end)
+		return PT_UNSURE;
+	return is_child(hunt, p) ? PT_OURS : p->memory ? PT_NOT_OURS : PT_ENDED;
+}
+
+uint64_t pt_hunt_tag(const char *directory)
+{
+	return pt_tag_of(directory);
+}
+
+enum pt_belongs pt_hunt_look(const struct pt_hunt *hunt, int32_t pid, struct pt_process *out)
+{
+	if (!pt_process_look(pid, out))
+		return PT_GONE;
+	return out->started < hunt->since ? PT_NOT_OURS : whose(hunt, out);
+}
+
+static enum pt_belongs belongs(const struct pt_hunt *hunt, struct memory *memory, const struct pt_process *p)
+{
+	size_t slot = (size_t)p->pid % REMEMBERED;
+	if (memory->plain[slot].pid == p->pid && memory->plain[slot].started == p->started && !known(hunt, p->session))
+		return PT_NOT_OURS;
+	enum pt_belongs is = whose(hunt, p);
+	if (is == PT_NOT_OURS) {
+		memory->plain[slot].pid = p->pid;
+		memory->plain[slot].started = p->started;
 	}
-	return carried == 2 || (!carried && is_child(hunt, r));
+	return is;
 }
 
 static bool strike(struct pt_hunt *hunt, struct memory *memory, int32_t pid, int number, struct pt_prey *out)
 {
-	struct running r;
-	if (!look_at(pid, &r) || r.started < hunt->since || among(hunt->spared, pid))
+	struct pt_process p;
+	if (!pt_process_look(pid, &p) || p.started < hunt->since || among(hunt->spared, pid))
 		return false;
-	if (r.state == 'X' || (r.state == 'Z' && r.threads < 2))
+	if (p.state == 'X' || (p.state == 'Z' && p.threads < 2))
 		return false;
 	size_t slot = (size_t)pid % REMEMBERED;
-	if (memory->struck[slot].pid == pid && memory->struck[slot].started == r.started)
+	if (memory->struck[slot].pid == pid && memory->struck[slot].started == p.started)
 		return false;
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (fd < 0)
 		return false;
-	bool ours = belongs(hunt, memory, &r), struck = false;
-	if (ours) {
-		char path[64];
-		snprintf(path, sizeof path, "/proc/%d/exe", pid);
-		ssize_t n = out ? readlink(path, out->exe, sizeof out->exe - 1) : 0;
+	bool struck = false;
+	if (belongs(hunt, memory, &p) == PT_OURS) {
+		ssize_t n = 0;
+		if (out) {
+			char path[64];
+			snprintf(path, sizeof path, "/proc/%d/exe", pid);
+			n = readlink(path, out->exe, sizeof out->exe - 1);
+		}
 		struck = syscall(SYS_pidfd_send_signal, fd, number, NULL, 0) == 0;
 		/* A group in a session of the build's own: the signal reaches also whoever is just being started. */
-		if (!among(hunt->own_sessions, r.session)) {
-			if (!known(hunt, r.session) && hunt->count < PT_HUNT_SESSIONS)
-				hunt->sessions[hunt->count++] = r.session;
-			if (r.group > 1) /* 0: one that was made outside of this pid namespace; for kill(2) it would mean our own */
-				kill(-r.group, number);
+		if (!among(hunt->own_sessions, p.session)) {
+			if (!known(hunt, p.session) && hunt->count < PT_HUNT_SESSIONS)
+				hunt->sessions[hunt->count++] = p.session;
+			if (p.group > 1) /* 0: one that was made outside of this pid namespace; for kill(2) it would mean our own */
+				kill(-p.group, number);
 		}
 		memory->struck[slot].pid = pid;
-		memory->struck[slot].started = r.started;
+		memory->struck[slot].started = p.started;
 		if (out) {
 			out->pid = pid;
+			out->started = p.started;
 			out->exe[n > 0 ? n : 0] = 0;
 		}
 	}
@@ -156,9 +172,9 @@ static bool strike(struct pt_hunt *hunt, struct memory *memory, int32_t pid, int
 static int32_t last_pid(void)
 {
 	char text[128];
-	if (contents("/proc/sys/kernel/ns_last_pid", text, sizeof text) > 0)
+	if (pt_proc_text("/proc/sys/kernel/ns_last_pid", text, sizeof text) > 0)
 		return (int32_t)strtol(text, NULL, 10);
-	const char *space = contents("/proc/loadavg", text, sizeof text) > 0 ? strrchr(text, ' ') : NULL;
+	const char *space = pt_proc_text("/proc/loadavg", text, sizeof text) > 0 ? strrchr(text, ' ') : NULL;
 	return space ? (int32_t)strtol(space, NULL, 10) : 0;
 }
 
@@ -192,5 +208,17 @@ size_t pt_hunt(struct pt_hunt *hunt, int number, unsigned milliseconds, unsigned
 {
 	(void)hunt, (void)number, (void)milliseconds, (void)rounds, (void)out, (void)room;
 	return 0; /* Linux' /proc is what it reads */
+}
+
+uint64_t pt_hunt_tag(const char *directory)
+{
+	(void)directory;
+	return 0;
+}
+
+enum pt_belongs pt_hunt_look(const struct pt_hunt *hunt, int32_t pid, struct pt_process *out)
+{
+	(void)hunt, (void)pid, (void)out;
+	return PT_GONE;
 }
 #endif

@@ -1,7 +1,7 @@
 /*
- * The end of processes that start others and are gone before Python has looked at them: the newest process ids of the
- * machine are looked at again and again, and who belongs to a session is sent a signal within microseconds, with its
- * whole process group where that is the build's alone. porttrace/endings.py does the rest.
+ * Who belongs to a trace; and the end of processes that start others and are gone before Python has looked at them: the
+ * newest process ids of the machine are looked at again and again, and who belongs is sent a signal within microseconds,
+ * with its whole process group where that is the build's alone. porttrace/endings.py does the rest.
  */
 #ifndef PORTTRACE_HUNT_H
 #define PORTTRACE_HUNT_H
@@ -9,10 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "procstat.h"
+
 #define PT_HUNT_SESSIONS 64
 
 struct pt_hunt {
-	const char *mark;   /* what a process of the trace carries in its environment: the trace's directory and '/' */
+	const uint64_t *tags; /* the trace's (tag_linux.h), 0 at the end */
+	const char *mark;   /* what a process of the trace carries in its environment, too: the trace's directory and '/' */
 	const char *others; /* of any trace of the session */
 	int32_t below;      /* children of this process belong, too; 0: of nobody */
 	int64_t uid;        /* those of this user only; -1: of any */
@@ -23,8 +26,24 @@ struct pt_hunt {
 	uint32_t count;
 };
 
+enum pt_belongs {
+	PT_GONE,     /* there is no such process */
+	PT_NOT_OURS,
+	PT_OURS,
+	/* without a tag of ours, and without an environment to go by: */
+	PT_UNSURE,   /* amid an exec: to be looked at again */
+	PT_ENDED,    /* it has no memory any more; or is the kernel's, and never had */
+};
+
+/* What processes of the policy in this directory are tagged with; 0: nothing. */
+uint64_t pt_hunt_tag(const char *directory);
+
+/* Whose is it? `out`: what it is, but for PT_GONE. */
+enum pt_belongs pt_hunt_look(const struct pt_hunt *, int32_t pid, struct pt_process *out);
+
 struct pt_prey {
 	int32_t pid;
+	uint64_t started;
 	char exe[512];
 };
 

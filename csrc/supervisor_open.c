@@ -2,6 +2,7 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 
+#include "procstat.h"
 #include "supervisor_answer.h"
 
 #define KNOWN_FLAGS ((uint64_t)(O_ACCMODE | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | 0100000 /* O_LARGEFILE */ | \
@@ -18,18 +19,10 @@ static long opens(struct pt_waiting *w)
 /* The terminal of the one that asks, which has this name for everybody. */
 static bool own_terminal(const struct pt_task *t, char out[32])
 {
-	char name[32], text[512];
-	unsigned device = 0;
-	snprintf(name, sizeof name, "/proc/%d/stat", (int)t->pid);
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		close(fd);
-	text[n > 0 ? n : 0] = 0;
-	const char *rest = strrchr(text, ')'); /* the name before it may hold anything */
-	if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %u", &device) != 1 || !device)
+	struct pt_process p;
+	if (!pt_process_look((int32_t)t->pid, &p) || !p.terminal)
 		return false;
-	unsigned kind = device >> 8 & 0xfff, number = (device & 0xff) | (device >> 12 & 0xfff00);
+	unsigned device = p.terminal, kind = device >> 8 & 0xfff, number = (device & 0xff) | (device >> 12 & 0xfff00);
 	if (kind >= 136 && kind <= 143)
 		snprintf(out, 32, "/dev/pts/%u", number + (kind - 136) * 256);
 	else if (kind == 4)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "longpath_linux.h"
+#include "procstat.h"
 #include "supervisor.h"
 
 #ifndef PIDFD_THREAD
@@ -76,16 +77,7 @@ ssize_t pt_target_path(pid_t pid, int fd, char *out, size_t cap)
 /* What the kernel tells of a process, as text. */
 static bool read_status(pid_t pid, char text[STATUS_SIZE])
 {
-	char name[64];
-	snprintf(name, sizeof name, "/proc/%d/status", (int)pid);
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? -1 : read(fd, text, STATUS_SIZE - 1);
-	if (fd >= 0)
-		close(fd);
-	if (got <= 0)
-		return false;
-	text[got] = 0;
-	return true;
+	return pt_process_file((int32_t)pid, "status", text, STATUS_SIZE) > 0;
 }
 
 void pt_target_ids(pid_t pid, pid_t *process, pid_t *parent)
@@ -123,17 +115,10 @@ unsigned pt_target_umask(pid_t pid)
 
 bool pt_target_rights(pid_t pid, struct pt_target_rights *out)
 {
-	char name[64];
 	static __thread char text[8192]; /* as many groups as are held here */
 	memset(out, 0, sizeof *out);
-	snprintf(name, sizeof name, "/proc/%d/status", (int)pid);
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		close(fd);
-	if (got <= 0)
+	if (pt_process_file((int32_t)pid, "status", text, sizeof text) <= 0)
 		return false;
-	text[got] = 0;
 	unsigned long long caps = 0;
 	const char *uid = strstr(text, "\nUid:"), *gid = strstr(text, "\nGid:"), *groups = strstr(text, "\nGroups:"), *cap = strstr(text, "\nCapEff:");
 	if (!uid || !gid || !groups || !cap || sscanf(uid + 5, " %*u %*u %*u %u", &out->uid) != 1 ||
@@ -168,22 +153,12 @@ bool pt_target_descends(pid_t pid, pid_t from, uint64_t since)
 	if (!status_number(pid, "\nSeccomp:", 10, &filter) || filter != 2)
 		return false; /* started before its parent came under the supervisor */
 	for (int depth = 0; depth < 64 && pid > 1; depth++) {
-		char name[64], text[STATUS_SIZE];
-		unsigned long long start = 0;
-		int parent = 0;
+		struct pt_process p;
 		if (pid == from)
 			return true;
-		snprintf(name, sizeof name, "/proc/%d/stat", (int)pid);
-		int fd = open(name, O_RDONLY | O_CLOEXEC);
-		ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-		if (fd >= 0)
-			close(fd);
-		text[got > 0 ? got : 0] = 0;
-		const char *rest = strrchr(text, ')'); /* proc(5): the name before it may hold anything */
-		if (!rest || sscanf(rest + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &parent, &start) != 2 ||
-		    start < since)
+		if (!pt_process_look((int32_t)pid, &p) || p.started < since)
 			return false;
-		pid = parent;
+		pid = p.ppid;
 	}
 	return false;
 }

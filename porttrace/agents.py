@@ -18,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from porttrace import procstat
 from porttrace.errors import PorttraceError
 
 __all__ = ["Agent", "Explained", "Process", "agent_of", "explain", "known_agents", "processes", "sessions"]
@@ -137,7 +138,7 @@ def _linux(root: Path) -> dict[int, Process]:
             cwd = str((directory / "cwd").readlink())
         except OSError:
             cwd = ""
-        times = _read(directory / "stat").rpartition(b")")[2].split()
+        at = procstat.parse(_read(directory / "stat"))
         pid = int(directory.name)
         found[pid] = Process(
             pid,
@@ -145,7 +146,7 @@ def _linux(root: Path) -> dict[int, Process]:
             int(uid[1]),
             exe,
             command or f"({name[1] if name else '?'})",
-            started=int(times[19]) if len(times) > 19 else 0,
+            started=at.started if at is not None else 0,
             directory=cwd,
         )
     return found

@@ -1,9 +1,9 @@
 """Who still runs when nobody should, and how it is ended.
 
-The processes of a phase are told by what they carry (the injected library, its name in the environment), by whose
-children they are, and by the sessions of setsid(2) that they have made. Programs that start others and end quicker than
-anybody can look are hunted: the newest process first, a whole process group by one signal, until a look finds none and
-has missed none.
+The processes of a phase are told by a tag that the kernel keeps (csrc/tag_linux.h), by what their environment names,
+by whose children they are, and by the sessions of setsid(2) that they have made. Programs that start others and end
+quicker than anybody can look are hunted: the newest process first, a whole process group by one signal, until a look
+finds none and has missed none.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porttrace._core import ffi, lib
+from porttrace.procstat import Running, running
 
 __all__ = ["Leftover", "Moment", "Search", "become_subreaper", "end_processes", "told"]
 
-_UNSURE_LOOKS = 3
-"""So often in a row may a look miss a process that ended under its eyes: on a machine full of work many do."""
+_LISTINGS = 64
+"""So many lists of the processes a look makes at most, because there were new ones again."""
 _HUNT = 0.01  # seconds
 _ROUNDS = 150  # looks at least: a busy machine leaves little time
 _ROOM = 256
@@ -68,54 +69,6 @@ def told(leftovers: Iterable[Leftover]) -> list[str]:
             else f"{pids} still run: they could not be ended"
         )
     return lines
-
-
-@dataclass(frozen=True)
-class _Running:
-    pid: int
-    ppid: int
-    group: int
-    session: int
-    state: str
-    threads: int
-    started: int
-
-    @property
-    def lives(self) -> bool:
-        # The first thread may have ended while others work on: it looks like a zombie then.
-        return self.state not in "ZX" or (self.state == "Z" and self.threads > 1)
-
-
-def _process(pid: int) -> _Running | None:
-    try:
-        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        text = os.read(file, 4096)
-    except OSError:
-        return None
-    finally:
-        os.close(file)
-    # proc(5): pid (comm) state ppid pgrp session … num_threads is field 20, starttime 22; comm may hold anything
-    fields = text.rpartition(b")")[2].split()
-    return _Running(
-        pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode(), int(fields[17]), int(fields[19])
-    )
-
-
-def _carries(process: _Running, mark: bytes) -> bool:
-    """Whether the process has a file of the session directory mapped or names it in its environment."""
-    places = [f"/proc/{process.pid}"]
-    if process.state == "Z":  # its first thread has no memory any more, the others do
-        with contextlib.suppress(OSError):
-            places = [f"/proc/{process.pid}/task/{thread}" for thread in os.listdir(f"/proc/{process.pid}/task")]  # noqa: PTH208
-    for place in places:
-        for name in ("environ", "maps"):
-            with contextlib.suppress(OSError):
-                if mark in Path(f"{place}/{name}").read_bytes():
-                    return True
-    return False
 
 
 @dataclass(frozen=True)
@@ -195,67 +148,85 @@ class Search:
         spare: Iterable[int] = (),
         since: Moment | None = None,
     ) -> None:
-        self._mark = os.fsencode(directory) + b"/"
-        self._others = os.fsencode(directory.parent) + b"/"
-        self._below, self._uid, self._strangers = below, uid, strangers
-        self._spare, self._since = spare, since
+        self._below, self._since, self._spare = below, since, spare
         self._own = {os.getpid()}
         # 0 is a session, and a group, that was made outside of this pid namespace.
         self._own_sessions = {0, os.getsid(0)}
+        ancestor = running(os.getpid())
+        while ancestor is not None and ancestor.ppid > 0 and ancestor.ppid not in self._own:
+            self._own.add(ancestor.ppid)
+            ancestor = running(ancestor.ppid)
+            if ancestor is not None:
+                self._own_sessions.add(ancestor.session)
         self._sessions: set[int] = set()
         """Sessions that the build has made: only their maker's descendants can be in one."""
         self._told: bool | None = None
         """Whether process ids tell what was born since, once that is known."""
-        self._dead: set[tuple[int, int]] = set()
+        self._belonged: set[tuple[int, int]] = set()
+        """Who once did does for ever: one that is about to end is not to be told by anything but its tag any more."""
+        self._ended: set[tuple[int, int]] = set()
+        """Who had ended, and might have been one of those: not an occasion to look again each time."""
         self.missed = False
-        """Whether the last look came too late for a process: it had ended before it could be told whose it was."""
-        self._bytes = ffi.new("char[]", self._mark), ffi.new("char[]", self._others)
+        """Whether the last look may have overlooked somebody: amid an exec, or because there were always new ones."""
+        places = [directory, *(directory.glob("[0-9]*"))]
+        tags = [tag for tag in (lib.pt_hunt_tag(os.fsencode(place)) for place in places) if tag]
+        self._keep = (
+            ffi.new("uint64_t[]", [*tags, 0]),
+            ffi.new("char[]", os.fsencode(directory) + b"/"),
+            ffi.new("char[]", os.fsencode(directory.parent) + b"/"),
+            ffi.new("int32_t[]", [*self._own_sessions, -1]),
+        )
         self._state = ffi.new("struct pt_hunt *")
-        self._state.mark, self._state.others = self._bytes
+        self._state.tags, self._state.mark, self._state.others, self._state.own_sessions = self._keep
         self._state.below, self._state.uid = below or 0, -1 if uid is None else uid
         self._state.strangers, self._state.since = strangers, since.ticks if since is not None else 0
-        ancestor = _process(os.getpid())
-        while ancestor is not None and ancestor.ppid > 0 and ancestor.ppid not in self._own:
-            self._own.add(ancestor.ppid)
-            ancestor = _process(ancestor.ppid)
-            if ancestor is not None:
-                self._own_sessions.add(ancestor.session)
 
-    def look(self, strike: Callable[[_Running], None] | None = None) -> dict[int, _Running]:
-        """The processes that belong and run. `strike` is called with each as soon as it is known to belong."""
+    def look(self, strike: Callable[[Running], None] | None = None) -> dict[int, Running]:
+        """The processes that belong and run. `strike` is called with each as soon as it is known to belong.
+
+        What is born meanwhile is looked at, too. Its parent is, or was, one of those that belong: so another list is
+        made as long as one of these, or one that ended before it could be looked at, was on the last.
+        """
         self.missed = False
-        table: dict[int, _Running] = {}
-        found: dict[int, _Running] = {}
+        table: dict[int, Running] = {}
+        found: dict[int, Running] = {}
         spared = {*self._own, *self._spare}
+        seen: set[int] = set()
 
-        def belongs(process: _Running) -> None:
+        def belongs(process: Running) -> None:
             found[process.pid] = process
+            self._belonged.add((process.pid, process.started))
             if process.session not in self._own_sessions:
-                self._sessions.add(process.session)
+                self._note(process.session)
             if strike is not None and process.lives:
                 strike(process)
 
-        for pid in self._newest_first():
-            process = _process(pid)
-            if process is None:
-                self.missed = True
-                continue
-            if self._since is not None and process.started < self._since.ticks:
-                continue
-            table[pid] = process
-            if pid in spared:
-                continue
-            if not process.lives:
-                # It may have left a child behind that was born after the list was made.
-                self.missed |= (pid, process.started) not in self._dead
-                self._dead.add((pid, process.started))
-                self._bury(process)
-            elif self._is_ours(process):
-                belongs(process)
-            else:
-                again = _process(pid)
-                # What it carried could not be read to the end, perhaps.
-                self.missed |= again is None or not again.lives
+        for number in range(_LISTINGS + 1):
+            last = _number("ns_last_pid")
+            fresh = [pid for pid in self._newest_first() if pid not in seen]
+            seen.update(fresh)
+            restless = False
+            for pid in fresh:
+                process, verdict = self._judge(pid)
+                if process is None:
+                    restless = True
+                    continue
+                table[pid] = process
+                if pid in spared:
+                    continue
+                if verdict == lib.PT_OURS:
+                    restless = True
+                    belongs(process)
+                    if not process.lives:
+                        self._bury(process)
+                elif verdict == lib.PT_ENDED:
+                    restless |= (pid, process.started) not in self._ended
+                    self._ended.add((pid, process.started))
+                self.missed |= verdict == lib.PT_UNSURE
+            if not restless and (number or (last and last == _number("ns_last_pid"))):
+                break
+        else:
+            self.missed = True
         grown = True
         while grown:
             more = [p for p in table.values() if p.ppid in found and p.pid not in found and p.pid not in spared]
@@ -264,24 +235,37 @@ class Search:
                 belongs(process)
         return {pid: process for pid, process in found.items() if process.lives}
 
+    def _judge(self, pid: int) -> tuple[Running | None, int]:
+        at = ffi.new("struct pt_process *")
+        verdict = lib.pt_hunt_look(self._state, pid, at)
+        if verdict == lib.PT_GONE:
+            return None, verdict
+        process = Running.of(at)
+        if process.session in self._sessions or (pid, process.started) in self._belonged:
+            verdict = lib.PT_OURS
+        return process, verdict
+
+    def _note(self, session: int) -> None:
+        if session not in self._sessions and self._state.count < len(self._state.sessions):
+            self._state.sessions[self._state.count] = session
+            self._state.count += 1
+        self._sessions.add(session)
+
     def hunt(self, number: signal.Signals, seconds: float) -> list[Leftover]:
         """Send a signal to who belongs among the newest processes, again and again for so long."""
-        spared = [*self._own, *self._spare, -1]
-        sessions = list(self._sessions)[: len(self._state.sessions)]
+        spared = ffi.new("int32_t[]", [*self._own, *self._spare, -1])
         with_room = ffi.new("struct pt_prey[]", _ROOM)
-        keep = ffi.new("int32_t[]", spared), ffi.new("int32_t[]", [*self._own_sessions, -1])
-        self._state.spared, self._state.own_sessions = keep
-        self._state.sessions[0 : len(sessions)] = sessions
-        self._state.count = len(sessions)
+        self._state.spared = spared
         count = lib.pt_hunt(self._state, number, int(seconds * 1000), _ROUNDS, with_room, _ROOM)
         self._sessions.update(self._state.sessions[0 : self._state.count])
+        self._belonged.update((prey.pid, prey.started) for prey in with_room[0:count])
         name = "KILL" if number == signal.SIGKILL else "TERM"
         return [
             Leftover(prey.pid, os.fsdecode(ffi.string(prey.exe)).removesuffix(" (deleted)") or "?", name)
             for prey in with_room[0:count]
         ]
 
-    def groups(self, found: Iterable[_Running]) -> set[int]:
+    def groups(self, found: Iterable[Running]) -> set[int]:
         """Process groups of these that hold nobody else: one signal reaches all, also who is just being started."""
         return {process.group for process in found if process.session in self._sessions and process.group > 1}
 
@@ -298,30 +282,11 @@ class Search:
         born = _between(since.number, _number("ns_last_pid"))
         return [pid for pid in pids if born(pid)]
 
-    def _is_ours(self, process: _Running) -> bool:
-        if process.session in self._sessions:
-            return True
-        return self._is_child(process) or _carries(process, self._mark)
-
-    def _is_child(self, process: _Running) -> bool:
-        if process.ppid != self._below or self._below is None:
-            return False
-        if self._strangers and process.session in self._own_sessions:
-            return False
-        return self._uid in (None, _owner(process.pid)) and not _carries(process, self._others)
-
-    def _bury(self, process: _Running) -> None:
+    def _bury(self, process: Running) -> None:
         """Take note that an orphan has ended: nobody else does, and it would be in the table for ever."""
         if process.ppid == os.getpid() == self._below and process.session not in self._own_sessions:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(process.pid, os.WNOHANG)
-
-
-def _owner(pid: int) -> int | None:
-    try:
-        return Path(f"/proc/{pid}").stat().st_uid
-    except OSError:
-        return None
 
 
 def end_processes(
@@ -335,13 +300,12 @@ def end_processes(
     ended: dict[int, Leftover] = {}
     sent: dict[tuple[int, int], int] = {}
     began = time.monotonic()
-    missed = 0
     while True:
         passed = time.monotonic() - began
         number = signal.SIGKILL if passed >= grace else signal.SIGTERM
         fresh = False
 
-        def strike(process: _Running, number: signal.Signals = number) -> None:
+        def strike(process: Running, number: signal.Signals = number) -> None:
             nonlocal fresh
             if sent.get((process.pid, process.started)) == number:
                 return
@@ -361,11 +325,9 @@ def end_processes(
         if alive is not None:
             alive()
         if not found and not fresh:
-            missed += 1
-            if not search.missed or missed > _UNSURE_LOOKS:
+            if not search.missed or passed > grace:
                 break
             continue
-        missed = 0
         if passed > grace + patience:
             for pid in found:
                 ended[pid] = Leftover(pid, _exe(pid), "")
@@ -380,14 +342,14 @@ def end_processes(
     return list(ended.values())
 
 
-def _signal(process: _Running, number: signal.Signals) -> bool:
+def _signal(process: Running, number: signal.Signals) -> bool:
     """Send a signal to a process if it is the same and still runs."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except OSError:
         return False
     try:
-        again = _process(process.pid)
+        again = running(process.pid)
         if again is None or again.started != process.started or not again.lives:
             return False
         signal.pidfd_send_signal(descriptor, number)

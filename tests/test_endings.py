@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from porttrace import endings
+from porttrace._core import lib
 from porttrace.endings import Moment, Search
+from porttrace.procstat import Running
+
+RLIMIT_LOCKS = 10  # setrlimit(2)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="NOT CHECKED here: /proc is Linux'")
 
@@ -83,8 +90,8 @@ def test_members_are_found_either_way(blind: bool) -> None:
 
 def test_a_phase_looks_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
-    real = endings._process
-    monkeypatch.setattr(endings, "_process", lambda pid: looked.append(pid) or real(pid))
+    real = Search._judge
+    monkeypatch.setattr(Search, "_judge", lambda self, pid: looked.append(pid) or real(self, pid))
     before = subprocess.Popen(["sleep", "60"])
     since = Moment.now()
     child = subprocess.Popen(["sleep", "60"])
@@ -99,6 +106,109 @@ def test_a_phase_looks_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- what is hard to end: each as the child of a session's host, and where orphans go to somebody else ---
+
+
+def tagged(directory: Path) -> Callable[[], None]:
+    """To be done in a process before its exec, as the launcher and the library do it."""
+    tag = lib.pt_hunt_tag(os.fsencode(directory))
+    assert tag
+    return lambda: resource.setrlimit(RLIMIT_LOCKS, (tag, tag))
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Callable[[dict[str, str]], int]]:
+    """Start a process by posix_spawn, which comes back amid its exec: it has no environment yet."""
+    program, started = shutil.which("sleep"), list[int]()
+    assert program
+
+    def start(env: dict[str, str]) -> int:
+        started.append(os.posix_spawn(program, ["sleep", "60"], env))
+        return started[-1]
+
+    yield start
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def test_nobody_is_judged_amid_an_exec(sleeper: Callable[[dict[str, str]], int]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        search, verdicts = Search(Path(name)), []
+        for _ in range(40):
+            child = sleeper({"MARK": f"{name}/policy"})
+            verdicts.append(search._judge(child)[1])
+            while verdicts[-1] == lib.PT_UNSURE and search._judge(child)[1] == lib.PT_UNSURE:
+                time.sleep(0.001)
+            assert search._judge(child)[1] == lib.PT_OURS
+    assert set(verdicts) <= {lib.PT_UNSURE, lib.PT_OURS}
+    assert lib.PT_UNSURE in verdicts, "else nothing was tried here"
+    stranger = sleeper({})
+    deadline = time.monotonic() + 10
+    while search._judge(stranger)[1] != lib.PT_NOT_OURS:
+        assert time.monotonic() < deadline, "an empty environment is not one that is still to come"
+
+
+def test_who_cannot_be_judged_yet_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, sleeper: Callable[[dict[str, str]], int]
+) -> None:
+    real, left = Search._judge, 5
+
+    def judge(self: Search, pid: int) -> tuple[Running | None, int]:
+        nonlocal left
+        process, verdict = real(self, pid)
+        if pid == child and left:
+            left -= 1
+            return process, lib.PT_UNSURE
+        return process, verdict
+
+    with tempfile.TemporaryDirectory() as name:
+        child = sleeper({"MARK": f"{name}/policy"})
+        monkeypatch.setattr(Search, "_judge", judge)
+        monkeypatch.setattr(Search, "hunt", lambda self, number, seconds: [])
+        assert [one.pid for one in endings.end_processes(Search(Path(name)))] == [child]
+
+
+class AboutToEnd:
+    """The compiled core, where no process has anything left to be told by."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(lib, name)
+
+    def pt_hunt_look(self, *arguments: object) -> int:
+        return lib.PT_ENDED if lib.pt_hunt_look(*arguments) else lib.PT_GONE
+
+
+def test_who_was_found_once_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, sleeper: Callable[[dict[str, str]], int]
+) -> None:
+    """About to end, it has no environment any more, and is no zombie yet."""
+    with tempfile.TemporaryDirectory() as name:
+        search, child = Search(Path(name)), sleeper({"MARK": f"{name}/policy"})
+        while child not in search.look():
+            time.sleep(0.001)
+        monkeypatch.setattr(endings, "lib", AboutToEnd())
+        assert set(search.look()) == {child}
+        os.kill(child, signal.SIGKILL)
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        assert search.look() == {}
+
+
+def test_a_tag_tells_also_amid_an_exec_and_after_the_end() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name) / "1"
+        directory.mkdir()
+        search, other = Search(directory), Search(Path(name))
+        for _ in range(20):
+            child = subprocess.Popen(["sleep", "60"], env={}, preexec_fn=tagged(directory))
+            assert search._judge(child.pid)[1] == other._judge(child.pid)[1] == lib.PT_OURS
+            child.kill()
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            process, verdict = search._judge(child.pid)
+            assert process is not None
+            assert (process.state, process.lives, verdict) == ("Z", False, lib.PT_OURS)
+            child.wait()
+
 
 HARD = {
     "chain": "chain 500",
@@ -138,18 +248,27 @@ def subreaper(on: bool) -> None:
 
 
 @pytest.mark.parametrize("adopts", [True, False], ids=["ours", "orphans"])
+@pytest.mark.parametrize("tag", [True, False], ids=["tag", "environment"])
 @pytest.mark.parametrize("how", HARD.values(), ids=HARD.keys())
-def test_what_is_hard_to_end_is_ended(forks: Path, how: str, adopts: bool) -> None:
+def test_what_is_hard_to_end_is_ended(forks: Path, how: str, tag: bool, adopts: bool) -> None:
+    if how == "thread" and not tag and not adopts:
+        pytest.skip("nobody's child, without memory, and without a tag: what becomes of those is not promised")
     subreaper(adopts)
     since = Moment.now()
     with tempfile.TemporaryDirectory() as name:
         beat = Path(name) / "beat"
         beat.write_bytes(bytes(8))
-        environment = {"LD_SOMETHING": f"{name}/1/tracelib.so"}
-        subprocess.Popen([forks, beat, *how.split()], env=environment, start_new_session=True)
+        directory = Path(name) / "1"
+        directory.mkdir()
+        subprocess.Popen(
+            [forks, beat, *how.split()],
+            env={} if tag else {"LD_SOMETHING": f"{directory}/tracelib.so"},
+            start_new_session=True,
+            preexec_fn=tagged(directory) if tag else None,
+        )
         assert beats(beat)
         below = os.getpid() if adopts else None
-        search = Search(Path(name) / "1", below=below, strangers=True, since=since)
+        search = Search(directory, below=below, strangers=True, since=since)
         ended = endings.end_processes(search, grace=0.3)
         assert not beats(beat)
     assert ended
@@ -195,7 +314,7 @@ def test_no_signal_goes_to_a_group_that_is_not_the_builds() -> None:
     search = Search(Path("/nowhere"))
     search._sessions.add(77)
     outside, builds, ours = (
-        endings._Running(5, 1, group, session, "S", 1, 0) for group, session in ((0, 77), (78, 77), (79, os.getsid(0)))
+        Running(5, 1, group, session, "S", 1, 0) for group, session in ((0, 77), (78, 77), (79, os.getsid(0)))
     )
     assert search.groups([outside, builds, ours]) == {78}
     assert {0, os.getsid(0), os.getsid(os.getppid())} <= search._own_sessions

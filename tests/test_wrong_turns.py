@@ -96,11 +96,33 @@ def test_the_environment_neither_switches_off_nor_widens(
         line = how.format(command=command.format(place), wide=traces[0].directory)
         done = run("/bin/sh", "-c", f"({line}) 2>&1")
         assert "secret" not in done.stdout, line
-        assert "No such file" in done.stdout, (line, done.stdout)
+        told = "belongs to another phase" if "/launch " in how else "No such file"
+        assert told in done.stdout, (line, done.stdout)
     for command in ("cp {0}/in/file {0}/outside/new", "busybox cp {0}/in/file {0}/outside/new"):
         line = how.format(command=command.format(place), wide=traces[0].directory)
         run("/bin/sh", "-c", line)
         assert not (place / "outside/new").exists(), line
+
+
+def test_the_library_alone_keeps_its_policy(place: Path) -> None:
+    """No supervisor follows the static launcher here, and no fence stands behind it."""
+    everything = Filemap([Rule(b"/", Action.ALLOW)])
+    read = Filemap([Rule(os.fsencode(place / "hidden"), Action.DENY), Rule(b"/", Action.ALLOW)])
+    with Session(tiers=["tracelib"]) as session:
+        wide = session.start(Policy(everything, everything.copy()), place)
+        narrow = session.start(Policy(read, everything.copy()), place / "in")
+        for how in SWITCHES.values():
+            command = how.format(command=f"cat {place}/hidden/file", wide=wide.directory)
+            words = [*narrow.launch_argv, "/bin/sh", "-c", f"({command}) 2>&1"]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            told = "belongs to another phase" if "/launch " in how else "No such file"
+            assert told in done.stdout, (command, done.stdout)
+            # nor does another spelling of the directory
+        spelled = f"{wide.directory}/../launch --session {narrow.directory}/../1/ -- cat {place}/hidden/file"
+        done = subprocess.run([*narrow.launch_argv, "sh", "-c", spelled], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (125, ""), done.stderr
+        words = [*wide.launch_argv, *narrow.launch_argv, "cat", place / "hidden/file"]
+        assert subprocess.run(words, capture_output=True, check=False).returncode == 125, "in neither direction"
 
 
 DEEP = """

@@ -28,6 +28,7 @@
 #include "elf_linux.h"
 #include "fence_linux.h"
 #include "supervise_linux.h"
+#include "tag_linux.h"
 #include "sysraw.h"
 #include "word.h"
 
@@ -279,6 +280,28 @@ static enum pt_entry entry_of(const char *command, const char *session, const ch
 	}
 }
 
+/* The other policies of the session lie beside this one's. */
+static bool is_of_another(const char *session, uint64_t tag)
+{
+	for (int n = 1;; n++) {
+		char path[PATH_CAP];
+		snprintf(path, sizeof path, "%s/../%d", session, n);
+		uint64_t other = pt_tag_of(path);
+		if (other == tag || !other)
+			return other == tag;
+	}
+}
+
+/* A process keeps the policy that it was started with: nobody gets from one phase to another, which may do more. */
+static void join(const char *session)
+{
+	uint64_t tag = pt_tag_of(session), own = pt_tag_own();
+	if (own == UINT64_MAX)
+		pt_tag_take(tag);
+	else if (own != tag && pt_is_tag(own) && is_of_another(session, own))
+		fail("%s: this process belongs to another phase of the session", session);
+}
+
 static const char *fence_of(const struct options *o)
 {
 	return !o->raise_fence ? NULL : o->fence ? o->fence : beside(o->session, "fence");
@@ -360,6 +383,10 @@ int main(int argc, char **argv)
 	struct options o = { 0 };
 	(void)argc;
 	parse(&o, argv);
+#ifdef __linux__
+	if (o.session)
+		join(o.session);
+#endif
 	const char *what = pt_ids_drop(&o.ids);
 	if (what)
 		fail("%s failed: %s", what, strerror(errno));

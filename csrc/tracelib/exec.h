@@ -55,7 +55,7 @@ bool pt_shell_environment(void);
 bool pt_shell_is_other(void);
 
 /* supervise.c */
-void pt_raise_fence(void);
+void pt_enter_session(void);    /* for good: where this process was not started by the launcher */
 const char *pt_session_dir(void);      /* DIR/N, NULL: not known */
 const char *pt_launcher(void);
 bool pt_has_supervisor(void);

@@ -183,10 +183,10 @@ bool pt_start(void)
 		}
 		ok = pt.slabs;
 		pt.first = sys_getpid();
-		/* Who is supervised was started by the launcher, which has raised the fence. */
+		/* Who is supervised was started by the launcher, or by us. */
 		bool supervised = pt_is_supervised();
 		if (!supervised)
-			pt_raise_fence();
+			pt_enter_session();
 		if (ok && pt.events) {
 			announce();
 			pt_used_libraries();

@@ -8,6 +8,7 @@
 #include "exec.h"
 #include "fence_linux.h"
 #include "supervise_linux.h"
+#include "tag_linux.h"
 
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
@@ -43,9 +44,12 @@ static bool beside(const char *name, char *out, size_t size)
 	return true;
 }
 
-void pt_raise_fence(void)
+/* The tag first: from then on whatever becomes of the process is found at the end of the phase. */
+void pt_enter_session(void)
 {
 	char path[sizeof pt.path];
+	if (pt_tag_own() == UINT64_MAX && names())
+		pt_tag_take(pt_tag_of(session));
 	if (!(pt.flags & PT_IMG_FENCE) || !names() || !beside("unfenced", path, sizeof path) || pt_fence_stands(path))
 		return;
 	if (beside("fence", path, sizeof path))

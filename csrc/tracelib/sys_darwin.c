@@ -212,7 +212,7 @@ extern int sandbox_init(const char *profile, uint64_t flags, char **error);
 extern void sandbox_free_error(char *error);
 
 /* The fence: a Seatbelt profile, which the session has written beside the library. */
-void pt_raise_fence(void)
+void pt_enter_session(void)
 {
 	char name[sizeof pt.path + 8];
 	size_t dir = pt.path_len;

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from porttrace.errors import PorttraceError
 from porttrace.identity import Identity, privileged
+from porttrace.procstat import running
 
 __all__ = ["id_prefix", "run"]
 
@@ -110,11 +111,10 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _group_lives(group: int) -> bool:
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = entry.read_text(errors="replace").rpartition(")")[2].split()
-            if int(fields[2]) == group and fields[0] not in ("Z", "X"):
-                return True
+    for entry in Path("/proc").glob("[0-9]*"):
+        process = running(int(entry.name))
+        if process is not None and process.group == group and process.lives:
+            return True
     if Path("/proc/self/stat").exists():
         return False
     try:

@@ -1,0 +1,11 @@
+struct pt_process {
+	int32_t pid, ppid, group, session;
+	uint32_t terminal;
+	int32_t threads;
+	uint64_t started;
+	uint64_t memory;
+	uint64_t env_end;
+	char state;
+};
+bool pt_process_parse(const char *text, struct pt_process *out);
+bool pt_process_look(int32_t pid, struct pt_process *out);

@@ -1,0 +1,71 @@
+#include "procstat.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+ssize_t pt_proc_text(const char *path, char *text, size_t room)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	size_t n = 0;
+	ssize_t got;
+	while (n < room - 1 && (got = read(fd, text + n, room - 1 - n)) != 0) {
+		if (got < 0) {
+			got = -errno;
+			close(fd);
+			return got;
+		}
+		n += (size_t)got;
+	}
+	close(fd);
+	text[n] = 0;
+	return (ssize_t)n;
+}
+
+ssize_t pt_process_file(int32_t pid, const char *name, char *text, size_t room)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+	return pt_proc_text(path, text, room);
+}
+
+bool pt_process_parse(const char *text, struct pt_process *out)
+{
+	enum { PPID = 4, GROUP, SESSION, TERMINAL, THREADS = 20, STARTED = 22, MEMORY, ENV_END = 51, FIELDS };
+	uint64_t field[FIELDS] = { 0 };
+	const char *at = strrchr(text, ')'); /* the name before it may hold anything */
+	if (!at || at[1] != ' ' || !at[2])
+		return false;
+	out->state = at[2];
+	char *end = (char *)(uintptr_t)at + 3;
+	int n = PPID;
+	for (; n < FIELDS; n++) {
+		at = end;
+		field[n] = strtoull(at, &end, 10); /* a negative number is what it was once it is narrow again */
+		if (end == at)
+			break;
+	}
+	if (n <= MEMORY)
+		return false;
+	out->pid = (int32_t)strtol(text, NULL, 10);
+	out->ppid = (int32_t)field[PPID];
+	out->group = (int32_t)field[GROUP];
+	out->session = (int32_t)field[SESSION];
+	out->terminal = (uint32_t)field[TERMINAL];
+	out->threads = (int32_t)field[THREADS];
+	out->started = field[STARTED];
+	out->memory = field[MEMORY];
+	out->env_end = field[ENV_END];
+	return true;
+}
+
+bool pt_process_look(int32_t pid, struct pt_process *out)
+{
+	char text[1024];
+	return pt_process_file(pid, "stat", text, sizeof text) > 0 && pt_process_parse(text, out);
+}

@@ -1,0 +1,29 @@
+/* What Linux tells of a process in /proc/PID/stat (proc(5)), and the text of the other files there. */
+#ifndef PORTTRACE_PROCSTAT_H
+#define PORTTRACE_PROCSTAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct pt_process {
+	int32_t pid, ppid, group, session;
+	uint32_t terminal; /* device number; 0: none */
+	int32_t threads;
+	uint64_t started;  /* clock ticks after boot */
+	uint64_t memory;   /* bytes of address space; 0: it is the kernel's, or has ended but for being waited for */
+	uint64_t env_end;  /* where its environment ends; 0: amid an exec, or not for us to know */
+	char state;
+};
+
+/* The text of /proc/PID/stat. false: it is none. */
+bool pt_process_parse(const char *text, struct pt_process *out);
+/* false: there is no such process. */
+bool pt_process_look(int32_t pid, struct pt_process *out);
+/* At most `room` - 1 bytes of a file below /proc, and a NUL. Their number, or -errno. */
+ssize_t pt_proc_text(const char *path, char *text, size_t room);
+/* The same of /proc/PID/NAME. */
+ssize_t pt_process_file(int32_t pid, const char *name, char *text, size_t room);
+
+#endif

@@ -1,0 +1,53 @@
+"""What Linux tells of a process in /proc/PID/stat (proc(5))."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from porttrace._core import ffi, lib
+
+__all__ = ["Running", "parse", "running"]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process at the moment of the look. `started`: clock ticks after boot."""
+
+    pid: int
+    ppid: int
+    group: int
+    session: int
+    state: str
+    threads: int
+    started: int
+
+    @property
+    def lives(self) -> bool:
+        # The first thread may have ended while others work on: it looks like a zombie then.
+        return self.state not in "ZX" or (self.state == "Z" and self.threads > 1)
+
+    @classmethod
+    def of(cls, process: Any) -> Running:
+        """From a ``struct pt_process`` of csrc/procstat.h."""
+        return cls(
+            process.pid,
+            process.ppid,
+            process.group,
+            process.session,
+            process.state.decode("latin-1"),
+            process.threads,
+            process.started,
+        )
+
+
+def parse(text: bytes) -> Running | None:
+    """From the text of such a file; None where it is none."""
+    process = ffi.new("struct pt_process *")
+    return Running.of(process) if lib.pt_process_parse(text, process) else None
+
+
+def running(pid: int) -> Running | None:
+    """The process with this id; None where there is none."""
+    process = ffi.new("struct pt_process *")
+    return Running.of(process) if lib.pt_process_look(pid, process) else None
