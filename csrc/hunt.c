@@ -132,7 +132,7 @@ static bool strike(struct pt_hunt *hunt, struct memory *memory, int32_t pid, int
 	struct pt_process p;
 	if (!pt_process_look(pid, &p) || p.started < hunt->since || among(hunt->spared, pid))
 		return false;
-	if (p.state == 'X' || (p.state == 'Z' && p.threads < 2))
+	if (p.state == 'X' || (p.state == 'Z' ? p.threads < 2 : !p.memory)) /* it has ended, or does so anyway */
 		return false;
 	size_t slot = (size_t)pid % REMEMBERED;
 	if (memory->struck[slot].pid == pid && memory->struck[slot].started == p.started)
@@ -142,11 +142,13 @@ static bool strike(struct pt_hunt *hunt, struct memory *memory, int32_t pid, int
 		return false;
 	bool struck = false;
 	if (belongs(hunt, memory, &p) == PT_OURS) {
-		ssize_t n = 0;
 		if (out) {
 			char path[64];
 			snprintf(path, sizeof path, "/proc/%d/exe", pid);
-			n = readlink(path, out->exe, sizeof out->exe - 1);
+			ssize_t n = readlink(path, out->exe, sizeof out->exe - 1);
+			out->exe[n > 0 ? n : 0] = 0;
+			if (n <= 0)
+				snprintf(out->exe, sizeof out->exe, "%s", p.name);
 		}
 		struck = syscall(SYS_pidfd_send_signal, fd, number, NULL, 0) == 0;
 		/* A group in a session of the build's own: the signal reaches also whoever is just being started. */
@@ -161,7 +163,6 @@ static bool strike(struct pt_hunt *hunt, struct memory *memory, int32_t pid, int
 		if (out) {
 			out->pid = pid;
 			out->started = p.started;
-			out->exe[n > 0 ? n : 0] = 0;
 		}
 	}
 	close(fd);

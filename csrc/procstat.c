@@ -38,9 +38,10 @@ bool pt_process_parse(const char *text, struct pt_process *out)
 {
 	enum { PPID = 4, GROUP, SESSION, TERMINAL, THREADS = 20, STARTED = 22, MEMORY, ENV_END = 51, FIELDS };
 	uint64_t field[FIELDS] = { 0 };
-	const char *at = strrchr(text, ')'); /* the name before it may hold anything */
-	if (!at || at[1] != ' ' || !at[2])
+	const char *name = strchr(text, '('), *at = strrchr(text, ')'); /* between them may be anything */
+	if (!name || !at || at < name || at[1] != ' ' || !at[2])
 		return false;
+	snprintf(out->name, sizeof out->name, "%.*s", (int)(at - name - 1), name + 1);
 	out->state = at[2];
 	char *end = (char *)(uintptr_t)at + 3;
 	int n = PPID;

@@ -15,6 +15,7 @@ struct pt_process {
 	uint64_t memory;   /* bytes of address space; 0: it is the kernel's, or has ended but for being waited for */
 	uint64_t env_end;  /* where its environment ends; 0: amid an exec, or not for us to know */
 	char state;
+	char name[64];     /* of its program, cut short by the kernel */
 };
 
 /* The text of /proc/PID/stat. false: it is none. */

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <linux/prctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -59,6 +60,30 @@ static unsigned sendto_part(struct sock_filter *f, unsigned nr)
 	return n;
 }
 
+#define LIMITS_PART 14
+
+/* The tag (tag_linux.h) is for good: the limit that holds it is no more to be lowered than the kernel lets it be raised. */
+static unsigned limits_part(struct sock_filter *f, int compat)
+{
+	const unsigned address = offsetof(struct seccomp_data, args[2]);
+	unsigned n = 0;
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, compat ? 340 : SYS_prlimit64, 0, 8);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RLIMIT_LOCKS, 0, 4);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, address);
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, address + 4);
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, compat ? 75 : SYS_setrlimit, 0, 4);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]));
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RLIMIT_LOCKS, 1, 0);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	return n;
+}
+
 /* One architecture's part: who is not in the list goes on unhindered. */
 static unsigned section(struct sock_filter *f, int compat)
 {
@@ -81,6 +106,7 @@ static unsigned section(struct sock_filter *f, int compat)
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
 	n += sendto_part(f + n, (unsigned)sendto);
+	n += limits_part(f + n, compat);
 	if (!compat) /* x32 numbers are no calls that anybody needs */
 		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, (unsigned char)(count + 2), 0);
 	unsigned first = n;
@@ -114,7 +140,7 @@ static unsigned program(struct sock_filter *f)
 /* The filter is built in pages of its own: small stacks must do. */
 static int install(bool threads)
 {
-	const size_t room = (2 * (CALLS + REQUESTS + SENDTO_PART + 12) + 8) * sizeof(struct sock_filter);
+	const size_t room = (2 * (CALLS + REQUESTS + SENDTO_PART + LIMITS_PART + 12) + 8) * sizeof(struct sock_filter);
 	_Static_assert(CALLS < 250, "a BPF jump reaches 255 instructions");
 	long at = pt_raw6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at < 0 && at > -4096)

@@ -198,7 +198,7 @@ class Search:
             self._belonged.add((process.pid, process.started))
             if process.session not in self._own_sessions:
                 self._note(process.session)
-            if strike is not None and process.lives:
+            if strike is not None and process.lives and not process.ending:
                 strike(process)
 
         for number in range(_LISTINGS + 1):
@@ -261,7 +261,7 @@ class Search:
         self._belonged.update((prey.pid, prey.started) for prey in with_room[0:count])
         name = "KILL" if number == signal.SIGKILL else "TERM"
         return [
-            Leftover(prey.pid, os.fsdecode(ffi.string(prey.exe)).removesuffix(" (deleted)") or "?", name)
+            Leftover(prey.pid, os.fsdecode(ffi.string(prey.exe)).removesuffix(" (deleted)"), name)
             for prey in with_room[0:count]
         ]
 
@@ -309,7 +309,7 @@ def end_processes(
             nonlocal fresh
             if sent.get((process.pid, process.started)) == number:
                 return
-            exe = _exe(process.pid)
+            exe = _exe(process)
             if _signal(process, number):
                 fresh = True
                 sent[process.pid, process.started] = number
@@ -329,8 +329,8 @@ def end_processes(
                 break
             continue
         if passed > grace + patience:
-            for pid in found:
-                ended[pid] = Leftover(pid, _exe(pid), "")
+            for process in found.values():
+                ended[process.pid] = Leftover(process.pid, _exe(process), "")
             break
         if number == signal.SIGKILL:
             for group in search.groups(found.values()):
@@ -380,8 +380,8 @@ def _reap(pids: Iterable[int]) -> None:
             os.waitpid(pid, os.WNOHANG)
 
 
-def _exe(pid: int) -> str:
+def _exe(process: Running) -> str:
     try:
-        return str(Path(f"/proc/{pid}/exe").readlink()).removesuffix(" (deleted)")
+        return str(Path(f"/proc/{process.pid}/exe").readlink()).removesuffix(" (deleted)")
     except OSError:
-        return "?"
+        return process.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,10 @@ class Running:
     state: str
     threads: int
     started: int
+    name: str = ""
+    """Of its program, cut short by the kernel."""
+    ending: bool = False
+    """Whether it has given its memory back already, and will be gone in a moment."""
 
     @property
     def lives(self) -> bool:
@@ -38,6 +43,8 @@ class Running:
             process.state.decode("latin-1"),
             process.threads,
             process.started,
+            os.fsdecode(ffi.string(process.name)),
+            not process.memory and process.state != b"Z",
         )
 
 

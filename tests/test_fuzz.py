@@ -72,6 +72,8 @@ def test_event_file_programs_lists_arguments_and_questions(place: Path, tmp_path
         "launch/ids",
         "launch/word",
         "supervise_linux",
+        "procstat",
+        "tag_linux",
         "elf_linux",
         "longpath_linux",
         "policy",

@@ -22,6 +22,7 @@ from macports_host import Macports, scratch_macports
 from test_endings import beats
 
 from porttrace.owners import cache_places
+from porttrace.procstat import running
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +225,36 @@ def test_what_forks_without_end_ends_with_its_phase(no_foo: Macports, how: str) 
         portfile.write_text(former)
         source.unlink()
     assert "still running and w" in result.text
+
+
+@pytest.mark.skipif(
+    not Path("/bin/busybox").exists(), reason="NOT CHECKED: the package busybox-static is not installed"
+)
+@pytest.mark.parametrize("how", ["", "setsid "], ids=["", "session"])
+def test_a_static_orphan_without_a_name_ends_with_its_phase(no_foo: Macports, how: str) -> None:
+    """No library is in it, its environment is empty, its parents are static and gone, and orphans are init's here."""
+    portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
+    former = portfile.read_text()
+    portfile.write_text(
+        former + "\npre-build {\n"
+        # as daemons do: whoever waits for the end of a pipe shall not wait for them
+        "    system -W ${workpath} {exec bash -c '"
+        'for f in /proc/$$/fd/*; do [ ${f##*/} -lt 3 ] || eval "exec ${f##*/}>&-"; done; '
+        f'/bin/busybox sh -c "{how}env -i /bin/busybox sleep 97.5 > /dev/null 2>&1 & echo \\$! > orphan"; '
+        "sleep 0.3'}\n"
+        "}\n"
+    )
+    try:
+        result = no_foo.port("-v", "-s", "-t", "build", "libbar")
+        (orphan,) = (no_foo.path / "var/macports/build").rglob("orphan")
+        pid = int(orphan.read_text())
+        left = running(pid)
+        if left is not None and left.lives:
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        portfile.write_text(former)
+    assert left is None or not left.lives, result.text
+    assert f"process {pid} (/usr/bin/busybox) was still running and was ended (SIGTERM)" in result.text, result.text
 
 
 def test_what_a_quiet_phase_does_is_held(no_foo: Macports) -> None:

@@ -373,6 +373,40 @@ def test_what_it_does_in_a_programs_place_goes_as_without_it(place: Path, way: s
     assert len(said[1]) > 280
 
 
+LIMITS = """
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#define SAY(call) do { long r = call; printf("%s ", r ? "no" : "yes"); } while (0)
+int main(void)
+{
+	struct { unsigned long long soft, hard; } old, few = { 7, 7 };
+	unsigned long narrow[2] = { 7, 7 };
+	SAY(syscall(SYS_prlimit64, 0, RLIMIT_LOCKS, 0, &old));
+	SAY(syscall(SYS_prlimit64, 0, RLIMIT_LOCKS, &few, 0));
+	SAY(syscall(SYS_prlimit64, getpid(), RLIMIT_LOCKS, &few, 0));
+	SAY(syscall(SYS_setrlimit, RLIMIT_LOCKS, narrow));
+	SAY(syscall(SYS_prlimit64, 0, RLIMIT_CORE, &few, 0));
+	SAY(syscall(SYS_setrlimit, RLIMIT_CORE, narrow));
+	SAY(syscall(SYS_prlimit64, 0, RLIMIT_CORE, 0, &few));
+	printf("%d %d %d\\n", old.soft == old.hard, (int)(old.hard >> 62), (int)few.soft);
+	return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nobody_gets_rid_of_what_tells_whose_he_is(place: Path, way: str) -> None:
+    source, program = place / "work/limits.c", place / "work/limits"
+    source.write_text(LIMITS)
+    words = [*WAYS[way], "-O1", "-w", "-static", "-o", program, source]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip(f"NOT CHECKED: no compiler for {way} programs")
+    done, _ = run(rules(place, hidden(place)), place, program)
+    assert done.stdout == "yes no no no yes yes yes 1 1 7\n", done
+
+
 @pytest.mark.parametrize("tool", ["gdb", "strace"])
 def test_the_systems_own_debuggers_change_no_program_that_nobody_holds(place: Path, tool: str) -> None:
     """What is started by them they may change as ever: it is held as they are, and finds nothing hidden."""

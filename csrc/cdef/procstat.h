@@ -6,6 +6,7 @@ struct pt_process {
 	uint64_t memory;
 	uint64_t env_end;
 	char state;
+	char name[64];
 };
 bool pt_process_parse(const char *text, struct pt_process *out);
 bool pt_process_look(int32_t pid, struct pt_process *out);
