@@ -11,6 +11,11 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 
+#if defined(__GLIBC__) && __has_attribute(noplt)
+/* Bound at the start: nearly every program sees an error once, and often first in a child, which would pay for the search. */
+extern int *__errno_location(void) __attribute__((noplt));
+#endif
+
 #include "../longpath_linux.h"
 #include "../sysraw.h"
 
