@@ -227,6 +227,8 @@ static void put_finding(struct pt_events *ev, const struct pt_event *e)
 		key = 1;
 	uint64_t near = e->kind == PT_EV_USED ? mix_bytes(1, e->path, directory(e)) : mix(2, image ? image->key : (uint64_t)e->pid);
 	uint32_t empty = NO_SLOT;
+	/* a write before the first look: one page fault, not two */
+	atomic_fetch_add_explicit(&ev->findings[slot_of(key, near, 0)].count, 0, memory_order_relaxed);
 	for (uint32_t i = 0; i < 2 * PROBES; i++) {
 		uint32_t n = slot_of(key, near, i);
 		uint64_t have = atomic_load_explicit(&ev->findings[n].key, memory_order_acquire);

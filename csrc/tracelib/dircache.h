@@ -8,7 +8,7 @@
 
 #include <fcntl.h>
 
-#include "trace.h"
+#include "few.h"
 
 static inline uint64_t generation(void)
 {
@@ -16,11 +16,9 @@ static inline uint64_t generation(void)
 }
 
 /* The slots in the order in which they came into use: a process that knows few directories touches few pages. */
-extern _Atomic uint16_t pt_dir_slots[PT_DIRS] __attribute__((visibility("hidden")));
-
 static inline struct pt_dir *pt_dir_slot(uint32_t n)
 {
-	uint16_t i = atomic_load_explicit(&pt_dir_slots[n], memory_order_relaxed);
+	uint16_t i = atomic_load_explicit(&pt.few->dir_slots[n], memory_order_relaxed);
 	return i ? &pt.dirs[i - 1] : NULL;
 }
 

@@ -6,7 +6,6 @@
 
 #define MAX_LINKS 40
 
-_Atomic uint16_t pt_dir_slots[PT_DIRS];
 static _Atomic uint16_t slots_used;
 
 static struct pt_dir *slot_for(uint32_t n)
@@ -17,7 +16,7 @@ static struct pt_dir *slot_for(uint32_t n)
 	uint16_t i = atomic_fetch_add_explicit(&slots_used, 1, memory_order_relaxed), none = 0;
 	if (i >= PT_DIRS)
 		return NULL;
-	atomic_compare_exchange_strong_explicit(&pt_dir_slots[n], &none, i + 1, memory_order_relaxed, memory_order_relaxed);
+	atomic_compare_exchange_strong_explicit(&pt.few->dir_slots[n], &none, i + 1, memory_order_relaxed, memory_order_relaxed);
 	return pt_dir_slot(n);
 }
 

@@ -4,6 +4,7 @@
 #ifdef __linux__
 #include "exec.h"
 #endif
+#include "few.h"
 #include "locate.h"
 
 static bool is_dir(const char *path)
@@ -67,11 +68,10 @@ uint64_t pt_report(uint16_t op, const struct pt_at *at, uint8_t kind, uint8_t ou
 
 void pt_used(uint16_t op, uint8_t access, uint32_t port, uint32_t rule, uint64_t hash, const char *real, size_t len)
 {
-	uint64_t word = (hash + access) | 1;
-	_Atomic uint64_t *slot = &pt_told[(hash >> 8 ^ access) % PT_TOLD];
-	if (likely(atomic_load_explicit(slot, memory_order_relaxed) == word) || !pt.events)
+	struct pt_word told = pt_told(hash, access);
+	if (likely(pt_word_known(told)) || !pt.events)
 		return;
-	atomic_store_explicit(slot, word, memory_order_relaxed);
+	pt_word_keep(told);
 	struct pt_event e = {
 		.kind = PT_EV_USED, .access = access, .tier = 1, .op = op, .pid = pt_pid(), .image = pt.index, .rule = rule,
 		.port = port, .path = real, .path_len = (uint32_t)len,
@@ -83,14 +83,13 @@ void pt_used(uint16_t op, uint8_t access, uint32_t port, uint32_t rule, uint64_t
 void pt_left_out(int fd, uint64_t hash, uint32_t port, uint32_t rule)
 {
 	const uint8_t access = PT_ACC_COUNT + PT_ACC_LIST;       /* of its own: a listing that was a use is told, too */
-	uint64_t word = (hash + access) | 1;
-	_Atomic uint64_t *slot = &pt_told[(hash >> 8 ^ access) % PT_TOLD];
+	struct pt_word told = pt_told(hash, access);
 	struct pt_slab *s;
 	struct pt_info info;
-	if (likely(atomic_load_explicit(slot, memory_order_relaxed) == word) || !pt.events || !(s = pt_slab_take(PT_PATH_CAP)))
+	if (likely(pt_word_known(told)) || !pt.events || !(s = pt_slab_take(PT_PATH_CAP)))
 		return;
 	if (pt_fd_dir(fd, &info, s->real, s->cap) == 0) {
-		atomic_store_explicit(slot, word, memory_order_relaxed);
+		pt_word_keep(told);
 		struct pt_event e = {
 			.kind = PT_EV_USED, .access = PT_ACC_LIST, .outcome = PT_OUT_HIDE, .tier = 1, .pid = pt_pid(), .image = pt.index,
 			.rule = rule, .port = port, .path = s->real, .path_len = info.real_len,
@@ -221,6 +220,8 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	at->asked = at->path = s->asked;
 	pt_prepare(at, s);
 	s->passing = at->access == PT_ACC_EXEC;
+	if (!s->passing)               /* a write before the first look: one page fault, not two */
+		atomic_store_explicit(&pt.few->touched, true, memory_order_relaxed);
 	int error = pt_locate(at);
 	if (error == PT_NO_ROOM) {
 		struct pt_slab *large = pt_slab_take(PT_PATH_CAP);

@@ -1,6 +1,7 @@
 /*
  * From the path of a call to the real path, link by link, and what is known of the directory in which it lies.
  */
+#include "few.h"
 #include "locate.h"
 
 /*
@@ -191,17 +192,18 @@ int pt_locate(struct pt_at *at)
 		return 0;
 	if (at->fixed && !at->magic && pt_decide_child(pt.image, info.cursor[PT_WRITE], info.hash, name, n).action != PT_DENY)
 		at->fixed = false;
-	uint64_t hash = pt_hash_child(info.hash, name, n), word = pt_link_word(&info, hash, name, n);
+	uint64_t hash = pt_hash_child(info.hash, name, n);
+	struct pt_word known = pt_not_link(hash, pt_link_word(&info, hash, name, n));
 	/* a process about to be replaced remembers nothing: the memory would cost more than the question */
 	bool remember = at->access != PT_ACC_EXEC;
-	if (remember && atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) == word)
+	if (remember && pt_word_known(known))
 		return 0;
 	ssize_t got = sys_readlink(s->real, s->link, s->cap - 1);
 	if (got == (ssize_t)s->cap - 1)
 		return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
 	if (got <= 0) {
 		if (got == -EINVAL && remember)
-			atomic_store_explicit(&pt_not_links[hash % PT_NOT_LINKS], word, memory_order_relaxed);
+			pt_word_keep(known);
 		else if (got < 0 && got != -EINVAL && got != -ENOENT && got != -ENOTDIR)
 			at->unseen = (int16_t)-got;
 		return 0;

@@ -102,11 +102,6 @@ uint64_t pt_link_word(const struct pt_info *info, uint64_t hash, const char *nam
 	return (hash ^ generation * 0x9e3779b97f4a7c15ull) | 1;
 }
 
-static inline bool was_told(uint64_t hash, uint8_t access)
-{
-	return atomic_load_explicit(&pt_told[(hash >> 8 ^ access) % PT_TOLD], memory_order_relaxed) == ((hash + access) | 1);
-}
-
 /* The real path of an access, for the log: the directory's is there already. False where there is no room for it. */
 static bool take_note(struct pt_note *note, size_t dir, const char *name, size_t len, struct pt_verdict v)
 {
@@ -191,12 +186,10 @@ static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, str
 	uint64_t hash = 0;
 	if (follow || v.port != PT_NO_PORT)
 		hash = pt_hash_child(info.hash, name, len);
-	if (v.port != PT_NO_PORT && !was_told(hash, access))
+	if (v.port != PT_NO_PORT && !pt_word_known(pt_told(hash, access)))
 		return PT_NOT_QUICK;                  /* a port's file, used for the first time */
-	if (follow) {
-		if (atomic_load_explicit(&pt_not_links[hash % PT_NOT_LINKS], memory_order_relaxed) != pt_link_word(&info, hash, name, len))
-			return PT_NOT_QUICK;
-	}
+	if (follow && !pt_word_known(pt_not_link(hash, pt_link_word(&info, hash, name, len))))
+		return PT_NOT_QUICK;
 	if (note && !take_note(note, info.real_len, name, len, v))
 		return PT_NOT_QUICK;
 	rule_used(v.rule);

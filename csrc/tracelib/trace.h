@@ -37,6 +37,7 @@ struct pt_state {
 	struct pt_own *own;
 	pid_t first;                   /* the process for which the kernel has made this memory */
 	char *slabs;
+	struct pt_first *few;          /* see tables.c */
 	char *deep, *far;              /* see deep.c, far.c */
 	struct pt_dir *dirs, *fds;     /* caches, see dirs.c */
 	uint64_t seed;
@@ -82,8 +83,9 @@ const char *pt_own_path(void);         /* of this library as the loader knows it
 	real_; })
 #else
 #define PT_WRAP(name) name
+#define PT_LOADED __attribute__((section(".data.loaded")))  /* in the page that the loader has written anyway */
 #define PT_REAL(type, name) ({ \
-	static _Atomic(type *) pt_real_; \
+	static _Atomic(type *) pt_real_ PT_LOADED; \
 	type *pt_f_ = atomic_load_explicit(&pt_real_, memory_order_relaxed); \
 	if (unlikely(!pt_f_)) { \
 		pt_f_ = (type *)pt_next(#name); \
@@ -119,11 +121,6 @@ static inline size_t pt_usual_room(void)
 }
 
 /* ---- tables.c: what is large, in pages of its own ---- */
-#define PT_NOT_LINKS 1024u
-extern _Atomic uint64_t pt_not_links[PT_NOT_LINKS] __attribute__((visibility("hidden")));
-/* Which files of ports this process has named as used, in which way. */
-#define PT_TOLD 512u
-extern _Atomic uint64_t pt_told[PT_TOLD] __attribute__((visibility("hidden")));
 void pt_find_tables(void);
 void pt_find_own(void);                /* sets pt.own, where the kernel can do it */
 
@@ -156,7 +153,6 @@ struct pt_dir {
 	struct pt_info info;
 	char text[PT_DIR_TEXT];        /* the lexical path, then the real one where it differs */
 };
-#define PT_DIRS 256u                   /* two-way */
 #define PT_FDS 1024u                   /* plus one for the working directory */
 
 #ifdef __APPLE__
