@@ -81,8 +81,8 @@ MANNERS = (
         "two calls get the same buffer",
         (
             "slab",
-            "\t\tif (atomic_compare_exchange_weak_explicit(&taken, &now, now | 1ull << n, memory_order_acquire, memory_order_relaxed))",
-            "\t\ttaken = now | 1ull << n;\n\t\tif (true)",
+            "\t\tif (atomic_compare_exchange_weak_explicit(taken(), &now, now | 1ull << n, memory_order_acquire, memory_order_relaxed))",
+            "\t\t*taken() = now | 1ull << n;\n\t\tif (true)",
         ),
     ),
     _m(
@@ -128,13 +128,26 @@ MANNERS = (
     ),
     _m(
         "popen leaves its environment to the program",
-        ("spawn", "\tFILE *f = real(command, mode);\n\tenviron = before;", "\tFILE *f = real(command, mode);"),
+        ("shell", "\tFILE *f = real(command, mode);\n\tenviron = before;", "\tFILE *f = real(command, mode);"),
     ),
     _m(
         "system leaves signals ignored",
-        ("spawn", "\tsigaction(SIGINT, &interrupt, NULL);\n\tsigaction(SIGQUIT, &quit, NULL);\n", ""),
+        ("shell", "\t\t\tsigaction(SIGINT, &interrupt, NULL);\n\t\t\tsigaction(SIGQUIT, &quit, NULL);\n", ""),
     ),
-    _m("system leaves signals blocked", ("spawn", "\tsigprocmask(SIG_SETMASK, &before, NULL);\n", "")),
+    _m("system leaves signals blocked", ("shell", "\tsigprocmask(SIG_SETMASK, &shell.before, NULL);\n", "")),
+    _m(
+        "a cancelled system leaves its shell",
+        ("shell", "\tpt_ending(run_shell, end_shell, &shell);", "\trun_shell(&shell);"),
+    ),
+    _m(
+        "the first of two systems gives back what the other still does without",
+        ("shell", "\t\tif (now > 0) {\n", "\t\tif (false) {\n"),
+        ("shell", "\t\t} else if (now == -sys_getpid()) {", "\t\t} else if (false) {"),
+    ),
+    _m(
+        "a thread that ends in scandir leaves its directory open",
+        ("dirlist", "\tpt_ending(scan_read, scan_drop, &s);", "\tscan_read(&s);"),
+    ),
     _m(
         "an emptied environment is handed on as it is",
         (

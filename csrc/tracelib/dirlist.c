@@ -155,49 +155,70 @@ PT_EXPORT ssize_t PT_WRAP(getdirentries)(int fd, char *buf, size_t size, off_t *
 PT_ALIASES_getdirentries
 
 /* The C library's own scandir reads past our readdir; the program's malloc is its to use here. */
-static int scan(DIR *d, struct dirent ***list, int (*select)(const struct dirent *), int (*compare)(const struct dirent **, const struct dirent **))
+struct scan {
+	DIR *d;
+	int (*select)(const struct dirent *);
+	int (*compare)(const struct dirent **, const struct dirent **);
+	struct dirent **found;
+	size_t count;
+	int error;
+};
+
+static void scan_read(void *what)
 {
-	struct dirent **found = NULL, *e;
-	size_t count = 0, room = 0;
-	int kept = errno, error = 0;
+	struct scan *s = what;
+	struct dirent *e;
+	size_t room = 0;
 	errno = 0;
-	while ((e = readdir(d)) != NULL) {
-		if (select) {
+	while ((e = readdir(s->d)) != NULL) {
+		if (s->select) {
 			errno = 0;
-			if (!select(e))
+			if (!s->select(e))
 				continue;
 		}
-		if (count == room) {
-			struct dirent **more = realloc(found, (room = room ? 2 * room : 16) * sizeof *found);
+		if (s->count == room) {
+			struct dirent **more = realloc(s->found, (room = room ? 2 * room : 16) * sizeof *s->found);
 			if (!more) {
-				error = ENOMEM;
-				break;
+				s->error = ENOMEM;
+				return;
 			}
-			found = more;
+			s->found = more;
 		}
-		found[count] = malloc(e->d_reclen);
-		if (!found[count]) {
-			error = ENOMEM;
-			break;
+		if (!(s->found[s->count] = malloc(e->d_reclen))) {
+			s->error = ENOMEM;
+			return;
 		}
-		memcpy(found[count++], e, e->d_reclen);
+		memcpy(s->found[s->count++], e, e->d_reclen);
 		errno = 0;
 	}
-	if (!error)
-		error = errno;
-	closedir(d);
-	if (error) {
-		while (count)
-			free(found[--count]);
-		free(found);
-		errno = error;
+	s->error = errno;
+	if (!s->error && s->compare && s->count)
+		qsort(s->found, s->count, sizeof *s->found, (int (*)(const void *, const void *))(void *)s->compare);
+}
+
+static void scan_drop(void *what)
+{
+	struct scan *s = what;
+	closedir(s->d);
+	while (s->count)
+		free(s->found[--s->count]);
+	free(s->found);
+}
+
+static int scan(DIR *d, struct dirent ***list, int (*select)(const struct dirent *), int (*compare)(const struct dirent **, const struct dirent **))
+{
+	struct scan s = { .d = d, .select = select, .compare = compare };
+	int kept = errno;
+	pt_ending(scan_read, scan_drop, &s);
+	if (s.error) {
+		scan_drop(&s);
+		errno = s.error;
 		return -1;
 	}
-	if (compare && count)
-		qsort(found, count, sizeof *found, (int (*)(const void *, const void *))(void *)compare);
+	closedir(d);
 	errno = kept;
-	*list = found;
-	return (int)count;
+	*list = s.found;
+	return (int)s.count;
 }
 
 PT_EXPORT int PT_WRAP(scandir)(const char *restrict path, struct dirent ***restrict list, int (*select)(const struct dirent *),

@@ -50,7 +50,10 @@ bool pt_sip_copy(const char *path, size_t len, char *out, size_t size);
 char *const *pt_exec_words(const struct pt_exec *, const char *script, char *const *argv);
 #endif
 
-/* spawn.c: whether the environment as it is brings the library into /bin/sh */
+/* spawn.c */
+int pt_spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+	     char *const argv[], char *const envp[]);
+/* shell.c: whether the environment as it is brings the library into /bin/sh */
 bool pt_shell_environment(void);
 bool pt_shell_is_other(void);
 

@@ -5,6 +5,7 @@
  * Like the C library's, it takes its memory from the program's malloc, which is the program's to use here.
  */
 #include <ftw.h>
+#include <pthread.h>
 
 #include "headers.h"
 
@@ -265,18 +266,32 @@ static int walk(const char *path, __nftw_func_t fn, old_visit_t *old, int descri
 	return result;
 }
 
+/* In musl a thread that was cancelled ends after the walk. */
+static int walk_whole(const char *path, __nftw_func_t fn, old_visit_t *old, int descriptors, int flags)
+{
+#ifdef __GLIBC__
+	return walk(path, fn, old, descriptors, flags);
+#else
+	int before;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	int r = walk(path, fn, old, descriptors, flags);
+	pthread_setcancelstate(before, NULL);
+	return r;
+#endif
+}
+
 PT_EXPORT int PT_WRAP(nftw)(const char *path, __nftw_func_t fn, int descriptors, int flags)
 {
 	if (flags & ~(FTW_PHYS | FTW_MOUNT | FTW_CHDIR | FTW_DEPTH | FTW_ACTIONRETVAL)) {
 		errno = EINVAL;
 		return -1;
 	}
-	return walk(path, fn, NULL, descriptors, flags);
+	return walk_whole(path, fn, NULL, descriptors, flags);
 }
 PT_ALIASES_nftw
 
 PT_EXPORT int PT_WRAP(ftw)(const char *path, old_visit_t *fn, int descriptors)
 {
-	return walk(path, NULL, fn, descriptors, 0);
+	return walk_whole(path, NULL, fn, descriptors, 0);
 }
 PT_ALIASES_ftw

@@ -1,7 +1,4 @@
-/* Programs beside this one: posix_spawn, system, popen. */
-#include <signal.h>
-#include <sys/wait.h>
-
+/* Programs beside this one. */
 #include "exec.h"
 
 extern char **environ;
@@ -22,8 +19,8 @@ static int supervised(pid_t *child, const struct pt_exec *x, const posix_spawn_f
 	return PT_REAL(spawn_t, posix_spawn)(child, pt_launcher(), actions, attr, (char *const *)(uintptr_t)words, x->envp);
 }
 
-static int spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
-		 char *const argv[], char *const envp[])
+int pt_spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+	     char *const argv[], char *const envp[])
 {
 	struct pt_exec x;
 	pid_t child = 0;
@@ -59,14 +56,14 @@ static int spawn_pidfd(uint16_t op, int *pidfd, const char *path, const posix_sp
 PT_EXPORT int PT_WRAP(posix_spawn)(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
 			  const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])
 {
-	return spawn(PT_OP_posix_spawn, pid, path, actions, attr, argv, envp);
+	return pt_spawn(PT_OP_posix_spawn, pid, path, actions, attr, argv, envp);
 }
 
 PT_EXPORT int PT_WRAP(posix_spawnp)(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
 			   const posix_spawnattr_t *restrict attr, char *const argv[restrict], char *const envp[restrict])
 {
 	if (strchr(file, '/') || !pt_on())
-		return spawn(PT_OP_posix_spawnp, pid, file, actions, attr, argv, envp);
+		return pt_spawn(PT_OP_posix_spawnp, pid, file, actions, attr, argv, envp);
 	return along_path(file, (struct search){ PT_OP_posix_spawnp, pid, NULL, actions, attr, argv, envp });
 }
 
@@ -84,7 +81,7 @@ static int along_path(const char *file, struct search how)
 	bool denied = false;
 	while (pt_exec_candidate(&path, file, s->extra, s->cap)) {
 		error = how.pidfd ? spawn_pidfd(how.op, how.pidfd, s->extra, how.actions, how.attr, how.argv, how.envp)
-			: spawn(how.op, how.pid, s->extra, how.actions, how.attr, how.argv, how.envp);
+			: pt_spawn(how.op, how.pid, s->extra, how.actions, how.attr, how.argv, how.envp);
 		if (error == EACCES)
 			denied = true;
 		else if (error != ENOENT && error != ESTALE && error != ENOTDIR && error != ENODEV && error != ETIMEDOUT)
@@ -168,98 +165,3 @@ PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addchdir_np)(posix_spawn_file_act
 	return r;
 }
 PT_ALIASES_posix_spawn_file_actions_addchdir_np
-
-/* Looked at once: where the shell is of the other C library it wants the other library. */
-bool pt_shell_is_other(void)
-{
-	static _Atomic int known;      /* 1: it is not, 2: it is */
-	int is = atomic_load_explicit(&known, memory_order_relaxed);
-	if (!is) {
-		struct pt_program program;
-		program.other = false;
-		if (pt_other_library())
-			pt_inspect("/bin/sh", &program);
-		is = program.other ? 2 : 1;
-		atomic_store_explicit(&known, is, memory_order_relaxed);
-	}
-	return is == 2;
-}
-
-bool pt_shell_environment(void)
-{
-	return pt_environment_holds(environ, pt_shell_is_other());
-}
-
-/* system and popen start /bin/sh with the environment as it is; a program may have emptied it. */
-static void note_shell(uint16_t op)
-{
-	if (!pt_on() || !pt.log)
-		return;
-	struct pt_at at = { .dirfd = AT_FDCWD, .path = "/bin/sh", .access = PT_ACC_EXEC, .flags = PT_FOLLOW };
-	pt_done(op, &at, pt_judge(op, &at));
-}
-
-PT_EXPORT int PT_WRAP(system)(const char *command)
-{
-	typedef int real_t(const char *);
-	if (!command || !pt_on() || (pt_shell_environment() && !pt_loader_led_astray(environ))) {
-		if (command)
-			note_shell(PT_OP_system);
-		return PT_REAL(real_t, system)(command);
-	}
-	struct sigaction ignore = { .sa_handler = SIG_IGN }, interrupt, quit;
-	sigset_t child, before, defaults;
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	sigemptyset(&defaults);
-	sigaction(SIGINT, &ignore, &interrupt);
-	sigaction(SIGQUIT, &ignore, &quit);
-	sigprocmask(SIG_BLOCK, &child, &before);
-	if (interrupt.sa_handler != SIG_IGN)
-		sigaddset(&defaults, SIGINT);
-	if (quit.sa_handler != SIG_IGN)
-		sigaddset(&defaults, SIGQUIT);
-	posix_spawnattr_t attr;
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &before);
-	posix_spawnattr_setsigdefault(&attr, &defaults);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-	char *argv[] = { (char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c", (char *)(uintptr_t)command, NULL };
-	pid_t pid;
-	int status = -1, error = spawn(PT_OP_system, &pid, "/bin/sh", NULL, &attr, argv, environ);
-	if (error)
-		status = 127 << 8;
-	else
-		while (waitpid(pid, &status, 0) < 0)
-			if (errno != EINTR) {
-				status = -1;
-				break;
-			}
-	posix_spawnattr_destroy(&attr);
-	sigaction(SIGINT, &interrupt, NULL);
-	sigaction(SIGQUIT, &quit, NULL);
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	return status;
-}
-
-PT_EXPORT FILE *PT_WRAP(popen)(const char *command, const char *mode)
-{
-	typedef FILE *real_t(const char *, const char *);
-	real_t *real = PT_REAL(real_t, popen);
-	note_shell(PT_OP_popen);
-	if (pt_on() && pt_loader_led_astray(environ) && !pt_supervise_all()) {
-		errno = EACCES;
-		return NULL;
-	}
-	if (!pt_on() || pt_shell_environment())
-		return real(command, mode);
-	struct pt_slab *s = pt_slab_take(0);
-	char **before = environ;
-	if (s)
-		environ = (char **)(uintptr_t)pt_environment(before, s, pt_shell_is_other());
-	FILE *f = real(command, mode);
-	environ = before;
-	pt_slab_give(s);
-	return f;
-}
-PT_ALIASES_popen

@@ -302,6 +302,8 @@ static inline bool pt_bad_pointer(const char *p)
 	return (uintptr_t)p < 4096 || (intptr_t)p < 0; /* the kernel says EFAULT, we would crash */
 }
 bool pt_hides(int dirfd, const char *path);
+/* `work`, and `undo` where the thread ends in it; both get `what`. */
+void pt_ending(void (*work)(void *), void (*undo)(void *), void *what);
 /* A change that makes cached real paths stale: symlink made, directory or link renamed. */
 void pt_changed(void);
 void pt_may_unlink(const struct pt_at *);

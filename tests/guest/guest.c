@@ -671,6 +671,7 @@ static const struct {
 	CASE(environments), CASE(bad_pointers), CASE(links), CASE(listing), CASE(listing_elsewhere), CASE(removed_cwd), CASE(no_descriptors), CASE(clone),
 	CASE(signal_stack), CASE(jump_out_of_many), CASE(numbers),
 	CASE(errno_kept), CASE(stack_use), CASE(descriptors_of_calls), CASE(cancel_pending), CASE(vfork_numbers),
+	CASE(cancel_children), CASE(end_inside),
 };
 
 int main(int argc, char **argv)

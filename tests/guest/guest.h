@@ -21,5 +21,7 @@ void case_stack_use(void);
 void case_descriptors_of_calls(void);
 void case_cancel_pending(void);
 void case_vfork_numbers(void);
+void case_cancel_children(void);
+void case_end_inside(void);
 
 #endif
