@@ -28,6 +28,16 @@ LIMIT = 256  # KiB a process
 HERE = Path(__file__).resolve().parent
 
 
+#: Many directories open at a time, each looked into.
+OPEN = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 4096))
+places = [place for place, _, _ in os.walk(sys.argv[1])]
+opened = [os.open(places[n % len(places)], os.O_RDONLY | os.O_DIRECTORY) for n in range(1000)]
+print(sum(len(os.listdir(fd)) + os.access("none", os.F_OK, dir_fd=fd) for fd in opened))
+"""
+
+
 def jobs(base: Path, quick: bool) -> list[tuple[str, list[str], Path]]:
     """Name, command and directory of each piece of work; lays out what it needs below `base`."""
     tree, out = base / "tree", base / "out"
@@ -42,6 +52,7 @@ def jobs(base: Path, quick: bool) -> list[tuple[str, list[str], Path]]:
         ("copy", ["cp", "-a", str(tree), str(base / "copy")], base),
         ("search", ["sh", "-c", f"find {tree} -size +9k; grep -r no.such.thing {tree}; ls -R {tree} | wc -l"], base),
         ("look", ["sh", "-c", f"for d in {tree}/*/*; do for f in $d/*; do test -x $f; done; done"], base),
+        ("open", [sys.executable, "-I", "-S", "-c", OPEN, str(tree)], base),
         ("compile", ["cc", "-o", str(base / "many"), str(source)], base),
     ]  # fmt: skip
     if not quick:

@@ -191,10 +191,11 @@ def test_memory_of_its_own_is_small(top: Path, tree: Path, session: Session) -> 
 MEMORY = r"""
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-/* A program that has looked at 3,000 names in 300 directories, started another, and listed one. */
+/* A program that has looked at 3,000 names in 300 directories, has 900 open, and has started another. */
 int main(int n, char **v)
 {
 	char path[4096];
@@ -207,9 +208,17 @@ int main(int n, char **v)
 			(void)stat(path, &st);
 			(void)access(path, R_OK);
 		}
-	for (int i = 0; i < 64; i++) {
-		int fd = open("/usr/bin", O_RDONLY | O_DIRECTORY);
-		(void)fstatat(fd, "env", &st, 0);
+	struct rlimit limit;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max < 1200 ? limit.rlim_max : 1200;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (int i = 0; i < 900; i++) {
+		snprintf(path, sizeof path, "%s/seen/d%d", v[1], i % 300);
+		mkdir(path, 0700);
+		int fd = open(path, O_RDONLY | O_DIRECTORY);
+		if (fd < 0)
+			return 3;
+		(void)fstatat(fd, "f", &st, 0);
 	}
 	pid_t pid = fork();
 	if (pid == 0) {

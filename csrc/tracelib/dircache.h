@@ -47,9 +47,21 @@ static inline uint64_t pt_text_key(const char *s, size_t len)
 	return (h ^ h >> 32) | 1;
 }
 
-/* The keys of a descriptor's slot: a directory, or a file that was opened for writing. */
-#define PT_DIR_KEY 1
-#define PT_FILE_KEY 2
+/* The keys of a descriptor's slot, which it shares with others: a directory, or a file that was opened for writing. */
+static inline uint64_t pt_dir_key(int fd)
+{
+	return (uint64_t)(uint32_t)fd << 2 | 1;
+}
+
+static inline uint64_t pt_file_key(int fd)
+{
+	return (uint64_t)(uint32_t)fd << 2 | 2;
+}
+
+static inline struct pt_dir *pt_slot_of(int fd)
+{
+	return &pt.fds[fd == AT_FDCWD ? PT_FD_SLOTS : (unsigned)fd % PT_FD_SLOTS];
+}
 
 /*
  * What is known of a descriptor: the directory behind it, that its listings need a look at each entry, that it was
@@ -68,7 +80,7 @@ struct pt_dir *pt_cwd_slot(void);
 static inline struct pt_dir *pt_fd_slot(int fd)
 {
 	if (likely(pt_facts_of(fd) & PT_FD_KNOWN))
-		return &pt.fds[fd];
+		return pt_slot_of(fd);
 	return fd == AT_FDCWD ? pt_cwd_slot() : NULL;
 }
 
@@ -125,7 +137,7 @@ static inline void slot_write(struct pt_dir *d, uint64_t key, const char *lex, s
 {
 	bool same = len == info->real_len && memcmp(lex, real, len) == 0;
 	bool fits = len + (same ? 0 : info->real_len) <= PT_DIR_TEXT;
-	if (!fits && key != PT_DIR_KEY)
+	if (!fits && (d < pt.fds || (key & 2)))
 		return;
 	uint32_t seq = 0;              /* a fresh slot is written without a look at it, which would cost a fault of its own */
 	if (!atomic_compare_exchange_strong_explicit(&d->seq, &seq, 1, memory_order_acquire, memory_order_relaxed) &&

@@ -54,14 +54,14 @@ void pt_fd_wrote(int fd, const char *real, size_t len)
 		return;
 	if (pt.log && real) {
 		struct pt_info info = { .real_len = (uint16_t)len, .generation = generation() };
-		slot_write(&pt.fds[fd], PT_FILE_KEY, real, len, &info, real);
+		slot_write(pt_slot_of(fd), pt_file_key(fd), real, len, &info, real);
 	}
 	add_fact(fd, PT_FD_WRITER);
 }
 
 bool pt_fd_writer(int fd, struct pt_info *info, char *real)
 {
-	return (pt_facts_of(fd) & PT_FD_WRITER) && (!real || slot_read(&pt.fds[fd], PT_FILE_KEY, NULL, 0, info, real));
+	return (pt_facts_of(fd) & PT_FD_WRITER) && (!real || slot_read(pt_slot_of(fd), pt_file_key(fd), NULL, 0, info, real));
 }
 
 void pt_fd_forget_range(unsigned first, unsigned last)
@@ -72,7 +72,7 @@ void pt_fd_forget_range(unsigned first, unsigned last)
 
 static void remember(int fd, const struct pt_info *info, const char *real)
 {
-	slot_write(&pt.fds[fd], PT_DIR_KEY, real, info->real_len, info, real);
+	slot_write(pt_slot_of(fd), pt_dir_key(fd), real, info->real_len, info, real);
 	add_fact(fd, info->filter ? PT_FD_KNOWN | PT_FD_FILTERED : PT_FD_KNOWN);
 }
 
@@ -126,7 +126,7 @@ void pt_cwd_forget(void)
 {
 	if (!pt.own || sys_getpid() != pt_pid())
 		atomic_fetch_or(&cwd_by_pid, 1);
-	struct pt_dir *d = &pt.fds[PT_FDS];
+	struct pt_dir *d = pt_slot_of(AT_FDCWD);
 	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_relaxed);
 	if (seq && !(seq & 1))
 		d->key = 0;
@@ -148,13 +148,13 @@ static bool cwd_slot_mine(void)
 
 struct pt_dir *pt_cwd_slot(void)
 {
-	return likely(cwd_slot_mine()) ? &pt.fds[PT_FDS] : NULL;
+	return likely(cwd_slot_mine()) ? pt_slot_of(AT_FDCWD) : NULL;
 }
 
 bool pt_fd_cached(int fd, struct pt_info *info, char *real)
 {
 	struct pt_dir *d = pt_fd_slot(fd);
-	return d && slot_read(d, PT_DIR_KEY, NULL, 0, info, real);
+	return d && slot_read(d, pt_dir_key(fd), NULL, 0, info, real);
 }
 
 size_t pt_own_name(char *path, size_t len, size_t cap)
@@ -180,14 +180,14 @@ int pt_fd_dir(int fd, struct pt_info *info, char *real, size_t cap)
 	struct pt_dir *d = NULL;
 
 	if (fd == AT_FDCWD) {
-		d = &pt.fds[PT_FDS];
-		if (cwd_slot_mine() && slot_read(d, PT_DIR_KEY, NULL, 0, info, real))
+		d = pt_slot_of(AT_FDCWD);
+		if (cwd_slot_mine() && slot_read(d, pt_dir_key(fd), NULL, 0, info, real))
 			return 0;
 	} else if (fd < 0) {
 		return EBADF;
 	} else if (fd < (int)PT_FDS) {
-		d = &pt.fds[fd];
-		if ((pt_facts_of(fd) & PT_FD_KNOWN) && slot_read(d, PT_DIR_KEY, NULL, 0, info, real))
+		d = pt_slot_of(fd);
+		if ((pt_facts_of(fd) & PT_FD_KNOWN) && slot_read(d, pt_dir_key(fd), NULL, 0, info, real))
 			return 0;
 	}
 	uint64_t begun = generation();
@@ -226,7 +226,7 @@ again:
 		if (d && fd == AT_FDCWD) {
 			info->stable = info->stable && !(pt.flags & PT_IMG_AUDIT);
 			atomic_store(&cwd_pid, sys_getpid());
-			slot_write(d, PT_DIR_KEY, buf, (size_t)n, info, buf);
+			slot_write(d, pt_dir_key(fd), buf, (size_t)n, info, buf);
 		} else if (d) {
 			pt_fd_set(fd, buf, (size_t)n);
 		}
@@ -238,10 +238,10 @@ again:
 /* The most of a listing: allowed without a doubt. The descriptor is known. */
 static inline bool entry_allowed(int fd, const char *name, size_t len)
 {
-	struct pt_dir *d = &pt.fds[fd];
+	struct pt_dir *d = pt_slot_of(fd);
 	uint32_t seq = atomic_load_explicit(&d->seq, memory_order_acquire);
 	uint64_t hash = d->info.hash;
-	bool sure = d->key == PT_DIR_KEY && d->info.children == PT_CHILDREN_OWNED && (d->info.stable || d->info.generation == generation());
+	bool sure = d->key == pt_dir_key(fd) && d->info.children == PT_CHILDREN_OWNED && (d->info.stable || d->info.generation == generation());
 	atomic_thread_fence(memory_order_acquire);
 	return sure && seq && !(seq & 1) && atomic_load_explicit(&d->seq, memory_order_relaxed) == seq &&
 		pt_owned_child_allowed(pt.image, hash, name, len);
@@ -250,9 +250,9 @@ static inline bool entry_allowed(int fd, const char *name, size_t len)
 /* The verdict on an entry, from the few things that it depends on: it is asked for each name of a listing. */
 static bool entry_verdict(int fd, const char *name, size_t len, struct pt_verdict *v, uint64_t *dir)
 {
-	struct pt_dir *d = pt_facts_of(fd) & PT_FD_KNOWN ? &pt.fds[fd] : NULL;
+	struct pt_dir *d = pt_facts_of(fd) & PT_FD_KNOWN ? pt_slot_of(fd) : NULL;
 	uint32_t seq = d ? atomic_load_explicit(&d->seq, memory_order_acquire) : 0;
-	if (seq && !(seq & 1) && d->key == PT_DIR_KEY && (d->info.stable || d->info.generation == generation())) {
+	if (seq && !(seq & 1) && d->key == pt_dir_key(fd) && (d->info.stable || d->info.generation == generation())) {
 		uint64_t hash = d->info.hash;
 		struct pt_cursor cursor = d->info.cursor[PT_READ];
 		bool uniform = d->info.uniform[PT_READ];

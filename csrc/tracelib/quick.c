@@ -161,7 +161,7 @@ static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, str
 	}
 	if (one) {
 		struct pt_dir *d = pt_fd_slot(dirfd);
-		if (unlikely(!d || !slot_glance(d, PT_DIR_KEY, NULL, 0, map, follow, &info, real)) &&
+		if (unlikely(!d || !slot_glance(d, pt_dir_key(dirfd), NULL, 0, map, follow, &info, real)) &&
 		    pt_fd_dir(dirfd, &info, real, note ? sizeof note->real : 0) != 0)
 			return PT_NOT_QUICK;
 	} else {

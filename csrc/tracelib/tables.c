@@ -17,7 +17,7 @@ _Static_assert(sizeof(struct pt_first) <= 4096, "one page");
  * Together with the code it stays below two megabytes: what is larger the kernel puts where nothing else is, and each
  * process would pay for page tables of its own.
  */
-static char room[4 * PAGE + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1) + PT_DEEP_SIZE + PT_FAR_SIZE];
+static char room[4 * PAGE + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FD_SLOTS + 1) + PT_DEEP_SIZE + PT_FAR_SIZE];
 _Static_assert(sizeof room < (7u << 18), "a quarter of a megabyte is left for the rest");
 
 static char *page(char *p)
@@ -27,7 +27,7 @@ static char *page(char *p)
 
 void pt_find_own(void)
 {
-	char *p = page(room + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FDS + 1) + PT_DEEP_SIZE + PT_FAR_SIZE + 2 * PAGE);
+	char *p = page(room + SLABS + sizeof(struct pt_dir) * (PT_DIRS + PT_FD_SLOTS + 1) + PT_DEEP_SIZE + PT_FAR_SIZE + 2 * PAGE);
 	if (sys_wipe_on_fork(p))
 		pt.own = (struct pt_own *)(void *)p;
 }
@@ -37,7 +37,7 @@ PT_HOT void pt_find_tables(void)   /* run by each process that starts */
 	pt.slabs = page(room);
 	pt.dirs = (struct pt_dir *)(void *)(pt.slabs + SLABS);
 	pt.fds = pt.dirs + PT_DIRS;
-	pt.deep = (char *)(pt.fds + PT_FDS + 1);
+	pt.deep = (char *)(pt.fds + PT_FD_SLOTS + 1);
 	pt.far = pt.deep + PT_DEEP_SIZE;
 	pt.few = (struct pt_first *)(void *)page(pt.far + PT_FAR_SIZE);
 	/* only a log writes so many events that asking the kernel for the pid each time would count */

@@ -153,7 +153,8 @@ struct pt_dir {
 	struct pt_info info;
 	char text[PT_DIR_TEXT];        /* the lexical path, then the real one where it differs */
 };
-#define PT_FDS 1024u                   /* plus one for the working directory */
+#define PT_FDS 1024u                   /* descriptors of which anything is remembered */
+#define PT_FD_SLOTS 64u                /* what is remembered at most, each for the last of several; plus one for the working directory */
 
 #ifdef __APPLE__
 static inline size_t pt_deep_part(const char *lex, size_t len, size_t room)

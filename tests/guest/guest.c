@@ -649,6 +649,19 @@ static void case_numbers(void)
 		CHECK(fstatat(number, "hidden/file", &st, 0) == -1 && errno == ENOENT);
 		CHECK(pt_raw1(SYS_close, number) == 0);
 	}
+	/* more of them than are remembered at a time */
+	int many[200];
+	for (int i = 0; i < 200; i++)
+		CHECK((many[i] = open(i % 3 ? dir : "/usr", O_RDONLY | O_DIRECTORY)) >= 0);
+	for (int i = 0; i < 400; i++) {
+		int fd = many[i % 200];
+		if (i % 200 % 3)
+			CHECK(fstatat(fd, "hidden/file", &st, 0) == -1 && errno == ENOENT && fstatat(fd, "seen/file", &st, 0) == 0);
+		else
+			CHECK(fstatat(fd, "bin", &st, 0) == 0);
+		if (i >= 200)
+			close(fd);
+	}
 	/* numbers that nobody saw closed, and that are then given to another directory in each way */
 	for (size_t way = 0; way < sizeof given / sizeof *given; way++) {
 		int number = open("/usr", O_RDONLY | O_DIRECTORY), other = open(dir, O_RDONLY | O_DIRECTORY);
