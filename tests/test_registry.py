@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import cmp_to_key
@@ -386,6 +388,41 @@ def test_versions_have_one_order(versions: list[str]) -> None:
     ordered = sorted(versions, key=cmp_to_key(vercmp))
     for a, b in itertools.pairwise(ordered):
         assert vercmp(a, b) <= 0
+
+
+def held(file: Path, seconds: float) -> threading.Thread:
+    """Somebody has begun to write an empty registry, and takes so long."""
+    file.parent.mkdir(exist_ok=True)
+    begun = threading.Event()
+
+    def hold() -> None:
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            begun.set()
+            time.sleep(seconds)
+            connection.execute("ROLLBACK")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert begun.wait(10)
+    return thread
+
+
+def test_who_makes_the_registry_waits_for_who_is_at_it(tmp_path: Path) -> None:
+    file = tmp_path / "registry" / "registry.db"
+    holder = held(file, 0.5)
+    with Registry.open(file, write=True) as registry:
+        assert registry.ports() == []
+    holder.join()
+
+
+def test_nobody_waits_for_ever(tmp_path: Path) -> None:
+    file = tmp_path / "registry" / "registry.db"
+    holder, began = held(file, 1.5), time.monotonic()
+    with pytest.raises(RegistryError, match="locked by another process; try again"):
+        Registry.open(file, write=True, timeout=0.3)
+    assert 0.3 <= time.monotonic() - began < 1.4
+    holder.join()
 
 
 def test_two_writers_take_turns(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -102,12 +103,29 @@ def open_writable(path: Path, timeout: float) -> sqlite3.Connection:
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                connection.execute("PRAGMA journal_mode = WAL")
+                _use_log(connection, timeout)
                 _create(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _use_log(connection: sqlite3.Connection, timeout: float) -> None:
+    """Have a write-ahead log, so that readers and a writer do not wait for each other.
+
+    SQLite itself does not wait for this: where another port has just begun to write, it says so at once.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+        else:
+            return
+        time.sleep(0.01)
 
 
 def _create(connection: sqlite3.Connection) -> None:
