@@ -23,6 +23,20 @@ BIN = Path(sys.executable).parent
 PATIENCE = 120
 
 
+def heed_signals() -> None:
+    """Have the programs that tests start end by signals also where the suite itself was told to ignore them.
+
+    What nohup, or a shell for a job in the background, ignores would be ignored by all that is started from here. What
+    is caught, as here from now on, a program that is started has as usual. The suite goes on ignoring it.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
+
+
+heed_signals()
+
+
 def load_script(name: str) -> ModuleType:
     """A program of scripts/ as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")

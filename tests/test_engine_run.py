@@ -10,10 +10,13 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Prefix, PrefixFactory, processes_of, sessions
 from test_engine_portfile import HEAD, port, said
+
+from porttrace.porttool import spawn
 
 FILES = """build {}
 destroot {
@@ -182,6 +185,31 @@ def test_an_interrupted_port_leaves_nothing(prefix: Prefix, trace: tuple[str, ..
     assert "Stopped while running build of small" in err and "Traceback" not in err
     assert str(process.pid) not in sessions()
     assert not [line for line in processes_of("macports").values() if nap in line]
+
+
+def test_a_signal_while_a_command_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has started, and port does not know its number yet."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Slow(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            started.append(self)
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+    former = signal.signal(signal.SIGHUP, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            spawn.run(["sleep", "60"], directory="/", env=dict(os.environ), line=print)
+        assert signal.getsignal(signal.SIGHUP) is stop
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert started[0].poll() == -signal.SIGTERM
 
 
 def test_a_workpath_that_cannot_be_made(prefix: Prefix) -> None:

@@ -370,6 +370,15 @@ def test_a_killed_session_is_cleaned_up_by_the_next(work: Path) -> None:
         assert not alive(child)
 
 
+def test_what_is_told_to_ignore_signals_passes_it_on_to_no_test() -> None:
+    """The suite under nohup, or as a job in the background: what it starts has the usual dispositions."""
+    run = "import conftest, subprocess; subprocess.run(['grep', 'SigIgn', '/proc/self/status'])"
+    shell = f'trap "" HUP INT QUIT TERM; exec "{sys.executable}" -c "{run}"'
+    done = subprocess.run(["sh", "-c", shell], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    ignored = int(done.stdout.split()[1], 16)
+    assert [n for n in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM) if ignored >> n - 1 & 1] == []
+
+
 def test_two_sessions_side_by_side_do_not_disturb_each_other() -> None:
     first, first_directory, first_child = script("time.sleep(60)")
     second, second_directory, second_child = script("time.sleep(60)")

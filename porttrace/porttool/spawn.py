@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 
 from porttrace.errors import PorttraceError
 from porttrace.identity import Identity, privileged
@@ -75,25 +77,54 @@ def run(
     words = [*(["nice", "-n", str(nice)] if nice else []), *launcher, *argv]
     # The launcher gives root's ids up itself. Started with different real and effective ids it would be in
     # secure-execution mode, where the loader takes TMPDIR and others out of the environment.
-    with privileged() if launcher else contextlib.nullcontext():
-        process = subprocess.Popen(
-            words,
-            cwd=directory,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with _held_back() as interrupt, privileged() if launcher else contextlib.nullcontext():
+            process = subprocess.Popen(
+                words,
+                cwd=directory,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        interrupt()
         assert process.stdout is not None
         with process.stdout as output:
             for raw in output:
                 line(raw.decode("utf-8", "replace").rstrip("\n"))
         return process.wait()
     except BaseException:
-        end_group(process)
+        if process is not None:
+            end_group(process)
         raise
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[Callable[[], None]]:
+    """Keep what a signal's handler raises out of this block: a process that is started in it would be nobody's.
+
+    What is given is to be called after it: then the handlers of those that came have their turn.
+    """
+    came: list[int] = []
+    held: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def interrupt() -> None:
+        for number in came:
+            held[number](number, None)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                held[number] = handler
+                signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield interrupt
+    finally:
+        for caught, handler in held.items():
+            signal.signal(caught, handler)
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
