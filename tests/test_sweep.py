@@ -270,6 +270,7 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(open_tmp: Path, number: si
 @needs_proc
 def test_a_port_that_takes_too_long_is_given_up(open_tmp: Path) -> None:
     prefix = tree(open_tmp, {"base": "", "slow": GATE.format(gate=open_tmp / "gate")})
+    prefix.port("-t", "sweep", "base")  # which would take too long, too, on a machine with other things to do
     result = prefix.run("-t", "sweep", "--jobs", "2", "--timeout", "4", "all")
     found = rows(prefix)
     assert result.status == 1 and found["base"]["status"] == "right"
