@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,11 +41,15 @@ _PACKAGED: dict[str, list[str]] = {
 }
 
 
-def packaged(base: Path, wanted: set[str] | None) -> tuple[list[Peer], list[str]]:
+PACKAGED = frozenset(_PACKAGED)
+_TAKEN = PACKAGED | {"untraced", "empty library", "landlock launcher"}
+
+
+def packaged(base: Path, wanted: Set[str]) -> tuple[list[Peer], list[str]]:
     """The packaged peers that this machine has, and the names of those that it lacks."""
     found, missing = [], []
     for name, argv in _PACKAGED.items():
-        if wanted is not None and name not in wanted:
+        if name not in wanted:
             continue
         if shutil.which(argv[0]):
             found.append(Peer(name, [part.format(base=base) for part in argv]))
@@ -54,13 +59,19 @@ def packaged(base: Path, wanted: set[str] | None) -> tuple[list[Peer], list[str]
 
 
 def given(texts: list[str]) -> list[Peer]:
-    """Peers from ``--peer NAME='COMMAND PREFIX'``. Raises ValueError for a text without '='."""
-    import shlex
-
-    peers = []
+    """Peers from ``--peer NAME='COMMAND PREFIX'``. Raises ValueError with what is wrong with a text."""
+    peers: list[Peer] = []
     for text in texts:
-        name, equals, command = text.partition("=")
-        if not equals or not name or not command:
+        name, _, command = text.partition("=")
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ValueError(f"--peer {name}: {str(error).lower()} in {command!r}") from None
+        if not name or not words:
             raise ValueError(f"--peer wants NAME='COMMAND PREFIX', not {text!r}")
-        peers.append(Peer(name, shlex.split(command)))
+        if name in _TAKEN or name.startswith("porttrace:") or name in (peer.name for peer in peers):
+            raise ValueError(f"--peer {name}: the name is taken")
+        if not shutil.which(words[0]):
+            raise ValueError(f"--peer {name}: there is no program {words[0]!r}")
+        peers.append(Peer(name, words))
     return peers

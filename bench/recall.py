@@ -217,7 +217,7 @@ def measure(build: Build | Program, cache: Path, show: int) -> dict[str, object]
         run(["strace", "-f", "-y", "-s", "8192", "-o", str(top / "strace.out"), "--"])
         run(
             [
-                os.environ.get("PORTTRACE", "porttrace"),
+                os.environ.get("PORTTRACE", str(Path(sys.executable).with_name("porttrace"))),
                 "run",
                 "-q",
                 "--tiers",

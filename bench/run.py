@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -32,7 +33,7 @@ import scaling
 from compiled import build_native
 from interleave import Effort, Rounds, interleave
 from ours import porttrace_peers
-from peers import Peer, given, packaged, yardsticks
+from peers import PACKAGED, Peer, given, packaged, yardsticks
 from plot import svg
 from results import PLAIN, Results, markdown
 from workloads import Workload, prepare
@@ -121,16 +122,29 @@ def calls(
     return out
 
 
+class Parser(argparse.ArgumentParser):
+    """One line for what it does not understand."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a first look: few rounds, others' tools not on W1 and W2")
     parser.add_argument("--minutes", type=float, help="about how long all of it may take (default: 23, quick: 3.5)")
     parser.add_argument("--base", type=Path, default=Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None)
     parser.add_argument("--only", default="", help="workloads by their first words, comma separated")
     parser.add_argument("--peers", default=None, help="packaged peers to take, comma separated (default: all)")
     parser.add_argument("--no-peers", action="store_true", help="only the yardsticks and porttrace")
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME='COMMAND PREFIX'")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME='COMMAND PREFIX'",
+        help="one more, by what is put before a command; may be given again",
+    )
     parser.add_argument("--no-scaling", action="store_true")
     parser.add_argument("--registry-files", type=int, default=100_000)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "porttrace-bench-sources")
@@ -142,9 +156,16 @@ def arguments() -> argparse.Namespace:
             parser.error(f"--only knows {', '.join(sorted(known))}, not {name!r}")
     if args.minutes is not None and args.minutes <= 0:
         parser.error("--minutes wants more than 0")
+    if args.registry_files < 1:
+        parser.error("--registry-files wants at least 1")
+    args.wanted = PACKAGED if args.peers is None else set(filter(None, args.peers.split(",")))
+    for name in args.wanted - PACKAGED:
+        parser.error(f"--peers knows {', '.join(sorted(PACKAGED))}, not {name!r}; others are given by --peer")
     try:
         args.given = given(args.peer)
-    except ValueError as error:
+        args.out.mkdir(parents=True, exist_ok=True)  # known now, not after the measurements
+        args.base = Path(tempfile.mkdtemp(prefix="porttrace-bench.", dir=args.base))
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     return args
 
@@ -155,7 +176,7 @@ def main() -> int:
     began = time.monotonic()
     seconds = 60 * (args.minutes or (3.5 if args.quick else 23))
     args.cache.mkdir(parents=True, exist_ok=True)
-    base = Path(tempfile.mkdtemp(prefix="porttrace-bench.", dir=args.base))
+    base = args.base
     base.chmod(0o755)
     peers: list[Peer] = []
     try:
@@ -165,7 +186,7 @@ def main() -> int:
         peers = yardsticks(native, base)
         guests = list(args.given)
         if not args.no_peers:
-            found, missing = packaged(base, None if args.peers is None else set(args.peers.split(",")))
+            found, missing = packaged(base, args.wanted)
             guests = [*found, *guests]
             for name in missing:
                 print(f"not measured, because it is not installed: {name}", file=sys.stderr)
@@ -192,13 +213,10 @@ def main() -> int:
     results.seconds = time.monotonic() - began
     text = markdown(results, args.quick)
     print(text)
-    args.out.mkdir(parents=True, exist_ok=True)
     stem = "bench-quick" if args.quick else "bench"
     (args.out / f"{stem}.md").write_text(text, encoding="utf-8")
     (args.out / f"{stem}.json").write_text(json.dumps(dataclasses.asdict(results), indent=1) + "\n", encoding="utf-8")
-    picture = svg(
-        f"Wall time, times the untraced run ({results.machine})", results.ratios(PLAIN), [p.name for p in peers[1:]]
-    )
+    picture = svg("Wall time under each tool", results.machine, results.ratios(PLAIN), [p.name for p in peers[1:]])
     (args.out / f"{stem}.svg").write_text(picture, encoding="utf-8")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from interleave import Effort, Rounds, added, interleave, ratio
 from peers import given
 from plot import svg
 
+SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -42,16 +44,44 @@ def test_figures_are_compared_within_a_round() -> None:
 
 
 def test_a_peer_is_a_name_and_a_command() -> None:
-    (peer,) = given(["x y='a b' c"])
-    assert (peer.name, peer.prefix) == ("x y", ["a b", "c"])
-    with pytest.raises(ValueError, match="--peer wants"):
-        given(["nothing"])
+    (peer,) = given(["x y=env 'a b' c"])
+    assert (peer.name, peer.prefix) == ("x y", ["env", "a b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        *((text, "wants NAME='COMMAND PREFIX'") for text in ("nothing", "=x", "x=", "x= ")),
+        ("x='env", "no closing quotation"),
+        ("x=/nonexistent/tool -a", "there is no program '/nonexistent/tool'"),
+        *((f"{name}=env", "the name is taken") for name in ("strace", "untraced", "porttrace: tracelib", "first")),
+    ],
+)
+def test_a_peer_that_is_none_is_refused(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match="--peer") as caught:
+        given(["first=env", text])
+    assert says in str(caught.value)
 
 
 def test_the_plot_is_well_formed() -> None:
-    text = svg("a < b", {"work": {"peer & co": (0.9, 1.5, 20.0)}}, ["peer & co"])
-    titles = [e.text for e in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}title")]
+    text = svg("a < b", "c & d", {"work": {"peer & co": (0.9, 1.5, 20.0)}}, ["peer & co"])
+    titles = [e.text for e in ElementTree.fromstring(text).iter(f"{SVG}title")]
     assert titles == ["work, peer & co: 1.50"]
+
+
+@pytest.mark.parametrize("most", [0.4, 1.0, 1.06, 3.0, 30.0, 300.0])
+def test_the_scale_of_the_plot_can_be_read(most: float) -> None:
+    """No mark lies upon another, the untraced run has one, and nothing sticks out."""
+    groups = {"work": {"a": (0.3, most, most), "a rather long name of a tool": (1.0, 1.0, 1.01)}}
+    root = ElementTree.fromstring(svg("title", "below", groups, ["a", "a rather long name of a tool"]))
+    texts = [(float(e.attrib["x"]), float(e.attrib["y"]), e.text or "") for e in root.iter(f"{SVG}text")]
+    marks = [text for text in texts if text[2].endswith(" times")]
+    assert "1 times" in {text for _, _, text in marks}
+    for row in {y for _, y, _ in marks}:
+        at = sorted(x for x, y, _ in marks if y == row)
+        assert all(b - a >= 48 for a, b in itertools.pairwise(at))
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    assert all(0 <= x <= width - 20 and 0 < y < height for x, y, _ in texts)
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
@@ -78,10 +108,14 @@ def test_a_short_run(tmp_path: Path) -> None:
     [
         (("--only", "nothing"), "--only knows"),
         (("--peer", "x"), "--peer wants"),
+        (("--peers", "strace,nothing"), "--peers knows"),
+        (("--registry-files", "0"), "--registry-files wants at least 1"),
+        (("--base", "/dev/null/none"), "/dev/null/none"),
         (("--minutes", "0"), "--minutes wants more than 0"),
     ],
 )
 def test_bad_input_gets_one_line(words: tuple[str, ...], says: str) -> None:
     done = bench(*words)
     assert done.returncode == 2
-    assert says in done.stderr.splitlines()[-1]
+    (line,) = done.stderr.splitlines()
+    assert says in line
