@@ -15,7 +15,7 @@ from typing import Any, Literal
 from porttrace.codes import code_of
 from porttrace.context import PhaseContext
 from porttrace.errors import PorttraceError
-from porttrace.filemap import Access, Action, Rule, display
+from porttrace.filemap import WRITES, Action, Rule, display
 from porttrace.findings import FindingKind, fix_line, quoted
 from porttrace.identity import privileged
 from porttrace.policy import Decision, Image, MapName, Ownership, PolicyError
@@ -357,7 +357,7 @@ def explain(
         view.used = _used(phase, {os.fsdecode(name) for name in names})
         view.asked = _asked(findings, {os.fsdecode(name) for name in names} | {found.asked, found.real}, phase)
         changes = _changes(view.read, view.write, phase, os.fsdecode(real), owner, view.chain)
-        asked_writes = {Access(one["access"]).writes for one in view.asked} or {False, True}
+        asked_writes = {one["access"] in WRITES for one in view.asked} or {False, True}
         view.changes = [text for text, writes in changes if writes in asked_writes]
         same = next(
             (

@@ -13,7 +13,7 @@ from typing import Any, overload
 
 from porttrace._core import ffi, lib
 
-__all__ = ["Access", "Action", "Filemap", "FilemapError", "Rule", "display"]
+__all__ = ["WRITES", "Access", "Action", "Filemap", "FilemapError", "Rule", "display"]
 
 
 class Action(IntEnum):
@@ -44,6 +44,10 @@ class Access(StrEnum):
     def writes(self) -> bool:
         """Judged by the write map; the others by the read map."""
         return self not in (Access.READ, Access.STAT, Access.EXEC, Access.LIST, Access.READLINK)
+
+
+WRITES = frozenset(str(access) for access in Access if access.writes)
+"""The names of those that the write map judges."""
 
 
 class FilemapError(ValueError):

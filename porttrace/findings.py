@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from porttrace.eventlog import Event, Kind, Outcome
+from porttrace.filemap import WRITES
 from porttrace.processes import REASONS, Image, ProcessTree, untraced_reason
 
 __all__ = [
@@ -48,8 +50,6 @@ class FindingKind(StrEnum):
 
 VIOLATIONS = frozenset({FindingKind.UNDECLARED, FindingKind.HIDDEN, FindingKind.WRITE_OUTSIDE, FindingKind.UNTRACED})
 """Kinds for which `porttrace run --strict` exits with 3."""
-
-_WRITES = frozenset({"write", "create", "delete", "rename", "link", "attributes"})
 
 
 class Names(Protocol):
@@ -166,11 +166,17 @@ def quoted(text: str) -> str:
 
 def tcl_word(text: str) -> str:
     """`text` as one word of Tcl source."""
-    if text and not any(char in ' \t\n\r;"$[]{}\\#' for char in text):
+    if text and not any(char in ' ;"$[]{}\\#' or _is_control(char) for char in text):
         return text
-    if "{" not in text and "}" not in text and "\\" not in text:
+    if not any(char in "{}\\" or _is_control(char) for char in text):
         return "{" + text + "}"
-    return "".join("\\n" if char == "\n" else "\\" + char if char in ' \t\r;"$[]{}\\#' else char for char in text)
+    return "".join(
+        f"\\u{ord(char):04x}" if _is_control(char) else "\\" + char if char in ' ;"$[]{}\\#' else char for char in text
+    )
+
+
+def _is_control(char: str) -> bool:
+    return unicodedata.category(char) == "Cc"
 
 
 def fix_line(kind: FindingKind, path: str, access: str, port: str, phase: str) -> str | None:
@@ -196,7 +202,7 @@ def _kind(event: Event, port: str) -> FindingKind | None:
         case Outcome.REDIRECTED_MISSING:
             return FindingKind.REDIRECTED_MISSING
         case Outcome.HIDE | Outcome.DENY:
-            if event.access in _WRITES:
+            if event.access in WRITES:
                 return FindingKind.WRITE_OUTSIDE
             return FindingKind.UNDECLARED if port else FindingKind.HIDDEN
     return None

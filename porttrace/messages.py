@@ -54,6 +54,10 @@ def printable(path: str) -> str:
     )
 
 
+def _deed(finding: Finding) -> str:
+    return _DEEDS.get(finding.access, "An activity")  # a later version may know more of them
+
+
 @dataclass
 class _Entry:
     """All findings of one path, for one line of text and its details."""
@@ -165,10 +169,10 @@ def render(
     for entry in _entries(kinds[FindingKind.UNDECLARED]):
         messages.append(("info", f"trace: access denied to {printable(entry.first.path)} ({entry.first.port})"))
     for entry in _entries(kinds[FindingKind.HIDDEN], by_access=True):
-        deed = _DEEDS[entry.first.access]
+        deed = _deed(entry.first)
         messages.append(("info", f"{deed} was attempted outside sandbox: {printable(entry.first.path)}"))
     for entry in _entries(kinds[FindingKind.WRITE_OUTSIDE], by_access=True):
-        lines = [f"{_DEEDS[entry.first.access]} was attempted outside sandbox: {printable(entry.first.path)}"]
+        lines = [f"{_deed(entry.first)} was attempted outside sandbox: {printable(entry.first.path)}"]
         lines += _owner(entry.first)
         if entry.first.rule:
             lines.append(f"    rule: {printable(entry.first.rule)}")

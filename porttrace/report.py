@@ -16,7 +16,9 @@ from porttrace.codes import code_of
 from porttrace.context import PhaseContext, make_context
 from porttrace.errors import PorttraceError
 from porttrace.findings import Finding, FindingKind, Program
+from porttrace.messages import printable
 from porttrace.noise import classify_finding
+from porttrace.report_shape import differs
 
 __all__ = [
     "finding_json",
@@ -98,23 +100,14 @@ def read_report(path: Path | str) -> dict[str, Any]:
         raise PorttraceError(f"cannot read the report {name}: {error.strerror}") from None
     try:
         report = json.loads(data)
+    except RecursionError:
+        raise PorttraceError(f"{name} is not a report: it is nested too deeply") from None
     except ValueError as error:
         raise PorttraceError(f"{name} is not a report: {error}") from None
-    findings = report.get("findings") if isinstance(report, dict) else None
-    if not isinstance(findings, list) or not all(_is_finding(finding) for finding in findings):
-        raise PorttraceError(f"{name} is not a report: it has no list of findings; write one with --report FILE")
+    wrong = differs(report)
+    if wrong is not None:
+        raise PorttraceError(f"{name} is not a report: {printable(wrong)}; one is written by --report FILE")
     return dict(report)
-
-
-def _is_finding(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and all(isinstance(value.get(key), str) for key in ("kind", "path", "access"))
-        and all(isinstance(value.get(key, None), str | None) for key in ("port", "phase", "fix", "rule", "built"))
-        and isinstance(value.get("count", 1), int)
-        and isinstance(value.get("programs", []), list)
-        and all(isinstance(program, dict) and "exe" in program for program in value.get("programs", []))
-    )
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

@@ -188,9 +188,10 @@ def test_an_audit_says_that_it_hid_nothing(work: Path) -> None:
 BAD = [
     (["/x", "/nowhere.json"], "cannot read the report /nowhere.json"),
     (["/x", "text"], "text is not a report"),
-    (["/x", "empty"], "no list of findings"),
+    (["/x", "empty"], "it has no findings"),
     (["/x", "old"], "older version"),
-    (["/x", "broken"], "context is broken"),
+    (["/x", "broken"], "context.phases[0].read[0] is not a list of 5"),
+    (["/x", "later"], "context is broken (KeyError: 'NOSUCH')"),
     (["--map", "/a=-", "/x", "old"], "brings its own policy"),
     (["--phase", "build", "/x"], "--phase needs a report"),
     (["--frobnicate", "/x"], "unrecognized"),
@@ -206,6 +207,8 @@ def test_bad_use_is_one_line(work: Path, words: list[str], said: str) -> None:
     (work / "empty").write_text("{}")
     (work / "old").write_text('{"findings": []}')
     (work / "broken").write_text('{"findings": [], "context": {"phases": [{"read": [1]}]}}')
+    rule = ["/x", "nosuch", None, "", []]
+    (work / "later").write_text(json.dumps({"findings": [], "context": {"phases": [{"read": [rule], "write": []}]}}))
     done = tool(work, "explain", *words)
     assert done.returncode == 1 and said in done.stderr, done.stderr
     assert done.stderr.startswith("porttrace: ") and done.stderr.count("\n") == 1 and not done.stdout

@@ -196,7 +196,20 @@ def test_lines_for_paths_that_no_port_owns() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/a b", "/$x[exit]", '/q"q', "/br{ace", "/back\\slash", "/new\nline {", "/se;mi", "/#x"]
+    "path",
+    [
+        "/a b",
+        "/$x[exit]",
+        '/q"q',
+        "/br{ace",
+        "/back\\slash",
+        "/new\nline {",
+        "/se;mi",
+        "/#x",
+        "/bell\x07f {",
+        "/tab\t",
+        "/\x1b[31mred",
+    ],
 )
 def test_a_pasted_path_is_one_word_of_tcl(path: str) -> None:
     tkinter = pytest.importorskip("tkinter")
@@ -205,6 +218,7 @@ def test_a_pasted_path_is_one_word_of_tcl(path: str) -> None:
     tcl.eval("proc build.trace_read-append {args} {set ::got $args}")
     tcl.eval(line)
     assert tcl.splitlist(tcl.getvar("got")) == (path,)
+    assert line.isprintable(), "it is shown on a terminal"
 
 
 def test_an_exec_that_nothing_answers_is_an_untraced_process(writer: Writer, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def text(found: Explanation) -> str:
     quiet = [_heading(view).rstrip(":") for view in found.views if not view.asked] if asking else []
     if quiet:
         lines += ["", f"not asked for in: {'; '.join(quiet)} (--phase NAME explains one of them)"]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def main(argv: Sequence[str]) -> int:
