@@ -21,6 +21,7 @@ from porttrace.noise import classify_finding
 from porttrace.report_shape import differs
 
 __all__ = [
+    "check_writable",
     "finding_json",
     "findings_of",
     "incomplete",
@@ -108,6 +109,15 @@ def read_report(path: Path | str) -> dict[str, Any]:
     if wrong is not None:
         raise PorttraceError(f"{name} is not a report: {printable(wrong)}; one is written by --report FILE")
     return dict(report)
+
+
+def check_writable(name: str) -> None:
+    """PorttraceError where it can be told already that no report can be written to the file `name`."""
+    path = Path(name).absolute()
+    if path.is_dir():
+        raise PorttraceError(f"cannot write the report {name}: it is a directory")
+    if not os.access(path.parent, os.W_OK):
+        raise PorttraceError(f"cannot write the report {name}: its directory does not exist or cannot be written")
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

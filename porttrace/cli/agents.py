@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 
 from porttrace.agents import explain
+from porttrace.cli.parser import Parser
 
 __all__ = ["main"]
 
@@ -26,7 +26,7 @@ def _one_line(command: str, width: int = 160) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Exit status 0, or 1 where something of an ended port still runs."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="porttrace agents",
         description="List every process of the build user: what belongs to a running port, what was left over, and "
         "what the operating system started for that user, with what it is and what it may connect to.",

@@ -25,6 +25,7 @@ from porttrace.portfile_edit import PortfileEditError, change_dependencies
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
 from porttrace.report import finding_json, read_report, write_report, write_text
+from porttrace.streams import complain
 
 __all__ = [
     "add_absent",
@@ -200,7 +201,7 @@ def patch(result: DepTest, portfile: str, variant: str = "") -> str:
     """
     before, after, by_hand = _changed(result, portfile, variant)
     for text in by_hand:
-        print(f"Warning: {text}", file=sys.stderr)
+        complain(f"Warning: {text}")
     name = "/".join(Path(portfile).parts[-3:])
     rows = difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{name}", f"b/{name}")
     return "".join(row if row.endswith("\n") else f"{row}\n\\ No newline at end of file\n" for row in rows)
@@ -210,7 +211,7 @@ def apply(result: DepTest, portfile: str, variant: str = "") -> str | None:
     """Write the change; returns the Portfile's former text, or None where nothing was changed. As `patch` otherwise."""
     before, after, by_hand = _changed(result, portfile, variant)
     for text in by_hand:
-        print(f"Warning: {text}", file=sys.stderr)
+        complain(f"Warning: {text}")
     if before == after:
         return None
     write(portfile, after)

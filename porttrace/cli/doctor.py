@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 
+from porttrace.cli.parser import Parser
 from porttrace.doctor import diagnose
 
 __all__ = ["main"]
@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """Exit status 0 only where all tiers work, else 1."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="porttrace doctor",
         description="Say what this machine offers, which tiers a run would use, what each of them stops, and how to "
         "get what is missing. Exit status 0 only where all tiers work.",

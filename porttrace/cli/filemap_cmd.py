@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from porttrace.cli.parser import Parser
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, FilemapError, display
 
@@ -15,7 +16,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """Exit status 0, or 1 with one line on stderr where the file is no filemap."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="porttrace filemap",
         description="Read a filemap: path, NUL, action (0 allow, 1 redirect, 2 ask, 3 deny), redirect target, NUL, "
         "and so on, with an empty path at the end. Paths are literal prefixes; the first that matches wins.",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from porttrace.cli.parser import Parser
 from porttrace.integrate import integrate, undo
 
 __all__ = ["main"]
@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 def main(argv: list[str]) -> int:
     """Run the subcommand; returns 0. Raises PorttraceError where it cannot be done."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="porttrace integrate",
         description="Give the MacPorts installed at PREFIX this trace mode: afterwards `port -t` uses it. "
         "One directory is added to it, nothing of it is changed.",

@@ -6,11 +6,11 @@ A subcommand is a module with a function `main(argv: list[str]) -> int`, importe
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from porttrace.errors import PorttraceError
+from porttrace.streams import complain, guarded
 
 __all__ = ["COMMANDS", "main"]
 
@@ -38,8 +38,12 @@ def _usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status (2 for a usage error, 1 or the subcommand's for a failure)."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    """Run one subcommand; returns the exit status: 2 where there is none of that name, 1 (`run`: 125) for another wrong
+    command line and for what cannot be done, else the subcommand's."""
+    return guarded("porttrace", lambda: _main(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _main(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(_usage(), file=sys.stdout if args else sys.stderr)
         return 0 if args else 2
@@ -49,21 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"porttrace {version()}")
         return 0
     if args[0] not in COMMANDS:
-        print(f"porttrace: there is no command {args[0]!r}; porttrace --help lists them", file=sys.stderr)
+        complain(f"porttrace: there is no command {args[0]!r}; porttrace --help lists them")
         return 2
     try:
         status: int = importlib.import_module(COMMANDS[args[0]][0]).main(args[1:])
-        sys.stdout.flush()
         return status
     except PorttraceError as error:
-        print(f"porttrace: {error}", file=sys.stderr)
-        return 125 if args[0] == "run" else 1
+        complain(f"porttrace: {error}")
     except BrokenPipeError:
-        # The reader has seen enough; without this Python complains once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except OSError as error:
-        print(f"porttrace: {f'{error.filename}: ' if error.filename else ''}{error.strerror}", file=sys.stderr)
-        return 125 if args[0] == "run" else 1
+        complain(f"porttrace: {f'{error.filename}: ' if error.filename else ''}{error.strerror}")
     except KeyboardInterrupt:
         return 130
+    return 125 if args[0] == "run" else 1

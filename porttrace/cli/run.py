@@ -33,9 +33,10 @@ from porttrace.owners import ownership
 from porttrace.policy import Policy, PolicyError
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
-from porttrace.report import make_report, read_report, write_report
+from porttrace.report import check_writable, make_report, read_report, write_report
 from porttrace.sdk import find_sdk
 from porttrace.session import Session, Trace, TraceResult
+from porttrace.streams import complain
 from porttrace.tiers import TIERS, available_tiers, tiers_line
 
 __all__ = ["main"]
@@ -46,7 +47,7 @@ read; the current directory, $TMPDIR, /tmp, /var/tmp and devices like /dev/null 
 A path stands for itself and all below it. A '=' or ':' in a path is written '\=' or '\:', a backslash '\\'.
 
 exit status: the command's own, 128+N where signal N ended it; with --strict 3 where there were violations, or
-the report is not complete; 125 where porttrace could not start it.
+the report is not complete; 125 where porttrace could not start it, or could not write the log or the report.
 
 examples:
   porttrace run -- ./configure              what does it read that is not of the base system, what does it write?
@@ -166,7 +167,7 @@ def named_ports(options: argparse.Namespace) -> list[str]:
 
 
 def _warn(text: str) -> None:
-    print(f"Warning: {text}", file=sys.stderr)
+    complain(f"Warning: {text}")
 
 
 def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
@@ -324,7 +325,7 @@ def _environment() -> dict[str, str]:
 def _find_command(name: str) -> None:
     if shutil.which(name) is None:
         exists = "/" in name and Path(name).exists()
-        raise PorttraceError(f"{name}: {'cannot be executed' if exists else 'there is no such command'}")
+        raise PorttraceError(f"{name or repr(name)}: {'cannot be executed' if exists else 'there is no such command'}")
 
 
 def _tell(options: argparse.Namespace, trace: Trace, result: TraceResult, findings: list[Finding]) -> None:
@@ -338,8 +339,8 @@ def _tell(options: argparse.Namespace, trace: Trace, result: TraceResult, findin
     if options.verbose:
         text += "".join(f"fence: {printable(remark)}\n" for remark in result.remarks)
         text += f"{tiers_line(trace.tiers)}\n"
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    if text:
+        complain(text.removesuffix("\n"))
 
 
 def _tiers(text: str | None) -> list[str] | None:
@@ -365,11 +366,6 @@ def _open_log(name: str | None) -> int | None:
         raise PorttraceError(f"cannot write the log {name}: {error.strerror}") from None
 
 
-def _check_report(name: str | None) -> None:
-    if name is not None and not os.access(Path(name).absolute().parent, os.W_OK):
-        raise PorttraceError(f"cannot write the report {name}: its directory does not exist or cannot be written")
-
-
 def main(argv: Sequence[str]) -> int:
     """See `porttrace run --help`. Raises PorttraceError (exit status 125) where the command cannot be started."""
     options = _parse(argv)
@@ -377,7 +373,8 @@ def main(argv: Sequence[str]) -> int:
     tiers = _tiers(options.tiers)
     policy, registry = build_policy(options)
     _find_command(options.command[0])
-    _check_report(options.report)
+    if options.report is not None:
+        check_writable(options.report)
     baseline = read_report(options.baseline) if options.baseline is not None else None
     log = _open_log(options.log)
     with _Runner() as runner, Session(identity, tiers, owns_children=True) as session:
@@ -404,11 +401,12 @@ def _finish(
     baseline: dict[str, Any] | None,
 ) -> int:
     stats = dict(result.stats)
+    failed = None
     if log is not None:
         try:
             stats["accesses"] = trace.write_log(log)
         except OSError as error:
-            raise PorttraceError(f"cannot write the log {options.log}: {error.strerror}") from None
+            failed = PorttraceError(f"cannot write the log {options.log}: {error.strerror}")
         finally:
             os.close(log)
     stats["exit_status"] = status
@@ -421,8 +419,13 @@ def _finish(
             new = {id(row) for row in fresh(report, baseline)}
             findings = [f for f, row in zip(findings, report["findings"], strict=True) if id(row) in new]
         if options.report is not None:
-            write_report(Path(options.report), report)
+            try:
+                write_report(Path(options.report), report)
+            except PorttraceError as error:
+                failed = failed or error
     _tell(options, trace, result, findings)
+    if failed is not None:
+        raise failed
     if options.strict and (result.incomplete or any(finding.kind in VIOLATIONS for finding in findings)):
         return 3
     return status

@@ -18,7 +18,7 @@ from porttrace.context import read_context
 from porttrace.deptest import DepTest
 from porttrace.errors import PorttraceError
 from porttrace.findings import FindingKind
-from porttrace.report import read_report, write_report
+from porttrace.report import check_writable, read_report, write_report
 
 __all__ = ["main"]
 
@@ -254,6 +254,8 @@ def main(own: Sequence[str], argv: Sequence[str]) -> int:
         raise PorttraceError("--verify builds with the change: add --apply")
     if options.report is not None and len(ports) > 1:
         raise PorttraceError("--report takes the report of one port: name one")
+    if options.report is not None:
+        check_writable(options.report)
     status, failed = 0, False
     for port in ports:
         judged = _judge(own, port, options)

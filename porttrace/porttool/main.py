@@ -19,6 +19,7 @@ from porttrace.porttool.commands import HostCommands, Interrupted
 from porttrace.porttool.host import Host
 from porttrace.porttool.settings import Settings
 from porttrace.porttool.ui import Ui
+from porttrace.streams import complain, guarded
 from porttrace.tclbridge import tcllist
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ Options
   --audit         like -t, but refuse nothing and record what would have been refused (for porttrace learn)
   --absent        like -t, and keep in the report what was looked for and is not there (porttrace deps --absent)
   -h, --help      this text
+  --version       the version
 
 Examples
   port -t install foo              build foo inside the fence, with its dependencies, and install it
@@ -73,10 +75,14 @@ _LEVELS = {"-q": 0, "-v": 2, "-d": 3}
 
 def main() -> int:
     """Entry point. Returns the exit status: 0, 1 where something failed, 2 for a wrong command line."""
+    return guarded("port", _main)
+
+
+def _main() -> int:
     os.umask(0o022)
     argv = sys.argv[1:]
     try:
-        long = ["prefix=", "with-trace-sdk=", "report=", "audit", "absent", "help"]
+        long = ["prefix=", "with-trace-sdk=", "report=", "audit", "absent", "help", "version"]
         given, words = getopt.getopt(argv, "tknfspbdvqD:h", long)
     except getopt.GetoptError as error:
         return _wrong(str(error))
@@ -87,6 +93,8 @@ def main() -> int:
         if name in ("-h", "--help"):
             print(USAGE, end="")
             return 0
+        if name == "--version":
+            return _version()
         if name in _LEVELS:
             ui.level = _LEVELS[name]
         elif name in _FLAGS:
@@ -94,6 +102,8 @@ def main() -> int:
         elif name == "-D":
             options["portdir"] = value
         elif name == "--prefix":
+            if not value:
+                return _wrong("option --prefix requires a directory")
             prefix = Path(value)
         elif name == "--report":
             options["report"] = value
@@ -105,6 +115,11 @@ def main() -> int:
             options["sdk"] = value
     if not words:
         return _wrong("no action given")
+    if words == ["help"]:
+        print(USAGE, end="")
+        return 0
+    if words == ["version"]:
+        return _version()
     try:
         if words[0] == "deptest":
             from porttrace.porttool import deptest
@@ -120,11 +135,23 @@ def main() -> int:
     except PorttraceError as error:
         ui.say("error", str(error))
         return 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        ui.say("error", f"{f'{error.filename}: ' if error.filename else ''}{error.strerror}")
+        return 1
 
 
 def _wrong(reason: str) -> int:
-    print(f"port: {reason} (port --help shows what there is)", file=sys.stderr)
+    complain(f"port: {reason} (port --help shows what there is)")
     return 2
+
+
+def _version() -> int:
+    from porttrace._version import version
+
+    print(f"Version: porttrace {version()}")
+    return 0
 
 
 def _build_user(settings: Settings) -> Identity | None:
@@ -194,7 +221,8 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
             status = _write_report(ui, report, host.phase_log, words, status)
     if commands.stopped_by is not None:
         # Die of the signal, as everybody expects of a program that was interrupted.
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         signal.signal(commands.stopped_by, signal.SIG_DFL)
         os.kill(os.getpid(), commands.stopped_by)
     return status
@@ -204,10 +232,10 @@ def _report_file(name: str | None) -> Path | None:
     """Absolute, because port changes its directory. PorttraceError before the work, not after it."""
     if name is None:
         return None
-    path = Path(name).absolute()
-    if not os.access(path.parent, os.W_OK):
-        raise PorttraceError(f"cannot write the report {name}: its directory does not exist or cannot be written")
-    return path
+    from porttrace.report import check_writable
+
+    check_writable(name)
+    return Path(name).absolute()
 
 
 def _write_report(ui: Ui, path: Path, log: PhaseLog, words: list[str], status: int) -> int:

@@ -34,8 +34,8 @@ class Ui:
             return
         self.progress("")
         stream = sys.stderr if level in ("error", "warn", "debug") else sys.stdout
-        # Who reads our output may have gone: that must not stop a build half-way.
-        with contextlib.suppress(BrokenPipeError):
+        # Who reads our output may have gone, or the disk be full: that must not stop a build half-way.
+        with contextlib.suppress(OSError):
             stream.write(f"{_PREFIX.get(level, '')}{text}\n".encode("utf-8", "replace").decode("utf-8"))
             stream.flush()
 
@@ -43,8 +43,9 @@ class Ui:
         """A line on the terminal that the next message replaces; nothing where there is no terminal."""
         if not self.terminal or self.level != 1 or text == self._progress:
             return
-        sys.stderr.write("\r\x1b[K" + text)
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.write("\r\x1b[K" + text)
+            sys.stderr.flush()
         self._progress = text
 
     def push_log(self, path: Path) -> None:
