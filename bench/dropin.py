@@ -2,7 +2,8 @@
 
 The same install with and without ``-t``, in turn, in a scratch prefix beside the MacPorts (as the tests make it). Told
 are the medians of the ratios of neighbours: of wall-clock time, and of processor time (user and system, of port and
-all that it started), which other work on the machine hardly changes. The start of the core is told apart.
+all that it started, the core included, which ends after port), which other work on the machine hardly changes. The
+start of the core is told apart: wall-clock time until it answers, and the processor's for one that nobody asks.
 
 PORT is one of the tree's (foo), or with ``--debian`` a real one: Debian's source package of that name, which must have
 a configure script. ``--record`` adds the runs to those in bench/results/dropin.json, and writes dropin.md from all.
@@ -11,6 +12,7 @@ a configure script. ``--record`` adds the runs to those in bench/results/dropin.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -25,6 +27,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 from macports_host import Macports, scratch_macports  # noqa: E402
+
+from porttrace.endings import become_subreaper  # noqa: E402
 from sources import apt_source  # noqa: E402
 
 RESULTS = HERE / "results" / "dropin.json"
@@ -48,28 +52,41 @@ use_parallel_build no
 
 
 def timed(argv: list[str], env: dict[str, str]) -> tuple[float, float]:
-    """Wall-clock and processor time of a command in seconds. SystemExit where it fails."""
+    """Wall-clock and processor time of a command in seconds, with what it leaves to us. SystemExit where it fails."""
     began = time.perf_counter()
     process = subprocess.Popen(argv, env=env, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
     said = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
+    took = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(argv)}: status {process.returncode}\n{said.decode(errors='replace')}")
-    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+    used = usage.ru_utime + usage.ru_stime
+    with contextlib.suppress(ChildProcessError):
+        while True:  # orphans, which come to us: the core
+            usage = os.wait4(-1, 0)[2]
+            used += usage.ru_utime + usage.ru_stime
+    return took, used
 
 
 def core_start(host: Macports) -> tuple[float, float]:
-    """Wall-clock and processor time of a core that starts, reads its data and ends."""
+    """Seconds until a core answers that is asked at once; processor time of one that gets ready, and ends unasked."""
     argv = [str(host.python), "-I", "-m", "porttrace.tclbridge.coprocess"]
     began = time.perf_counter()
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"6\n{} pid")
+        process.stdin.flush()
+        process.stdout.readline()
+        took = time.perf_counter() - began
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        time.sleep(0.5)
         assert process.stdin is not None
         process.stdin.close()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+    return took, usage.ru_utime + usage.ru_stime
 
 
 def install(host: Macports, port: str, *options: str) -> tuple[float, float]:
@@ -132,6 +149,7 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="add the runs to bench/results/dropin.json")
     parser.add_argument("--unwarmed", action="store_true", help="no pair of runs before those that count")
     given = parser.parse_args()
+    become_subreaper()
     if given.debian:
         apt_source(given.port, given.cache)
     with scratch_macports(given.prefix) as host:

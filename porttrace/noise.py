@@ -46,10 +46,11 @@ class _Globs:
         for glob in globs:
             for full in [home + glob[1:] for home in _HOMES] if glob.startswith("~/") else [glob]:
                 self._globs.append((_SPECIAL.split(full, maxsplit=1)[0], _SPECIAL.split(full)[-1], full))
+        self._starts = tuple({start for start, _, _ in self._globs})
 
     def fullmatch(self, path: str) -> bool:
         """Does one of them match all of ``path``?"""
-        return any(
+        return path.startswith(self._starts) and any(
             path.startswith(start) and path.endswith(end) and _regex(glob).fullmatch(path)
             for start, end, glob in self._globs
         )
@@ -86,11 +87,10 @@ class NoiseClass:
 
     def matches(self, path: str, program: str, absent: bool) -> bool:
         """Is a probe of ``path`` by the executable ``program`` of this class?"""
-        if self.programs:
-            name = program.rpartition("/")[2]
-            if not any(fnmatch.fnmatchcase(name, glob) for glob in self.programs):
-                return False
-        return self.paths.fullmatch(path) or (absent and self.absent.fullmatch(path))
+        if not (self.paths.fullmatch(path) or (absent and self.absent.fullmatch(path))):
+            return False
+        name = program.rpartition("/")[2]
+        return not self.programs or any(fnmatch.fnmatchcase(name, glob) for glob in self.programs)
 
 
 @cache

@@ -57,6 +57,8 @@ unset sibling
 if {[info exists ::ports_trace] && [string is true -strict $::ports_trace]
         && ![llength [info commands ::porttrace::core::invoke]]} {
     porttrace::transport::prepare
+    # With the first change of `file` Tcl compiles anew what it has compiled: that is little yet, and much in a phase.
+    porttrace::inport::cover_file
 }
 
 # A program that ends takes its core along before it is gone. (MacPorts hides
