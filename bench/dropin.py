@@ -27,9 +27,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 from macports_host import Macports, scratch_macports  # noqa: E402
+from sources import apt_source  # noqa: E402
 
 from porttrace.endings import become_subreaper  # noqa: E402
-from sources import apt_source  # noqa: E402
 
 RESULTS = HERE / "results" / "dropin.json"
 PORTFILE = """\

@@ -4,8 +4,8 @@
 # each such interpreter is given the guards of the one that made it: the same
 # files are read into it, and what they ask the core they ask by way of the
 # maker. A safe interpreter has no command that uses a file, and is left alone;
-# who exposes one in it, or invokes a hidden one, means to go around us, which
-# Tcl code of the port process can in other ways, too.
+# who exposes one in it, or invokes a hidden one, means to go around us
+# (docs/macports.md says so).
 
 proc porttrace::inport::guarded_interp {args} {
     if {[lindex $args 0] ne "create"} {
@@ -40,12 +40,23 @@ proc porttrace::inport::guard_child {child launcher} {
         interp alias $child ::porttrace::call {} ::porttrace::call
         interp alias $child ::porttrace::settle {} ::porttrace::settle
         interp alias $child ::porttrace::learn_places {} ::porttrace::learn_places
-        interp eval $child [list namespace eval ::porttrace [list variable directory $::porttrace::directory]]
+        interp eval $child [whereabouts]
         # It reads them by its own commands, before any of these is guarded.
         interp eval $child [list source -encoding utf-8 [::tcl::file::join $::porttrace::directory inport.tcl]]
     }
     interp eval $child [list ::porttrace::inport::know [dict get $open_places read] [dict get $open_places write]]
     interp eval $child [list ::porttrace::inport::install $launcher]
+}
+
+# A script that makes known in another interpreter where the package lies, and by which name the core knows this one.
+proc porttrace::inport::whereabouts {} {
+    set known [list]
+    foreach name {directory client python} {
+        if {[info exists ::porttrace::$name]} {
+            lappend known $name [set ::porttrace::$name]
+        }
+    }
+    return [list namespace eval ::porttrace [list variable {*}$known]]
 }
 
 ##

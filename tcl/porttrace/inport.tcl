@@ -74,6 +74,8 @@ proc porttrace::inport::install {launcher} {
     foreach child [children] {
         guard_child $child $launcher
     }
+    cover_threads
+    guard_threads
 }
 
 ##
@@ -83,6 +85,7 @@ proc porttrace::inport::uninstall {} {
     variable awake
     set awake 0
     tell_children ::porttrace::inport::uninstall
+    tell_threads ::porttrace::inport::uninstall
     foreach name [dict keys $installed] {
         # Where somebody has put another command in its place meanwhile, that one goes too.
         catch {rename ::$name {}}
@@ -149,6 +152,7 @@ proc porttrace::inport::know {reading writing} {
     variable open_places
     set open_places [dict create read $reading write $writing]
     tell_children ::porttrace::inport::know $reading $writing
+    tell_threads ::porttrace::inport::know $reading $writing
 }
 
 ##
@@ -342,7 +346,10 @@ proc porttrace::inport::guarded_load {args} {
     if {[llength $args] && [string match */* [set path [lindex $args 0]]]} {
         permit read $path "couldn't load file \"%s\""
     }
-    tailcall [real_name load] {*}$args
+    set loaded [[real_name load] {*}$args]
+    # it may have been the Thread package
+    cover_threads
+    return $loaded
 }
 
 proc porttrace::inport::guarded_cd {args} {
@@ -415,7 +422,7 @@ proc porttrace::inport::guarded_glob {args} {
     return $shown
 }
 
-foreach porttrace::inport::sibling {filecommands.tcl portcommands.tcl children.tcl} {
+foreach porttrace::inport::sibling {filecommands.tcl portcommands.tcl children.tcl threads.tcl} {
     source -encoding utf-8 [file join $porttrace::directory $porttrace::inport::sibling]
 }
 unset porttrace::inport::sibling
