@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from porttrace.registry import Registry
+if TYPE_CHECKING:
+    from porttrace.registry import Registry
 
 _FETCH = ("depends_fetch",)
 _EXTRACT = (*_FETCH, "depends_extract")
@@ -74,7 +75,11 @@ def closure_chains(registry: Registry, names: Iterable[str]) -> dict[str, tuple[
 
     A name that is not installed stays in (with no further dependencies): it may be about to be.
     """
-    graph = registry.dependency_graph()
+    return chains_in(registry.dependency_graph(), names)
+
+
+def chains_in(graph: Mapping[str, Collection[str]], names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The same by what `Registry.dependency_graph` has given."""
     chains: dict[str, tuple[str, ...]] = {}
     waiting: deque[tuple[str, ...]] = deque((name.lower(),) for name in names)
     while waiting:

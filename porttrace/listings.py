@@ -13,13 +13,14 @@ import fnmatch
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from porttrace.errors import PorttraceError
 from porttrace.findings import Finding, FindingKind, Program, fix_line
 from porttrace.identity import privileged
-from porttrace.registry import Registry
-from porttrace.registry.errors import RegistryError
+
+if TYPE_CHECKING:
+    from porttrace.registry import Registry
 
 __all__ = ["LEFT_OUT", "left_out", "undecided"]
 
@@ -64,6 +65,8 @@ def left_out(
     if not own:
         return []
     found: list[Finding] = []
+    from porttrace.registry import Registry, RegistryError
+
     try:
         with privileged(), Registry.open(registry) as ports:
             for directory, program in sorted(own.items()):

@@ -1,4 +1,4 @@
-"""The table of owners of a registry, kept between processes.
+"""The table of owners of a registry, and what its ports need, kept between processes.
 
 Making it for half a million files takes half a second; mapping the one that another process made takes none. It is
 kept in a file beside the registry (``.porttrace-owners``), or where that directory is not ours in the user's own cache
@@ -15,7 +15,7 @@ import pwd
 import re
 import stat
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -29,10 +29,12 @@ except ImportError:
 __all__ = ["all_kept", "cache_places", "load", "ownership", "registry_identity", "store"]
 
 Rows = Iterable[tuple[bytes, str]]
+Graph = Mapping[str, Collection[str]]
 
-_MAGIC = b"PTOWNER2"
-# magic, identity of the registry, seed, number of paths, longest search, bytes of slots, of ports' names, of links
-_HEADER = struct.Struct("=8s32sQQIQQQ")
+_MAGIC = b"PTOWNER3"
+# magic, identity of the registry, seed, number of paths, longest search, bytes of slots, of ports' names, of links, of
+# the graph of dependencies
+_HEADER = struct.Struct("=8s32sQQIQQQQ")
 _ALIGN = 4096
 _NAME = ".porttrace-owners"
 
@@ -145,20 +147,42 @@ def load(place: Path, identity: bytes, trusted: set[int]) -> Ownership | None:
 
 
 def _read(data: mmap.mmap, identity: bytes) -> Ownership | None:
-    magic, made_for, seed, count, longest, slots, names, links = _HEADER.unpack_from(data)
-    if magic != _MAGIC or made_for != identity or len(data) != _ALIGN + slots + names + links:
+    magic, made_for, seed, count, longest, slots, names, links, graph = _HEADER.unpack_from(data)
+    if magic != _MAGIC or made_for != identity or len(data) != _ALIGN + slots + names + links + graph:
         return None
     at = _ALIGN + slots
     ports = data[at : at + names].decode("utf-8", "surrogateescape").split("\0")
-    parts = data[at + names :].split(b"\0") if links else []
+    at_links = at + names
+    parts = data[at_links : at_links + links].split(b"\0") if links else []
     try:
         directories: Links = tuple(zip(parts[::2], parts[1::2], strict=True))
         # A directory that leads elsewhere now gives files other real names.
         if any(_leads_to(name) != real for name, real in directories):
             return None
-        return Ownership.adopt(data, slice(_ALIGN, at), count, longest, seed, ports if names else (), directories)
+        found = Ownership.adopt(data, slice(_ALIGN, at), count, longest, seed, ports if names else (), directories)
+        found.needs = _graph_of(data[at_links + links :])
     except ValueError:
         return None
+    return found
+
+
+def _graph_text(graph: Graph) -> bytes:
+    """Each port followed by what it needs, and an empty word."""
+    words = [word for port, needed in graph.items() for word in (port, *needed, "")]
+    return "\0".join(words).encode("utf-8", "surrogateescape")
+
+
+def _graph_of(text: bytes) -> Graph:
+    graph: dict[str, list[str]] = {}
+    port: list[str] | None = None
+    for word in text.decode("utf-8", "surrogateescape").split("\0") if text else ():
+        if not word:
+            port = None
+        elif port is None:
+            port = graph.setdefault(word, [])
+        else:
+            port.append(word)
+    return graph
 
 
 def _leads_to(directory: bytes) -> bytes:
@@ -170,7 +194,9 @@ def store(place: Path, identity: bytes, owners: Ownership, trusted: set[int]) ->
     slots, count, longest = owners.state()
     names = "\0".join(owners.ports).encode("utf-8", "surrogateescape")
     links = b"\0".join(part for pair in owners.directories for part in pair)
-    header = _HEADER.pack(_MAGIC, identity, owners.seed, count, longest, len(slots), len(names), len(links))
+    graph = _graph_text(owners.needs)
+    sizes = (len(slots), len(names), len(links), len(graph))
+    header = _HEADER.pack(_MAGIC, identity, owners.seed, count, longest, *sizes)
     fresh = place.with_name(f"{place.name}.{os.urandom(8).hex()}")
     try:
         if place.name != _NAME:
@@ -183,7 +209,7 @@ def store(place: Path, identity: bytes, owners: Ownership, trusted: set[int]) ->
     try:
         with os.fdopen(fd, "wb") as file:
             os.fchmod(fd, 0o644)
-            for part in (header.ljust(_ALIGN, b"\0"), slots, names, links):
+            for part in (header.ljust(_ALIGN, b"\0"), slots, names, links, graph):
                 file.write(part)
             file.flush()
             if not _boot():
@@ -196,10 +222,12 @@ def store(place: Path, identity: bytes, owners: Ownership, trusted: set[int]) ->
     return True
 
 
-def ownership(path: str | os.PathLike[str], rows: Callable[[], Rows]) -> tuple[bytes, Ownership]:
-    """The registry's identity, and the table of its owners: a kept one, or made from ``rows()`` and kept.
+def ownership(
+    path: str | os.PathLike[str], rows: Callable[[], Rows], graph: Callable[[], Graph]
+) -> tuple[bytes, Ownership]:
+    """The registry's identity, and the table of its owners: a kept one, or made and kept.
 
-    Raises what ``rows`` and ``Ownership`` raise.
+    It is made from ``rows()`` and, for what the ports need, ``graph()``. Raises what these and ``Ownership`` raise.
     """
     registry = Path(path)
     identity = registry_identity(registry)
@@ -210,6 +238,7 @@ def ownership(path: str | os.PathLike[str], rows: Callable[[], Rows]) -> tuple[b
         if kept is not None:
             return identity, kept
     made = Ownership(rows())
+    made.needs = {port: needed for port, needed in graph().items() if port}
     # Where the registry changed meanwhile, nobody knows what the rows are of.
     if registry_identity(registry) == identity:
         any(store(place, identity, made, trusted) for place in places)

@@ -10,7 +10,7 @@ import mmap
 import os
 import sys
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -80,7 +80,8 @@ class Ownership:
 
     ``files`` yields (absolute path, port) of active files. A path is found under the name in the registry and, where
     a directory on the way is a symlink, under its real name too. The table is made once and can serve the policies
-    of all phases. ``seed`` is random unless given.
+    of all phases. ``seed`` is random unless given. ``needs``: what the ports need at run time, where that is known
+    (`Registry.dependency_graph`).
     """
 
     def __init__(self, files: Iterable[tuple[bytes, str]], seed: int | None = None, resolve: bool = True) -> None:
@@ -90,6 +91,7 @@ class Ownership:
         ports = array("I", [index.setdefault(port, len(index)) for _, port in rows])
         del rows
         self.directories: Links = ()
+        self.needs: Mapping[str, Collection[str]] = {}
         if resolve:
             real = _RealDirectories()
             moved = {d for d in {path.rpartition(b"/")[0] for path in paths} if d.startswith(b"/") and real[d] != d}
@@ -133,7 +135,7 @@ class Ownership:
             raise PolicyError("no table of owners")
         made._keep = buffer  # the table points into it
         made.table = ffi.gc(table, lib.pt_owners_free)
-        made.ports, made.seed, made.directories = tuple(ports), seed, directories
+        made.ports, made.seed, made.directories, made.needs = tuple(ports), seed, directories, {}
         return made
 
     def state(self) -> tuple[Any, int, int]:

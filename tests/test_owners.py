@@ -66,7 +66,7 @@ class Counted:
             return list(ports.owners())
 
         with Registry.open(self.path) as ports:
-            return ownership(self.path, rows)[1]
+            return ownership(self.path, rows, ports.dependency_graph)[1]
 
 
 def owner(owners: Ownership, path: str) -> str | None:
@@ -96,11 +96,49 @@ def test_a_kept_table_answers_like_a_fresh_one(registry: Path) -> None:
     assert info.st_uid == os.geteuid() and info.st_mode & 0o777 == 0o644
 
 
+CLOSURE = """
+import sys
+from porttrace.tclbridge.commands import Core
+core, (prefix, registry, work) = Core(), sys.argv[1:]
+for words in (("context", "prefix", prefix, "registry", registry), ("setdeps", "port0"), ("trace_start", work)):
+    assert core.invoke("a", *words)[0] == "ok"
+image = core.client("a").trace.image
+print([name for name in ("port0", "port1", "port2", "port3") if image.in_closure(name)], "sqlite3" in sys.modules)
+core.close()
+"""
+
+
+def test_what_ports_need_is_kept(registry: Path, open_tmp: Path) -> None:
+    needs = "INSERT INTO dependencies (id, name) SELECT id, '{}' FROM ports WHERE name = '{}'"
+    pairs = (("Port1", "port0"), ("Port1", "port3"), ("port2", "port0"))
+    change(registry, "DELETE FROM dependencies", *(needs.format(needed, port) for needed, port in pairs))
+    get = Counted(registry)
+    fresh, kept = get(), get()
+    assert get.asked == 1
+    for owners in (fresh, kept):
+        graph = {port: set(needed) for port, needed in owners.needs.items()}
+        assert graph == {
+            "port0": {"port1", "port2"},
+            "port1": set(),
+            "port2": set(),
+            "port3": {"port1"},
+            "port4": set(),
+        }
+    # and is what a phase may see: nothing is read from the registry for that
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSURE, registry.parents[3], registry, open_tmp],
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
+    assert done.stdout == "['port0', 'port1', 'port2'] False\n", done.stdout + done.stderr
+
+
 IN_A_CYCLE = """
 import gc, sys
 from pathlib import Path
 from porttrace.owners import ownership
-owners = ownership(Path(sys.argv[1]), lambda: sys.exit("no table was kept"))[1]
+owners = ownership(Path(sys.argv[1]), lambda: sys.exit("no table was kept"), dict)[1]
 cycle = [owners]
 cycle.append(cycle)
 del owners, cycle
@@ -253,7 +291,7 @@ for _ in range(2):
             global asked
             asked += 1
             return r.owners()
-        made = o.ownership({str(registry)!r}, rows)[1]
+        made = o.ownership({str(registry)!r}, rows, r.dependency_graph)[1]
 print(asked, len(made), *os.listdir(o._home() / ".cache/porttrace"))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")

@@ -203,7 +203,7 @@ def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
         names = named_ports(options)
         try:
             with Registry.open(registry) as ports:
-                _, owners = ownership(registry, ports.owners)
+                _, owners = ownership(registry, ports.owners, ports.dependency_graph)
                 visible = closure(ports, names)
                 for name in names:
                     if ports.active(name) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,7 +134,7 @@ class Backend:
     @staticmethod
     def prepare() -> None:
         """Import what the first trace needs while nobody waits for it."""
-        from porttrace import closure, defaults, endings, listings, messages, noise, owners, registry, session  # noqa: F401
+        from porttrace import closure, defaults, endings, listings, messages, noise, owners, session  # noqa: F401
 
     def begin(self) -> None:
         """Begin the session before there is anything to trace, while nobody waits for it."""
@@ -284,25 +285,36 @@ class Backend:
         return [client.encode(word) for word in self._words(client, key)]
 
     def _registry(self, path: str, names: list[str]) -> tuple[Ownership, frozenset[str]]:
-        from porttrace.closure import closure
+        from porttrace.closure import chains_in
         from porttrace.owners import registry_identity
-        from porttrace.registry import Registry
 
         key = (path, registry_identity(path), *names)
         if path in self._owners and self._owners[path][0] == key[1] and key in self._closures:
             return self._owners[path][1], self._closures[key]
         # As root where port only lowered its effective ids: the registry may be readable to nobody else.
-        with privileged(), Registry.open(Path(path)) as registry:
-            self._closures[key] = closure(registry, names)
-            return self._ownership(path, registry), self._closures[key]
+        with privileged():
+            owners = self._ownership(path)
+        self._closures[key] = frozenset(chains_in(owners.needs, names))
+        return owners, self._closures[key]
 
-    def _ownership(self, path: str, registry: Registry) -> Ownership:
+    def _ownership(self, path: str) -> Ownership:
         from porttrace.owners import ownership, registry_identity
 
         known = self._owners.get(path)
         if known is not None and known[0] == registry_identity(path):
             return known[1]
-        identity, owners = ownership(path, lambda: self._announced(registry.owners()))
+        with contextlib.ExitStack() as stack:
+
+            @cache
+            def registry() -> Registry:
+                # Where the table is kept nothing is read, and SQLite not even loaded.
+                from porttrace.registry import Registry
+
+                return stack.enter_context(Registry.open(Path(path)))
+
+            identity, owners = ownership(
+                path, lambda: self._announced(registry().owners()), lambda: registry().dependency_graph()
+            )
         self._owners = {path: (identity, owners)}  # one registry a process is the rule; a former table is not kept
         return owners
 
