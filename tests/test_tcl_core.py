@@ -88,6 +88,34 @@ def test_killed_core(tclsh: str, scratch: Path) -> None:  # noqa: F811
     assert lines[-2:] == ["00", "again"], done.stdout
 
 
+def test_a_request_that_finds_the_core_gone(tclsh: str, scratch: Path) -> None:  # noqa: F811
+    """Whether its end or a broken pipe is seen first, what is said is the same."""
+    done = run(
+        tclsh,
+        script(
+            scratch,
+            "set core [porttrace::call pid]\n"
+            "set ask {\n"
+            "    exec kill -KILL $core\n"
+            "    after 200\n"
+            "    porttrace::pipe::send 77 {x pid}\n"
+            "}\n"
+            "if {$porttrace::transport::thread eq {none}} {\n"
+            "    eval $ask\n"
+            "    puts [lrange [dict get $porttrace::transport::answers 77] 1 2]\n"
+            "} else {\n"
+            "    thread::send $porttrace::transport::thread [list set core $core]\n"
+            "    thread::send $porttrace::transport::thread $ask\n"
+            "    puts [lrange [tsv::get porttrace_answers 77] 1 2]\n"
+            "}\n",
+        ),
+        str(scratch),
+    )
+    message, code = tcllist.split(done.stdout)
+    assert message == "porttrace: the core has ended unexpectedly; its trace is lost", done.stdout
+    assert code == "PORTTRACE CORE DIED"
+
+
 def test_hung_core(tclsh: str, scratch: Path) -> None:  # noqa: F811
     done = run(
         tclsh,

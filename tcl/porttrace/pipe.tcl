@@ -28,6 +28,9 @@ namespace eval porttrace::pipe {
     # Whether the present core has answered anything yet.
     variable proven 0
 
+    # What is said of one that is gone.
+    variable ended "porttrace: the core has ended unexpectedly; its trace is lost"
+
     variable directory $::porttrace::directory
 }
 
@@ -125,6 +128,7 @@ proc porttrace::pipe::listen {} {
 # Send one request; its answer is delivered. Starts the core where there is none.
 proc porttrace::pipe::send {key words} {
     variable channel
+    variable ended
     variable waiting
     variable heard
     if {[catch {
@@ -142,7 +146,11 @@ proc porttrace::pipe::send {key words} {
         set at [lsearch -exact $waiting $key]
         set waiting [lreplace $waiting $at $at]
         set code [dict get $options -errorcode]
-        if {[lrange $code 0 1] ne {PORTTRACE CORE}} {
+        if {[lrange $code 0 1] eq {POSIX EPIPE}} {
+            # whoever looks first, a request or its end that is to be read, it is the same
+            set message $ended
+            set code {PORTTRACE CORE DIED}
+        } elseif {[lrange $code 0 1] ne {PORTTRACE CORE}} {
             set message "porttrace: the core cannot be reached any more ($message); its trace is lost"
             set code {PORTTRACE CORE DIED}
         }
@@ -155,6 +163,7 @@ proc porttrace::pipe::send {key words} {
 # Take what the core has said, and deliver the answers that are complete.
 proc porttrace::pipe::hear {} {
     variable channel
+    variable ended
     variable waiting
     variable heard
     variable received
@@ -191,7 +200,7 @@ proc porttrace::pipe::hear {} {
             }
         }
         if {[eof $channel]} {
-            lost "porttrace: the core has ended unexpectedly; its trace is lost" {PORTTRACE CORE DIED}
+            lost $ended {PORTTRACE CORE DIED}
         }
         return
     }
