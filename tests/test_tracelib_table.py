@@ -141,6 +141,7 @@ BEYOND_MUSL = {
     "getwd",
     "openat2",
     "pkey_mprotect",
+    "posix_getdents",
     "posix_spawn_file_actions_addchdir",
     "renameat2",
     "scandirat",

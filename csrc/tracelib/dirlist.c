@@ -142,6 +142,17 @@ PT_EXPORT ssize_t PT_WRAP(getdents64)(int fd, void *buf, size_t size)
 
 PT_ALIASES_getdents64
 
+/* Of POSIX 2024, so far in musl only (1.2.6), where the entries are the kernel's. */
+ssize_t posix_getdents(int fd, void *buf, size_t size, int flags);
+PT_EXPORT ssize_t posix_getdents(int fd, void *buf, size_t size, int flags)
+{
+	if (flags) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return getdents64(fd, buf, size);
+}
+
 ssize_t getdirentries(int fd, char *buf, size_t size, off_t *position);
 PT_EXPORT ssize_t PT_WRAP(getdirentries)(int fd, char *buf, size_t size, off_t *position)
 {

@@ -6,6 +6,14 @@
 #include "supervise_linux.h"
 
 int openat2(int dirfd, const char *path, const struct open_how *how, size_t size);
+/* Not in every C library's headers. */
+struct mount_attr;
+int open_tree(int dirfd, const char *path, unsigned flags);
+int move_mount(int olddir, const char *old, int dirfd, const char *path, unsigned flags);
+int fsconfig(int fd, unsigned command, const char *key, const void *value, int dirfd);
+int fspick(int dirfd, const char *path, unsigned flags);
+int mount_setattr(int dirfd, const char *path, unsigned flags, struct mount_attr *attr, size_t size);
+int fanotify_mark(int fd, unsigned flags, uint64_t mask, int dirfd, const char *path);
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
@@ -111,7 +119,18 @@ PT_EXPORT long syscall(long number, ...)
 	case SYS_mount: return mount(P(0), P(1), P(2), (unsigned long)a[3], P(4));
 	case SYS_umount2: return umount2(P(0), I(1));
 	case SYS_acct: return acct(P(0));
+	case SYS_pivot_root: return pivot_root(P(0), P(1));
+	case SYS_swapon: return swapon(P(0), I(1));
+	case SYS_swapoff: return swapoff(P(0));
+	case SYS_quotactl: return quotactl(I(0), P(1), I(2), P(3));
+	case SYS_fanotify_mark: return fanotify_mark(I(0), (unsigned)a[1], (uint64_t)a[2], I(3), P(4));
+	case 428: return open_tree(I(0), P(1), (unsigned)a[2]);
+	case 429: return move_mount(I(0), P(1), I(2), P(3), (unsigned)a[4]);
+	case 431: return fsconfig(I(0), (unsigned)a[1], P(2), P(3), I(4));
+	case 433: return fspick(I(0), P(1), (unsigned)a[2]);
+	case 442: return mount_setattr(I(0), P(1), (unsigned)a[2], (void *)P(3), (size_t)a[4]);
 	case SYS_sendto: return sendto(I(0), P(1), (size_t)a[2], I(3), (void *)P(4), (socklen_t)a[5]);
+	case SYS_sendmmsg: return sendmmsg(I(0), (void *)P(1), (unsigned)a[2], I(3));
 	case SYS_sendmsg: return sendmsg(I(0), (void *)P(1), I(2));
 	case SYS_truncate: return truncate(P(0), a[1]);
 	case SYS_fchmodat: return fchmodat(I(0), P(1), (mode_t)a[2], 0);
@@ -150,6 +169,9 @@ PT_EXPORT long syscall(long number, ...)
 		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 #endif
 	case SYS_io_uring_setup:               /* programs have another way and take it without a word */
+	case 463: case 464: case 465: case 466: /* setxattrat, getxattrat, listxattrat, removexattrat */
+	case 467:                              /* open_tree_attr */
+	case 468: case 469:                    /* file_getattr, file_setattr */
 		errno = ENOSYS;
 		return -1;
 	case SYS_fchmod: return fchmod(I(0), (mode_t)a[1]);

@@ -282,6 +282,23 @@ static void case_descriptors(void)
 #endif
 }
 
+/* In musl 1.2.6, and always in ours. */
+ssize_t posix_getdents(int, void *, size_t, int) __attribute__((weak));
+
+static void case_entries(void)
+{
+	char buf[8192];
+	ssize_t n, seen = 0;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+	CHECK(posix_getdents && posix_getdents(fd, buf, sizeof buf, 1) < 0 && errno == EOPNOTSUPP);
+	while ((n = posix_getdents(fd, buf, sizeof buf, 0)) > 0)
+		for (ssize_t i = 0; i < n; i += ((struct dirent *)(void *)(buf + i))->d_reclen) {
+			CHECK(strcmp(((struct dirent *)(void *)(buf + i))->d_name, "hidden") != 0);
+			seen += strcmp(((struct dirent *)(void *)(buf + i))->d_name, "seen") == 0;
+		}
+	CHECK(n == 0 && seen == 1);
+}
+
 /* ---- where one stands ---- */
 
 static void case_standing(void)
@@ -446,7 +463,7 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} cases[] = {
 #define CASE(n) { #n, case_##n }
-		CASE(sockets), CASE(standing), CASE(tempnam), CASE(mount), CASE(openat2), CASE(becomes_a_link), CASE(descriptors), CASE(file_actions),
+		CASE(sockets), CASE(standing), CASE(entries), CASE(tempnam), CASE(mount), CASE(openat2), CASE(becomes_a_link), CASE(descriptors), CASE(file_actions),
 		CASE(unseen_link), CASE(unseen_way),
 #ifdef __GLIBC__
 		CASE(pidfd), CASE(where),
