@@ -40,16 +40,6 @@ DEPTYPES_FOR_TARGET: Final[dict[str, tuple[str, ...]]] = {
 }
 """Types of dependencies that a target may see (read in MacPorts' portutil.tcl, the same in 2.10 to 2.12)."""
 
-DEPTYPES: Final = (
-    "depends_fetch",
-    "depends_extract",
-    "depends_patch",
-    "depends_build",
-    "depends_lib",
-    "depends_run",
-    "depends_test",
-)
-
 
 @dataclass(frozen=True)
 class Depspec:

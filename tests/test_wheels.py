@@ -85,6 +85,15 @@ def test_the_wheel_has_what_is_installed_here(wheel: Path) -> None:
         assert {name for name in made.namelist() if ".dist-info/" not in name} == here
 
 
+def test_the_wheel_carries_its_licence(wheel: Path) -> None:
+    """Which asks for that of binary forms."""
+    with zipfile.ZipFile(wheel) as made:
+        (text,) = [made.read(name) for name in made.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
+        (metadata,) = [made.read(name) for name in made.namelist() if name.endswith(".dist-info/METADATA")]
+    assert text == (ROOT / "LICENSE").read_bytes()
+    assert b"\nLicense-Expression: BSD-3-Clause\n" in metadata
+
+
 def test_what_the_wheel_can_be_tagged_as(wheel: Path, tmp_path: Path) -> None:
     """Of the system only the C library, and none younger than that of the image in which cibuildwheel builds."""
     if not sys.platform.startswith("linux"):
