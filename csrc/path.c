@@ -181,6 +181,21 @@ static bool is(const char *name, size_t len, const char *word)
 	return len == strlen(word) && memcmp(name, word, len) == 0;
 }
 
+static bool goes_up(const char *rest, const char *end)
+{
+	while (rest < end) {
+		const char *name;
+
+		while (rest < end && *rest == '/')
+			rest++;
+		for (name = rest; rest < end && *rest != '/'; rest++)
+			;
+		if (is(name, (size_t)(rest - name), ".."))
+			return true;
+	}
+	return false;
+}
+
 /* The walk has ended early: the rest is appended as it stands, so that reports can name the whole path. */
 static void append_rest(struct pt_resolved *o, const char *rest, const char *end)
 {
@@ -245,6 +260,7 @@ static void stop(struct walk *w, int error, const char *rest, const char *end)
 	char mark;
 
 	o->error = error;
+	o->up = o->up || goes_up(rest, end);
 	if (error != ENOENT && whole) {
 		/* look at the directory that holds the component without losing the component */
 		while (o->real_len && o->real[o->real_len - 1] != '/')
@@ -288,7 +304,7 @@ void pt_resolve(const struct pt_image *image, const struct pt_fs *fs, const char
 	struct pt_verdict v;
 
 	o->error = 0;
-	o->slash = o->hidden = false;
+	o->slash = o->up = o->hidden = false;
 	o->real_len = o->physical_len = 0;
 	o->real[0] = '\0';
 	if (!redirects(&w))
@@ -331,6 +347,7 @@ void pt_resolve(const struct pt_image *image, const struct pt_fs *fs, const char
 				if (!is_hidden(&w, &v) || w.image_flags & PT_IMG_DIRS_VISIBLE)
 					error = enter(&w, "/.");
 				if (is_hidden(&w, &v) && (error || !(w.image_flags & PT_IMG_DIRS_VISIBLE))) {
+					o->up = true;
 					stop_hidden(&w);
 					return;
 				}
@@ -430,6 +447,13 @@ void pt_resolve(const struct pt_image *image, const struct pt_fs *fs, const char
 	} else if (o->slash && !directory) {
 		int error = enter(&w, dot ? "/." : "/");
 
+		if (error == -ENOTDIR) {
+			v = judge(&w, o->real_len);
+			if (is_hidden(&w, &v)) { /* what is asked for as a directory must not show that it is a file */
+				stop_hidden(&w);
+				return;
+			}
+		}
 		if (error) {
 			stop(&w, -error, NULL, NULL);
 			return;

@@ -36,6 +36,7 @@ enum pt_resolve_flag {
 struct pt_resolved {
 	int error;                 /* 0, or the errno with which the kernel (or the policy, ENOENT for a hidden link) stops the walk */
 	bool slash;                /* the path ended in '/': the last component must be a directory */
+	bool up;                   /* the walk ended before a "..": where the path would have led is not known */
 	bool hidden;               /* error comes from the policy: the component in `real` is hidden, the rest is left out */
 	char *real;                /* virtual real path: what rules and reports speak of */
 	size_t real_len;

@@ -180,6 +180,8 @@ static int answer(struct pt_task *t)
 		return pt_answer_list(t);
 	case PT_SH_PTRACE: /* only what reaches for a process that is not held yet */
 		return arg(t, 0) == 16 /* PTRACE_ATTACH */ || arg(t, 0) == 0x4206 /* PTRACE_SEIZE */ ? pt_answer_meddle(t, (pid_t)arg(t, 1)) : GO_ON;
+	case PT_SH_LIMIT: /* they end a process as well as a signal does */
+		return arg(t, 2) && !(t->sup->flags & PT_IMG_AUDIT) ? pt_answer_meddle(t, (pid_t)arg(t, 0)) : GO_ON;
 	case PT_SH_MEMORY:
 		return pt_answer_meddle(t, (pid_t)arg(t, 0));
 	case PT_SH_CONNECT: case PT_SH_BIND: case PT_SH_SENDTO: case PT_SH_SENDMSG: case PT_SH_SENDMMSG: case PT_SH_SOCKETCALL:

@@ -30,6 +30,7 @@ enum pt_sc_shape {
 	PT_SH_CHMOD, PT_SH_CHOWN, PT_SH_UTIME, PT_SH_UTIMES, PT_SH_UTIMENS, PT_SH_SETXATTR, PT_SH_REMOVEXATTR, PT_SH_TRUNCATE,
 	PT_SH_IOCTL,    /* the same by ioctl: asked only for the requests below */
 	PT_SH_PTRACE,   /* another process's memory and registers: process in the second argument */
+	PT_SH_LIMIT,    /* limits of a process, in the first argument; set by the third, which may be none */
 	PT_SH_MEMORY,   /* likewise: in the first */
 	PT_SH_LIST,     /* getdents: hidden entries are left out */
 	PT_SH_CONNECT,  /* sockaddr in `path`, its length in `flags` */
@@ -174,6 +175,7 @@ enum pt_sc_shape {
 	PT_SC(unshare, 272, 310, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(ptrace, 101, 26, PT_SH_PTRACE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(process_vm_writev, 311, 348, PT_SH_MEMORY, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(prlimit64, 302, 340, PT_SH_LIMIT, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(ioctl, 16, 54, PT_SH_IOCTL, PT_ACC_ATTRIBUTES, 0, -1, PT_SC_FOLLOW) \
 	PT_SC(io_uring_setup, 425, 425, PT_SH_NOSYS, PT_ACC_READ, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(io_uring_enter, 426, 426, PT_SH_NOSYS, PT_ACC_READ, -1, -1, PT_SC_FOLLOW) \

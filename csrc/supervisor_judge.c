@@ -136,7 +136,10 @@ static int judge_write(struct pt_task *t, unsigned flags, struct pt_verdict read
 	bool there = exists(t);
 	if ((flags & PT_J_NO_WRITE) && there) {
 		t->access = PT_ACC_READ;
-		return readable(t, read) ? 0 : refuse(t, read, PT_OUT_HIDE, ENOENT);
+		if (readable(t, read))
+			return 0;
+		/* as it would be if it were not there, and had to be made */
+		return refuse(t, read, PT_OUT_HIDE, write.action == PT_DENY ? EACCES : ENOENT);
 	}
 	if (write.action != PT_DENY) {
 		t->verdict = write;
@@ -177,14 +180,15 @@ static int judge(struct pt_task *t, unsigned flags)
 	struct pt_verdict read = t->at.read;
 	int error;
 	t->verdict = read;
-	if (t->at.hidden)
-		return refuse(t, read, PT_OUT_HIDE, ENOENT);
-	if (t->at.error) {
-		/* The walk ends before the last component: nothing is there to be hidden, the errno is the kernel's. */
-		if (t->at.error == ENOENT && read.action == PT_DENY && !(read.flags & (PT_V_ASKED | PT_V_BELOW)))
-			return refuse(t, read, PT_OUT_ABSENT, ENOENT);
-		return t->at.error;
+	bool absent = t->at.error == ENOENT && read.action == PT_DENY && !(read.flags & (PT_V_ASKED | PT_V_BELOW));
+	if (t->at.hidden || absent) {
+		/* Whether a hidden directory is there must not show by the errno of what would be made in it. */
+		if (!t->at.up && (t->access == PT_ACC_CREATE || (flags & PT_J_MAY_CREATE)) && decide_write(t).action == PT_DENY)
+			return refuse(t, decide_write(t), PT_OUT_DENY, EACCES);
+		return refuse(t, read, t->at.hidden ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	}
+	if (t->at.error)
+		return t->at.error; /* the walk ends before the last component: the kernel's to say */
 	if (t->access > PT_ACC_READLINK)
 		error = judge_write(t, flags, read);
 	else if (!readable(t, read))

@@ -135,7 +135,7 @@ static int answer_open_once(struct pt_task *t, uint64_t flags, unsigned create_m
 	} else if (flags & O_CREAT) {
 		t->access = PT_ACC_WRITE;
 		judge = PT_J_MAY_CREATE | (flags & O_EXCL ? PT_J_EXCL : 0) |
-			(mode == O_RDONLY && !(flags & O_TRUNC) ? PT_J_NO_WRITE : 0);
+			(mode == O_RDONLY && !(flags & (O_TRUNC | O_EXCL)) ? PT_J_NO_WRITE : 0);
 		resolve = PT_RES_CREATE;
 	} else if (mode != O_RDONLY || (flags & O_TRUNC)) {
 		t->access = PT_ACC_WRITE;

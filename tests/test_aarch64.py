@@ -32,9 +32,9 @@ GENERIC = {
     "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "mount": 40, "umount2": 39,
     "pivot_root": 41, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fspick": 433, "mount_setattr": 442,
     "setns": 268, "acct": 89, "swapon": 224, "swapoff": 225, "quotactl": 60, "bpf": 280, "ptrace": 117,
-    "process_vm_writev": 271, "ioctl": 29, "init_module": 105, "finit_module": 273, "io_uring_setup": 425,
-    "io_uring_enter": 426, "io_uring_register": 427, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465,
-    "removexattrat": 466, "open_tree_attr": 467, "file_getattr": 468, "file_setattr": 469,
+    "process_vm_writev": 271, "prlimit64": 261, "ioctl": 29, "init_module": 105, "finit_module": 273,
+    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "setxattrat": 463, "getxattrat": 464,
+    "listxattrat": 465, "removexattrat": 466, "open_tree_attr": 467, "file_getattr": 468, "file_setattr": 469,
 }  # fmt: skip
 
 

@@ -114,3 +114,57 @@ def test_a_hidden_file_does_not_exist(work: Path, tree: Path) -> None:
         "rmdir hidden": "ENOENT",
     }
     assert (tree / "mixed/secret/file").exists()
+
+
+ERRORS = r"""
+import itertools, json, os, sys
+here, work, out = sys.argv[1], sys.argv[2], {}
+def note(name, call, *args):
+    try:
+        call(*args)
+        out[name] = 0
+    except OSError as e:
+        out[name] = e.errno
+names = ("O_CREAT", "O_EXCL", "O_RDWR", "O_WRONLY", "O_TRUNC", "O_DIRECTORY", "O_NOFOLLOW", "O_PATH", "O_TMPFILE")
+calls = (os.stat, os.lstat, os.readlink, os.listdir, os.rmdir, os.unlink, os.mkdir, os.mkfifo, os.listxattr, os.statvfs)
+rests = ("", "/", "/.", "/..", "/x", "/x/y", "/../seen", "/x/../../seen")
+for start, rest in itertools.product(("file", "dir", "dir/in"), rests):
+    path = f"{here}/{start}{rest}"
+    for n in (0, 1, 2):
+        for flags in itertools.combinations(names, n):
+            value = sum({getattr(os, f) for f in flags})
+            note(f"open {start}{rest} {flags}", lambda: os.close(os.open(path, value)))
+    for call in calls:
+        note(f"{call.__name__} {start}{rest}", call, path)
+    open(work + "/own", "w").close()
+    for call in (os.rename, os.link, os.symlink):
+        note(f"{call.__name__} to {start}{rest}", call, work + "/own", path)
+        note(f"{call.__name__} from {start}{rest}", call, path, work + "/none/x")
+    note(f"chmod {start}{rest}", os.chmod, path, 0o600)
+    note(f"utime {start}{rest}", os.utime, path)
+    note(f"truncate {start}{rest}", os.truncate, path, 0)
+print(json.dumps(out))
+"""
+
+
+@pytest.mark.parametrize("tiers", ["tracelib,supervisor,fence", "supervisor,fence", "tracelib"])
+def test_no_errno_shows_that_a_hidden_file_is_there(place: Path, work: Path, tiers: str) -> None:
+    """Files and directories hidden by rules of their own, in a directory that may be read."""
+    script = work / "errors.py"
+    script.write_text(ERRORS)
+    rules = [word for name in ("file", "dir") for word in ("--map", f"{place / name}=-")]
+
+    def errors() -> dict[str, int]:
+        words = [*rules, "--read", str(place), "--tiers", tiers, "-q", "--", "/usr/bin/python3", "-I", script]
+        done = subprocess.run(
+            [PORTTRACE, "run", *words, place, work], cwd=work, capture_output=True, text=True, timeout=60, check=True
+        )
+        answers: dict[str, int] = json.loads(done.stdout)
+        return answers
+
+    (place / "seen").write_text("")
+    absent = errors()
+    (place / "file").write_text("")
+    (place / "dir").mkdir()
+    (place / "dir/in").write_text("")
+    assert {name: (error, absent[name]) for name, error in errors().items() if error != absent[name]} == {}

@@ -155,6 +155,8 @@ def oracle(
         error, node = kind(real)
         if not error and node is not None:
             parent = real.rpartition(b"/")[0]
+            if hidden(real):
+                return errno.ENOENT, real, True
             return (errno.ENOENT, parent, True) if parent and hidden(parent) else (errno.ENOTDIR, b"", False)
     return 0, real or b"/", False
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -185,3 +187,48 @@ def test_the_librarys_name_is_absolute_after_a_cleaned_environment(run: Run, tra
     assert f"{traces[1].library}\n" in done.stdout.partition("LD_PRELOAD=")[2].partition("\n")[2]
     assert "cannot be preloaded" not in done.stderr
     assert traces[1].library.is_absolute()
+
+
+def flags_of(path: Path) -> int:
+    """What chattr changes."""
+    with path.open("rb") as file:
+        return int.from_bytes(fcntl.ioctl(file, 0x80086601, bytes(8))[:4], sys.byteorder)  # FS_IOC_GETFLAGS
+
+
+@pytest.mark.skipif(shutil.which("chattr") is None, reason="NOT CHECKED: no chattr")
+def test_flags_are_changed_inside_only(run: Run, place: Path) -> None:
+    try:
+        before = flags_of(place / "outside/file")
+    except OSError:
+        pytest.skip("NOT CHECKED: this file system has no such flags")
+    refused = run("chattr", "+d", place / "outside/file")
+    assert refused.returncode != 0
+    assert "Permission denied" in refused.stderr
+    assert flags_of(place / "outside/file") == before
+    assert run("chattr", "+d", place / "in/file").returncode == 0
+    assert flags_of(place / "in/file") == before | 0x40
+
+
+@pytest.mark.parametrize("options", [["-static"], []], ids=["static", "dynamic"])
+def test_limits_of_processes_outside_stay(run: Run, place: Path, options: list[str]) -> None:
+    """RLIMIT_CPU of 0 ends any process of the same user, RLIMIT_NOFILE of 3 stops what it does."""
+    source = place / "limit.c"
+    source.write_text(
+        "#define _GNU_SOURCE\n#include <errno.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <sys/resource.h>\n"
+        "int main(int n, char **a)\n{\n\tstruct rlimit r = { 3, 3 };\n"
+        '\tprintf("%d\\n", prlimit(atoi(a[1]), RLIMIT_NOFILE, &r, NULL) ? errno : 0);\n}\n'
+    )
+    subprocess.run(["cc", *options, "-o", place / "limit", source], check=True)
+    owner = (place / "in/file").stat()
+    group = {"group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    with subprocess.Popen(["sleep", "60"], user=owner.st_uid if group else None, **group) as victim:  # type: ignore[call-overload]
+        try:
+            limits = Path(f"/proc/{victim.pid}/limits")
+            before = limits.read_text()
+            assert run(place / "limit", str(victim.pid)).stdout == f"{errno.EPERM}\n"
+            assert run("prlimit", "--nofile=3", "--pid", str(victim.pid)).returncode != 0
+            assert limits.read_text() == before
+        finally:
+            victim.kill()
+    assert run(place / "limit", "0").stdout == "0\n"
+    assert run("sh", "-c", "prlimit --core=0 --pid $$ && ulimit -c").stdout == "0\n"

@@ -12,7 +12,7 @@ enum pt_resolve_flag {
 struct pt_resolved {
 	int error;
 	bool slash;
-	bool hidden;
+	bool up, hidden;
 	char *real;
 	size_t real_len;
 	char *physical;

@@ -108,6 +108,31 @@ static int refuse(uint16_t op, struct pt_at *at, uint8_t outcome, int error)
 	return pt.flags & PT_IMG_AUDIT ? 0 : error;
 }
 
+/*
+ * The directory of the name is missing: is what ends the walk in a hidden place? By the errno it must not show whether
+ * a hidden directory is there, or that something hidden is a file. `real` is cut and restored.
+ */
+static bool ends_hidden(struct pt_at *at)
+{
+	struct stat st;
+	if (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS))
+		return false;
+	for (size_t len = at->parent.real_len; len;) {
+		char *end = at->slab->real + len, kept = *end;
+		*end = 0;
+		bool dir = sys_lstat(at->real, &st) == 0 && S_ISDIR(st.st_mode);
+		*end = kept;
+		struct pt_verdict v = pt_decide(pt.image, PT_READ, at->real, len);
+		if (dir)
+			return v.action == PT_DENY && !pt_by_itself(v) && !(pt.flags & PT_IMG_DIRS_VISIBLE);
+		if (v.action == PT_DENY && !(v.flags & PT_V_BELOW))
+			return true;
+		while (len && at->real[--len] != '/')
+			;
+	}
+	return false;
+}
+
 static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 {
 	struct pt_verdict write = decide(at, PT_WRITE);
@@ -118,7 +143,10 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 		if (there) {
 			at->access = PT_ACC_READ;
 			at->verdict = read;
-			return readable(at, read) ? 0 : refuse(op, at, PT_OUT_HIDE, ENOENT);
+			if (readable(at, read))
+				return 0;
+			/* as it would be if it were not there, and had to be made */
+			return refuse(op, at, PT_OUT_HIDE, write.action == PT_DENY ? EACCES : ENOENT);
 		}
 	}
 	if (write.action != PT_DENY) {
@@ -128,13 +156,18 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 		at->verdict = read;
 		return refuse(op, at, exists(physical(at)) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	}
-	if (at->parent.missing)
-		return 0;                      /* nothing can be made or found there: ENOENT or ENOTDIR is the kernel's to say */
+	bool makes = at->access == PT_ACC_CREATE || (at->flags & PT_MAY_CREATE);
+	if (at->parent.missing) {
+		if (!ends_hidden(at))
+			return 0;              /* nothing can be made or found there: ENOENT or ENOTDIR is the kernel's to say */
+		at->verdict = makes ? write : read;
+		return refuse(op, at, makes ? PT_OUT_DENY : PT_OUT_ABSENT, makes ? EACCES : ENOENT);
+	}
 	if (!looked)
 		there = exists(physical(at));
 	bool visible = there && readable(at, read);
 	at->verdict = write;
-	if (at->access == PT_ACC_CREATE || (at->flags & PT_MAY_CREATE)) {
+	if (makes) {
 		if (visible && (at->flags & PT_EXCL))
 			return 0;                  /* EEXIST, from the kernel */
 		if (visible && at->access == PT_ACC_CREATE && (at->flags & PT_MAY_CREATE))

@@ -4,6 +4,7 @@
  */
 #include "exec.h"
 
+#include <signal.h>
 #include <sys/uio.h>
 
 #define TRACEME 0             /* its C name is of a type that differs between C libraries */
@@ -34,3 +35,21 @@ PT_EXPORT ssize_t process_vm_writev(pid_t pid, const struct iovec *here, unsigne
 	}
 	return PT_REAL(real_t, process_vm_writev)(pid, here, count, there, parts, flags);
 }
+
+/*
+ * A limit ends a process as well as a signal does, and the kernel lets a user set those of all its own. Whom the fence
+ * lets it signal is of this session.
+ */
+PT_EXPORT int prlimit(pid_t pid, int resource, const void *limits, void *old)
+{
+	long r = 0;
+	if (limits && pid && pt_on() && !(pt.flags & PT_IMG_AUDIT))
+		r = PT_SYS2(SYS_kill, pid, 0);
+	if (!r)
+		r = PT_SYS4(SYS_prlimit64, pid, resource, limits, old);
+	if (!r)
+		return 0;
+	errno = (int)-r;
+	return -1;
+}
+PT_ALIASES_prlimit

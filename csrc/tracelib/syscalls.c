@@ -175,6 +175,7 @@ PT_EXPORT long syscall(long number, ...)
 		errno = ENOSYS;
 		return -1;
 	case SYS_fchmod: return fchmod(I(0), (mode_t)a[1]);
+	case SYS_ioctl: return ioctl(I(0), (unsigned)a[1], P(2));
 	case SYS_fchown: return fchown(I(0), (uid_t)a[1], (gid_t)a[2]);
 	case SYS_fsetxattr: return fsetxattr(I(0), P(1), P(2), (size_t)a[3], I(4));
 	case SYS_fremovexattr: return fremovexattr(I(0), P(1));
@@ -205,7 +206,7 @@ PT_EXPORT int openat2(int dirfd, const char *path, const struct open_how *how, s
 			at.flags = 0;
 		if (how->flags & O_CREAT) {
 			at.access = PT_ACC_CREATE;
-			at.flags |= PT_MAY_CREATE | (how->flags & O_EXCL ? PT_EXCL : mode == O_RDONLY ? PT_NO_WRITE : 0);
+			at.flags |= PT_MAY_CREATE | (how->flags & O_EXCL ? PT_EXCL : mode == O_RDONLY && !(how->flags & O_TRUNC) ? PT_NO_WRITE : 0);
 		} else if (mode != O_RDONLY || (how->flags & O_TRUNC)) {
 			at.access = PT_ACC_WRITE;
 		}

@@ -63,6 +63,26 @@ static int t_deep(const char *p)
 	return E(stat(deep(p + strlen(base) + 1), &s));
 }
 
+/* What a file answers that is taken for a directory, and what is made in a place that may not be one. */
+static const char *below(const char *p, const char *rest)
+{
+	static char path[1024];
+	snprintf(path, sizeof path, "%s%s", p, rest);
+	return path;
+}
+
+static int t_sys_creat_readonly(const char *p) { return E(sys(SYS_open, p, O_CREAT | O_RDONLY, 0644)); }
+static int t_sys_creat_excl_readonly(const char *p) { return E(sys(SYS_open, p, O_CREAT | O_EXCL | O_RDONLY, 0644)); }
+static int t_sys_tmpfile(const char *p) { return E(sys(SYS_open, p, O_TMPFILE | O_RDWR, 0644)); }
+static int t_sys_slash(const char *p) { return E(sys(SYS_access, below(p, "/"), F_OK)); }
+static int t_sys_slash_dot(const char *p) { return E(sys(SYS_open, below(p, "/."), O_RDONLY)); }
+static int t_sys_slash_up(const char *p) { return E(sys(SYS_mkdir, below(p, "/../absent"), 0755)); }
+static int t_sys_rename_slash(const char *p) { return sys(SYS_mkdir, in("work/d"), 0755) ? -1 : E(sys(SYS_rename, in("work/d"), below(p, "/"))); }
+static int t_sys_make_below(const char *p) { return E(sys(SYS_mkdir, below(p, "/x"), 0755)); }
+static int t_sys_creat_below(const char *p) { return E(sys(SYS_open, below(p, "/x"), O_CREAT | O_WRONLY, 0644)); }
+static int t_sys_unlink_far_below(const char *p) { return E(sys(SYS_unlink, below(p, "/x/y"))); }
+static int t_sys_make_far_below(const char *p) { return E(sys(SYS_mkdir, below(p, "/x/y"), 0755)); }
+
 const struct attempt exist_attempts[] = {
 	{ "stat", t_stat }, { "lstat", t_lstat }, { "fstatat", t_fstatat }, { "sys-stat", t_sys_stat }, { "sys-statx", t_sys_statx },
 	{ "access", t_access }, { "sys-access", t_sys_access }, { "sys-faccessat2", t_sys_faccessat2 }, { "readlink", t_readlink },
@@ -72,5 +92,10 @@ const struct attempt exist_attempts[] = {
 	{ "statfs", t_statfs }, { "inotify", t_inotify }, { "sys-inotify", t_sys_inotify }, { "link", t_link }, { "rename", t_rename },
 	{ "mkdir", t_mkdir }, { "sys-mkdir", t_sys_mkdir }, { "symlink", t_symlink }, { "mkfifo", t_mkfifo },
 	{ "create-excl", t_create_excl }, { "realpath", t_realpath }, { "connect", t_connect }, { "bind", t_bind },
-	{ "via-symlink", t_via_symlink }, { "deep", t_deep }, { NULL, NULL },
+	{ "via-symlink", t_via_symlink }, { "deep", t_deep },
+	{ "sys-creat-readonly", t_sys_creat_readonly }, { "sys-creat-excl-readonly", t_sys_creat_excl_readonly },
+	{ "sys-tmpfile", t_sys_tmpfile }, { "sys-slash", t_sys_slash }, { "sys-slash-dot", t_sys_slash_dot },
+	{ "sys-slash-up", t_sys_slash_up }, { "sys-rename-slash", t_sys_rename_slash }, { "sys-make-below", t_sys_make_below },
+	{ "sys-creat-below", t_sys_creat_below }, { "sys-unlink-far-below", t_sys_unlink_far_below },
+	{ "sys-make-far-below", t_sys_make_far_below }, { NULL, NULL },
 };
