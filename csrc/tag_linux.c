@@ -10,13 +10,16 @@ struct limit {
 	uint64_t soft, hard;
 };
 
-/* By the inode and not by the name: it can be reached by several. */
+#define INODE_BITS 46
+
+/* By device and inode, not by the name: it can be reached by several. */
 uint64_t pt_tag_of(const char *directory)
 {
 	struct stat st;
 	if (pt_raw4(SYS_newfstatat, AT_FDCWD, directory, &st, 0) || !S_ISDIR(st.st_mode))
 		return 0;
-	return PT_TAG_BIT | ((uint64_t)st.st_ino & (PT_TAG_BIT - 1));
+	uint64_t device = (uint64_t)st.st_dev ^ (uint64_t)st.st_dev >> 20; /* the high bits of its minor number lie there */
+	return PT_TAG_BIT | (device & 0xffff) << INODE_BITS | ((uint64_t)st.st_ino & ((1ull << INODE_BITS) - 1));
 }
 
 uint64_t pt_tag_own(void)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cmp_to_key
 from pathlib import Path
 
@@ -390,39 +390,31 @@ def test_versions_have_one_order(versions: list[str]) -> None:
         assert vercmp(a, b) <= 0
 
 
-def held(file: Path, seconds: float) -> threading.Thread:
-    """Somebody has begun to write an empty registry, and takes so long."""
-    file.parent.mkdir(exist_ok=True)
-    begun = threading.Event()
-
-    def hold() -> None:
-        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            begun.set()
-            time.sleep(seconds)
-            connection.execute("ROLLBACK")
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert begun.wait(10)
-    return thread
+@contextlib.contextmanager
+def begun(file: Path) -> Iterator[Callable[[], object]]:
+    """Somebody has begun to write an empty registry; what is given ends that."""
+    file.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection.rollback
 
 
 def test_who_makes_the_registry_waits_for_who_is_at_it(tmp_path: Path) -> None:
     file = tmp_path / "registry" / "registry.db"
-    holder = held(file, 0.5)
-    with Registry.open(file, write=True) as registry:
-        assert registry.ports() == []
-    holder.join()
+    with begun(file) as end:
+        timer, began = threading.Timer(0.5, end), time.monotonic()
+        timer.start()
+        with Registry.open(file, write=True, timeout=60) as registry:
+            assert time.monotonic() - began >= 0.5
+            assert registry.ports() == []
+        timer.join()
 
 
 def test_nobody_waits_for_ever(tmp_path: Path) -> None:
-    file = tmp_path / "registry" / "registry.db"
-    holder, began = held(file, 1.5), time.monotonic()
-    with pytest.raises(RegistryError, match="locked by another process; try again"):
+    file, began = tmp_path / "registry" / "registry.db", time.monotonic()
+    with begun(file), pytest.raises(RegistryError, match="locked by another process; try again"):
         Registry.open(file, write=True, timeout=0.3)
-    assert 0.3 <= time.monotonic() - began < 1.4
-    holder.join()
+    assert time.monotonic() - began >= 0.3
 
 
 def test_two_writers_take_turns(tmp_path: Path) -> None:
