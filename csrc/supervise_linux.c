@@ -19,6 +19,9 @@
 #ifndef SECCOMP_FILTER_FLAG_TSYNC_ESRCH
 #define SECCOMP_FILTER_FLAG_TSYNC_ESRCH (1UL << 4)
 #endif
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
 
 struct call {
 	int native, compat;
@@ -149,7 +152,10 @@ static int install(bool threads)
 	struct sock_fprog prog = { .len = (unsigned short)program(f), .filter = f };
 	long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER |
 		     (threads ? SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_TSYNC_ESRCH : 0);
-	long fd = pt_raw3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
+	/* A signal while the supervisor makes a call would begin it anew: a second mkdir or rename of the same (Linux 5.19). */
+	long fd = pt_raw3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
+	if (fd == -EINVAL)
+		fd = pt_raw3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
 	pt_raw2(SYS_munmap, at, room);
 	return (int)fd;
 }

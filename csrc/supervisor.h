@@ -93,6 +93,7 @@ bool pt_target_write(pid_t, uint64_t address, const void *from, size_t size);
 ssize_t pt_target_path(pid_t, int fd, char *out, size_t cap);
 void pt_target_ids(pid_t thread, pid_t *process, pid_t *parent);
 unsigned pt_target_umask(pid_t);
+bool pt_target_signalled(pid_t thread);  /* Has it a signal to handle? */
 /* The ids that count for files, and the capabilities. Compared as a whole: no byte is left unset. */
 struct pt_target_rights {
 	uint64_t caps;

@@ -113,6 +113,24 @@ unsigned pt_target_umask(pid_t pid)
 	return status_number(pid, "\nUmask:", 8, &mask) ? (unsigned)mask & 0777 : 077;
 }
 
+bool pt_target_signalled(pid_t thread)
+{
+	char text[STATUS_SIZE];
+	pid_t process = 0;
+	unsigned threads = 0;
+	unsigned long long own, shared, blocked, ignored;
+	if (!read_status(thread, text))
+		return false;
+	const char *line = strstr(text, "\nTgid:"), *many = strstr(text, "\nThreads:"), *masks = strstr(text, "\nSigPnd:");
+	if (!line || !many || !masks || sscanf(line, "\nTgid: %d", &process) != 1 || sscanf(many, "\nThreads: %u", &threads) != 1 ||
+	    sscanf(masks, "\nSigPnd: %llx ShdPnd: %llx SigBlk: %llx SigIgn: %llx", &own, &shared, &blocked, &ignored) != 4)
+		return false;
+	/* What is for the whole process the kernel gives to its first thread, if that takes it. */
+	if (threads == 1 || thread == process)
+		own |= shared;
+	return own & ~blocked & ~ignored;
+}
+
 bool pt_target_rights(pid_t pid, struct pt_target_rights *out)
 {
 	static __thread char text[8192]; /* as many groups as are held here */

@@ -33,6 +33,18 @@ static void release(struct pt_waiting *w)
 	free(w);
 }
 
+/* The kernel's own number for it: the call begins anew after the signal, or ends with EINTR, as its handler wants it. */
+#define RESTART 512
+
+static bool goes_on(const struct pt_waiting *w, int *error)
+{
+	if (!still_asks(&w->task))
+		return false;
+	if (pt_target_signalled((pid_t)w->request.pid))
+		*error = RESTART;
+	return !*error;
+}
+
 static void *waits(void *argument)
 {
 	struct pt_waiting *w = argument;
@@ -47,7 +59,7 @@ static void *waits(void *argument)
 		error = EINTR;
 	do
 		r = error ? -1 : w->attempt(w);
-	while (r < 0 && !error && errno == EINTR && still_asks(&w->task));
+	while (r < 0 && !error && errno == EINTR && goes_on(w, &error));
 	if (r < 0 && !error)
 		error = errno;
 	/* Before anything is handed over: where a signal comes in the middle of that, Linux has replied, and the program gets 0. */
