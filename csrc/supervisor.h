@@ -136,6 +136,7 @@ bool pt_rights_follow(struct pt_task *);
 
 /* --- supervisor_join.c --- */
 uid_t pt_session_owner(const char *dir);
+bool pt_in_session(pid_t);             /* a descendant of the process that started us */
 bool pt_may_join(uid_t owner, uid_t uid, pid_t pid);
 
 /* --- supervisor_exec.c --- */

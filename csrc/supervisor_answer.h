@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "supervisor.h"
@@ -83,14 +84,36 @@ int pt_hand_over(struct pt_task *, int fd, uint64_t flags);
 struct pt_waiting {
 	long (*attempt)(struct pt_waiting *); /* a result, or -1 and errno; again as long as that is EINTR */
 	bool gives;                    /* the result is a descriptor for the program, to be opened with `flags` */
+	bool begun;                    /* some of it is done: a signal does not make it begin anew */
 	int fds[2];                    /* kept open for it, -1: none */
 	uint64_t flags;
 	struct sockaddr_storage to;
 	socklen_t size;
 	struct pt_task task;
 	struct seccomp_notif request;
+	void *own;                     /* the attempt's; where there is an `end`, that is called once, after the reply */
+	void (*end)(struct pt_waiting *, int error);
 };
-int pt_wait_apart(struct pt_task *, const struct pt_waiting *);
+int pt_wait_apart(struct pt_task *, struct pt_waiting *);
+
+/* supervisor_socket.c */
+struct pt_address {
+	struct sockaddr_storage text;
+	socklen_t size;
+	bool named;                    /* by a path, which is in the task's `asked` */
+};
+int pt_read_address(struct pt_task *, uint64_t at, uint64_t size, struct pt_address *);
+/* May a socket of this kind go there? 0 (`held`: a descriptor of what the path names, else -1), or an errno. */
+int pt_reach(struct pt_task *, int domain, const struct pt_address *, int *held);
+/* supervisor_abstract.c: likewise of a name in no file system. 0 or an errno. */
+int pt_reach_abstract(const struct pt_task *, const struct sockaddr_un *, socklen_t size);
+/* supervisor_send.c: a message as it stands in the program's memory. */
+struct pt_message {
+	uint64_t name, iov, parts, control, control_len, len_at;
+	uint32_t name_len;
+	bool alone;                    /* the bytes themselves in `iov`, their number in `parts` */
+};
+int pt_send(struct pt_task *, int socket, const struct pt_message *, unsigned flags, bool waits);
 
 /* supervisor_make.c */
 int pt_answer_entry(struct pt_task *);

@@ -15,19 +15,20 @@ uid_t pt_session_owner(const char *dir)
 	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) ? st.st_uid : geteuid();
 }
 
+bool pt_in_session(pid_t pid)
+{
+	pid_t host = getppid(), process;
+	for (int depth = 0; host > 1 && pid > 1 && depth < 10000; depth++, pt_target_ids(pid, &process, &pid))
+		if (pid == host)
+			return true;
+	return false;
+}
+
 /*
  * A build of root's may become whoever it wants, and is known by whose descendant it is: of the process that started us,
  * which adopts its orphans. Any other build can only be its user.
  */
 bool pt_may_join(uid_t owner, uid_t uid, pid_t pid)
 {
-	if (uid == owner || uid == 0)
-		return true;
-	if (owner != 0)
-		return false;
-	pid_t host = getppid(), process;
-	for (int depth = 0; host > 1 && pid > 1 && depth < 10000; depth++, pt_target_ids(pid, &process, &pid))
-		if (pid == host)
-			return true;
-	return false;
+	return uid == owner || uid == 0 || (owner == 0 && pt_in_session(pid));
 }

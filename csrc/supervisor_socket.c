@@ -10,15 +10,9 @@
 #define SCM_SENDMSG 16
 #define SCM_SENDMMSG 20
 
-struct address {
-	struct sockaddr_storage text;
-	socklen_t size;
-	bool named;               /* by a path, which is in the task's `asked` */
-};
-
-static int read_address(struct pt_task *t, uint64_t at, uint64_t size, struct address *a)
+int pt_read_address(struct pt_task *t, uint64_t at, uint64_t size, struct pt_address *a)
 {
-	*a = (struct address){ .size = (socklen_t)size };
+	*a = (struct pt_address){ .size = (socklen_t)size };
 	if (size > sizeof a->text)
 		return EINVAL;
 	if (size && !pt_target_read(t->pid, at, &a->text, (size_t)size))
@@ -44,30 +38,90 @@ static int judge(struct pt_task *t, bool make)
 	return error == EEXIST ? EADDRINUSE : error;
 }
 
-/* Judged, and left to the kernel. */
-static int answer_address(struct pt_task *t, uint64_t at, uint64_t size, bool make)
+/*
+ * Judged, and left to the kernel: were it done here, on a directory that we hold, everybody would see another name of the
+ * socket than the program gave it.
+ */
+static int answer_bind(struct pt_task *t, uint64_t at, uint64_t size)
 {
-	struct address a;
-	int error = read_address(t, at, size, &a);
+	struct pt_address a;
+	int error = pt_read_address(t, at, size, &a);
 	if (!error && a.named)
-		error = judge(t, make);
+		error = judge(t, true);
 	return error ? error : GO_ON;
 }
 
-/* Messages, each of which may say itself where it goes: `stride` bytes apart. */
-static int answer_messages(struct pt_task *t, uint64_t at, uint64_t count, size_t stride)
+int pt_reach(struct pt_task *t, int domain, const struct pt_address *a, int *held)
 {
-	for (uint64_t i = 0; i < count && i < 1024 /* as many as the kernel takes */; i++, at += stride) {
-		struct { uint64_t name; uint32_t len; } wide = { 0, 0 };
-		uint32_t narrow[2] = { 0, 0 };
-		if (!(t->compat ? pt_target_read(t->pid, at, narrow, sizeof narrow) : pt_target_read(t->pid, at, &wide, 12)))
-			return errno == EPERM ? EACCES : EFAULT;
-		uint64_t name = t->compat ? narrow[0] : wide.name;
-		int error = name ? answer_address(t, name, t->compat ? narrow[1] : wide.len, false) : GO_ON;
-		if (error != GO_ON)
+	int error = AGAIN;
+	*held = -1;
+	if (domain != AF_UNIX || a->text.ss_family != AF_UNIX)
+		return 0;
+	if (!a->named)
+		return pt_reach_abstract(t, (const void *)&a->text, a->size);
+	for (int tries = 0; tries < TRIES && error == AGAIN; tries++) {
+		error = judge(t, false);
+		if (error)
 			return error;
+		*held = pt_hold_judged(t);
+		error = *held == AGAIN ? AGAIN : *held < 0 ? -*held : 0;
 	}
-	return GO_ON;
+	return error == AGAIN ? ELOOP : error;
+}
+
+#define MSG_SIZE(t) ((t)->compat ? 28u : 56u)   /* struct msghdr */
+#define MMSG_SIZE(t) ((t)->compat ? 32u : 64u)  /* struct mmsghdr */
+
+static bool read_message(struct pt_task *t, uint64_t at, struct pt_message *m)
+{
+	struct { uint64_t name; uint32_t name_len, pad; uint64_t iov, parts, control, control_len; } wide;
+	uint32_t narrow[6];
+	if (!(t->compat ? pt_target_read(t->pid, at, narrow, sizeof narrow) : pt_target_read(t->pid, at, &wide, sizeof wide)))
+		return false;
+	*m = t->compat ? (struct pt_message){ .name = narrow[0], .name_len = narrow[1], .iov = narrow[2], .parts = narrow[3],
+					      .control = narrow[4], .control_len = narrow[5] }
+		       : (struct pt_message){ .name = wide.name, .name_len = wide.name_len, .iov = wide.iov, .parts = wide.parts,
+					      .control = wide.control, .control_len = wide.control_len };
+	if (m->name_len > sizeof(struct sockaddr_storage) && m->name_len <= INT32_MAX)
+		m->name_len = sizeof(struct sockaddr_storage); /* as the kernel does */
+	return true;
+}
+
+static int answer_message(struct pt_task *t, int socket, uint64_t at, unsigned flags)
+{
+	struct pt_message m;
+	if (!read_message(t, at, &m))
+		return errno == EPERM ? EACCES : EFAULT;
+	return pt_send(t, socket, &m, flags, true);
+}
+
+/* As many as go without waiting; the first may wait. What ails a later one is not told, as it is with the kernel. */
+static int answer_messages(struct pt_task *t, int socket, uint64_t at, uint64_t count, unsigned flags)
+{
+	int error = DONE;
+	uint64_t sent = 0;
+	for (; sent < count && sent < 1024 /* as many as the kernel takes */; sent++, at += MMSG_SIZE(t)) {
+		struct pt_message m;
+		if (!read_message(t, at, &m)) {
+			error = errno == EPERM ? EACCES : EFAULT;
+			break;
+		}
+		m.len_at = at + MSG_SIZE(t);
+		error = pt_send(t, socket, &m, flags, sent == 0);
+		if (error != DONE)
+			break;
+	}
+	if (!sent && error != DONE)
+		return error;
+	t->resp->val = (int64_t)sent;
+	return DONE;
+}
+
+/* The bytes themselves, and to whom. */
+static int answer_sendto(struct pt_task *t, const uint64_t a[6])
+{
+	const struct pt_message m = { .name = a[4], .name_len = (uint32_t)a[5], .iov = a[1], .parts = a[2], .alone = true };
+	return pt_send(t, (int)a[0], &m, (unsigned)a[3], true);
 }
 
 static long connects(struct pt_waiting *w)
@@ -79,74 +133,45 @@ static long connects(struct pt_waiting *w)
 }
 
 /* A connection is made here: what was judged is what is connected to, whatever becomes of the address, the path and the descriptor. */
-static int connect_once(struct pt_task *t, int socket, struct address *a)
-{
-	struct pt_waiting w = { .fds = { socket, -1 }, .attempt = connects };
-	int error = 0, type = 0;
-	socklen_t size = sizeof type;
-	memcpy(&w.to, &a->text, sizeof w.to);
-	w.size = a->size;
-	if (a->named) {
-		error = judge(t, false);
-		if (error)
-			return error;
-		w.fds[1] = pt_hold_judged(t);
-		if (w.fds[1] < 0)
-			return w.fds[1] == AGAIN ? AGAIN : -w.fds[1];
-		w.size = sizeof(struct sockaddr_un);
-	}
-	bool waits = !getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) && type != SOCK_DGRAM && !(fcntl(socket, F_GETFL) & O_NONBLOCK);
-	if (waits)
-		error = pt_wait_apart(t, &w);
-	else
-		error = connects(&w) ? errno : DONE;
-	if (w.fds[1] >= 0)
-		close(w.fds[1]);
-	return error;
-}
-
 static int answer_connect(struct pt_task *t, int number, uint64_t at, uint64_t size)
 {
-	struct address a;
-	int domain = 0, error;
+	struct pt_waiting w = { .fds = { pt_target_fd(t->pid, number), -1 }, .attempt = connects };
+	struct pt_address a;
+	int domain = 0, type = 0;
 	socklen_t length = sizeof domain;
-	int socket = pt_target_fd(t->pid, number);
-	if (socket < 0)
-		return socket == -EPERM ? EACCES : EBADF;
-	error = getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &length) ? errno : read_address(t, at, size, &a);
-	if (!error && domain == AF_UNIX && a.text.ss_family == AF_UNIX && !a.named) {
-		error = GO_ON; /* a name in no file system: whether it may be reached is the kernel's fence's to say */
-	} else if (!error) {
-		if (domain != AF_UNIX)
-			a.named = false;
-		error = AGAIN;
-		for (int tries = 0; tries < TRIES && error == AGAIN; tries++)
-			error = connect_once(t, socket, &a);
-		if (error == AGAIN)
-			error = ELOOP;
+	if (w.fds[0] < 0)
+		return w.fds[0] == -EPERM ? EACCES : EBADF;
+	int error = getsockopt(w.fds[0], SOL_SOCKET, SO_DOMAIN, &domain, &length) ? errno : pt_read_address(t, at, size, &a);
+	if (!error)
+		error = pt_reach(t, domain, &a, &w.fds[1]);
+	if (!error) {
+		memcpy(&w.to, &a.text, sizeof w.to);
+		w.size = w.fds[1] >= 0 ? (socklen_t)sizeof(struct sockaddr_un) : a.size;
+		bool waits = !getsockopt(w.fds[0], SOL_SOCKET, SO_TYPE, &type, &length) && type != SOCK_DGRAM &&
+			     !(fcntl(w.fds[0], F_GETFL) & O_NONBLOCK);
+		error = waits ? pt_wait_apart(t, &w) : connects(&w) ? errno : DONE;
 	}
-	close(socket);
+	for (unsigned i = 0; i < 2; i++)
+		if (w.fds[i] >= 0)
+			close(w.fds[i]);
 	return error;
 }
-
-#define MSG_SIZE(t) ((t)->compat ? 28u : 56u)   /* struct msghdr */
-#define MMSG_SIZE(t) ((t)->compat ? 32u : 64u)  /* struct mmsghdr */
 
 static int answer_socketcall(struct pt_task *t)
 {
 	uint64_t call = arg(t, 0);
 	uint32_t args[6] = { 0 };
-	unsigned count = call == SCM_SENDTO ? 6 : 3;
+	unsigned count = call == SCM_SENDTO ? 6 : call == SCM_SENDMMSG ? 4 : 3;
 	if (call != SCM_CONNECT && call != SCM_BIND && call != SCM_SENDTO && call != SCM_SENDMSG && call != SCM_SENDMMSG)
 		return GO_ON;
 	if (!pt_target_read(t->pid, arg(t, 1), args, count * sizeof *args))
 		return EFAULT;
 	switch (call) {
 	case SCM_CONNECT: return answer_connect(t, (int)args[0], args[1], args[2]);
-	case SCM_BIND: return answer_address(t, args[1], args[2], true);
-	case SCM_SENDTO: return args[4] ? answer_address(t, args[4], args[5], false) : GO_ON;
-	case SCM_SENDMSG: return answer_messages(t, args[1], 1, MSG_SIZE(t));
-	default: return answer_messages(t, args[1], args[2], MMSG_SIZE(t));
+	case SCM_BIND: return answer_bind(t, args[1], args[2]);
+	case SCM_SENDTO: return answer_sendto(t, (const uint64_t[6]){ args[0], args[1], args[2], args[3], args[4], args[5] });
+	case SCM_SENDMSG: return answer_message(t, (int)args[0], args[1], args[2]);
+	default: return answer_messages(t, (int)args[0], args[1], args[2], args[3]);
 	}
 }
 
@@ -155,10 +180,10 @@ int pt_answer_socket(struct pt_task *t)
 	uint64_t first = arg(t, t->call->path), second = t->call->flags >= 0 ? arg(t, t->call->flags) : 0;
 	switch (t->call->shape) {
 	case PT_SH_CONNECT: return answer_connect(t, (int)arg(t, 0), first, second);
-	case PT_SH_BIND: return answer_address(t, first, second, true);
-	case PT_SH_SENDTO: return answer_address(t, first, second, false);
-	case PT_SH_SENDMSG: return answer_messages(t, first, 1, MSG_SIZE(t));
-	case PT_SH_SENDMMSG: return answer_messages(t, first, second, MMSG_SIZE(t));
+	case PT_SH_BIND: return answer_bind(t, first, second);
+	case PT_SH_SENDTO: return answer_sendto(t, (const uint64_t[6]){ arg(t, 0), arg(t, 1), arg(t, 2), arg(t, 3), arg(t, 4), arg(t, 5) });
+	case PT_SH_SENDMSG: return answer_message(t, (int)arg(t, 0), first, (unsigned)arg(t, 2));
+	case PT_SH_SENDMMSG: return answer_messages(t, (int)arg(t, 0), first, (uint32_t)second, (unsigned)arg(t, 3));
 	default: return answer_socketcall(t);
 	}
 }

@@ -40,7 +40,7 @@ static bool goes_on(const struct pt_waiting *w, int *error)
 {
 	if (!still_asks(&w->task))
 		return false;
-	if (pt_target_signalled((pid_t)w->request.pid))
+	if (!w->begun && pt_target_signalled((pid_t)w->request.pid))
 		*error = RESTART;
 	return !*error;
 }
@@ -68,22 +68,27 @@ static void *waits(void *argument)
 	if (r >= 0 && w->gives)
 		error = pt_hand_over(&w->task, (int)r, w->flags);
 	if (!w->task.answered) {
-		struct seccomp_notif_resp reply = { .id = w->request.id, .error = -error };
+		struct seccomp_notif_resp reply = { .id = w->request.id, .error = -error, .val = error ? 0 : r };
 		(void)ioctl(w->task.listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
 	}
 	if (r >= 0 && w->gives)
 		close((int)r);
+	if (w->end)
+		w->end(w, error);
 	release(w);
 	return NULL;
 }
 
-int pt_wait_apart(struct pt_task *t, const struct pt_waiting *what)
+int pt_wait_apart(struct pt_task *t, struct pt_waiting *what)
 {
 	struct pt_waiting *w = calloc(1, sizeof *w);
 	pthread_attr_t attr;
 	pthread_t thread;
-	if (!w)
+	if (!w) {
+		if (what->end)
+			what->end(what, ENOMEM);
 		return ENOMEM;
+	}
 	*w = *what;
 	w->request = *t->req;
 	w->task.req = &w->request;
@@ -97,6 +102,8 @@ int pt_wait_apart(struct pt_task *t, const struct pt_waiting *what)
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, 64 * 1024);
 	if (!ready || pthread_create(&thread, &attr, waits, w)) { /* it has our ids and capabilities */
+		if (w->end)
+			w->end(w, ENOMEM);
 		release(w);
 		return EAGAIN;
 	}

@@ -123,6 +123,90 @@ static int race_connect(const char *wanted, int reads)
 static int x_connect(const char *p) { return race_connect(p, 0); }
 static int r_connect(const char *p) { (void)p; return race_connect(in("hidden/socket"), 1); }
 
+/* Likewise where the harmless name lies in no file system. */
+static int r_connect_abstract(const char *p)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	char buf[64] = "";
+	pthread_t t;
+	int seen = 0;
+	(void)p;
+	snprintf(a.sun_path, sizeof a.sun_path, "%s", in("hidden/socket"));
+	memcpy(evil, &a, sizeof a);
+	memset(&a.sun_path, 0, sizeof a.sun_path);
+	snprintf(a.sun_path + 1, sizeof a.sun_path - 1, "porttrace-escape-%d", (int)getpid());
+	memcpy(good, &a, sizeof a);
+	int own = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	bind(own, (struct sockaddr *)&a, sizeof a);
+	listen(own, 1);
+	memcpy(text, good, sizeof text);
+	pthread_create(&t, NULL, swap, NULL);
+	for (int i = 0; goes_on(i, seen); i++) {
+		int s = socket(AF_UNIX, SOCK_STREAM, 0);
+		if (sys(SYS_connect, s, text, sizeof a) == 0) {
+			usleep(300);
+			seen = recv(s, buf, sizeof buf - 1, MSG_DONTWAIT) > 0;
+		}
+		close(s);
+		close(accept(own, NULL, NULL));
+	}
+	stop = 1;
+	pthread_join(t, NULL);
+	return seen ? show(buf) : ENOENT;
+}
+
+/* A message's address: exchanged, or put there where the call began with none. The hidden socket answers ours. */
+static struct msghdr heads[2];
+static volatile struct msghdr head;
+static void *swap_heads(void *unused)
+{
+	while (!stop) {
+		head.msg_namelen = heads[1].msg_namelen;
+		head.msg_namelen = heads[0].msg_namelen;
+	}
+	return unused;
+}
+static int race_message(void *(*swaps)(void *), long (*call)(int))
+{
+	static struct iovec part = { "ask", 3 };
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	pthread_t t;
+	char buf[64] = "";
+	int seen = 0;
+	snprintf(a.sun_path, sizeof a.sun_path, "%s", in("hidden/datagrams"));
+	memcpy(evil, &a, sizeof a);
+	snprintf(a.sun_path, sizeof a.sun_path, "%s", in("work/hears"));
+	memcpy(good, &a, sizeof a);
+	int own = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0), s = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	bind(own, (struct sockaddr *)&a, sizeof a);
+	snprintf(a.sun_path, sizeof a.sun_path, "%s", in("work/reply"));
+	bind(s, (struct sockaddr *)&a, sizeof a);
+	chmod(a.sun_path, 0777);
+	heads[0] = (struct msghdr){ .msg_name = text, .msg_namelen = swaps == swap ? sizeof a : 0, .msg_iov = &part, .msg_iovlen = 1 };
+	heads[1] = heads[0];
+	heads[1].msg_namelen = sizeof a;
+	memcpy((void *)&head, heads, sizeof head);
+	memcpy(text, swaps == swap ? good : evil, sizeof text);
+	pthread_create(&t, NULL, swaps, NULL);
+	for (int i = 0; goes_on(i, seen); i++) {
+		call(s);
+		while (recv(own, buf, sizeof buf, 0) > 0) {
+		}
+		if (i % 16 == 15)
+			usleep(300);
+		buf[0] = 0;
+		seen = recv(s, buf, sizeof buf - 1, 0) > 0;
+	}
+	stop = 1;
+	pthread_join(t, NULL);
+	return seen ? show(buf) : ENOENT;
+}
+static long c_sendto(int s) { return sys(SYS_sendto, s, "ask", 3, 0, text, sizeof(struct sockaddr_un)); }
+static long c_sendmsg(int s) { return sys(SYS_sendmsg, s, &head, 0); }
+static int r_sendto(const char *p) { (void)p; return race_message(swap, c_sendto); }
+static int r_sendmsg(const char *p) { (void)p; return race_message(swap, c_sendmsg); }
+static int r_sendmsg_none(const char *p) { (void)p; return race_message(swap_heads, c_sendmsg); }
+
 /* A descriptor that means another directory when it is listed than when it was judged. */
 static int dirs[3];
 static void *swap_dirs(void *unused)
@@ -155,7 +239,10 @@ static int r_getdents(const char *p)
 	return seen ? show("secret name") : ENOENT;
 }
 
-const struct attempt race_read_attempts[] = { { "sys-race-connect", r_connect }, { "sys-race-getdents", r_getdents }, { NULL, NULL } };
+const struct attempt race_read_attempts[] = {
+	{ "sys-race-connect", r_connect }, { "sys-race-getdents", r_getdents }, { "sys-race-connect-abstract", r_connect_abstract },
+	{ "sys-race-sendto", r_sendto }, { "sys-race-sendmsg", r_sendmsg }, { "sys-race-sendmsg-none", r_sendmsg_none }, { NULL, NULL },
+};
 const struct attempt race_exist_attempts[] = {
 	{ "sys-race-mkdir", x_mkdir }, { "sys-race-mknod", x_mknod }, { "sys-race-symlink", x_symlink }, { "sys-race-unlink", x_unlink },
 	{ "sys-race-rmdir", x_rmdir }, { "sys-race-unlinkat", x_unlinkat }, { "sys-race-rename", x_rename },
