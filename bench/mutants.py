@@ -38,7 +38,20 @@ ROWS = gen_calls.read(CSRC / "calls.table")
 #: The suites, the quick ones first: a mutant that one of them notices is done.
 SUITES = [
     f"tests/test_tracelib_{name}.py"
-    for name in ("calls", "other", "inside", "paths", "walks", "fds", "log", "used", "events", "guest")
+    for name in (
+        "calls",
+        "opening",
+        "numbers",
+        "other",
+        "inside",
+        "paths",
+        "walks",
+        "fds",
+        "log",
+        "used",
+        "events",
+        "guest",
+    )
 ]
 
 

@@ -10,7 +10,7 @@ static inline int fail(int error)
 /* ---- open ---- */
 
 /* What flags of open mean for the policy. */
-static void intend(struct pt_at *at, int flags)
+void pt_intend_open(struct pt_at *at, int flags)
 {
 	int mode = flags & O_ACCMODE;
 	at->access = PT_ACC_READ;
@@ -84,7 +84,7 @@ static int open_judged(uint16_t op, int dirfd, const char *path, int flags, mode
 	cancellation_point(op);
 	for (int again = 0;; again++) {
 		struct pt_at at = { .dirfd = dirfd, .path = path };
-		intend(&at, flags);
+		pt_intend_open(&at, flags);
 		int error = pt_judge(op, &at), fd = -1;
 		if (!error) {
 			fd = pt_open_judged(op, &at, flags, mode);

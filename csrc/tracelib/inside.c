@@ -20,14 +20,8 @@ extern char **environ;
 PT_EXPORT FILE *setmntent(const char *path, const char *mode)
 {
 	typedef FILE *real_t(const char *, const char *);
-	bool plus = !pt_bad_pointer(mode) && strchr(mode, '+');
-	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
-	if (!pt_bad_pointer(mode) && (mode[0] == 'w' || mode[0] == 'a'))
-		at.access = PT_ACC_CREATE, at.flags |= PT_MAY_CREATE;
-	else if (plus)
-		at.access = PT_ACC_WRITE;
-	if (plus)
-		at.flags |= PT_ALSO_READ;
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path };
+	pt_intend_stream(&at, mode);
 	int error = pt_judge(PT_OP_setmntent, &at);
 	FILE *f = NULL;
 	if (!error) {

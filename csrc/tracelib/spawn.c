@@ -144,10 +144,8 @@ PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addopen)(posix_spawn_file_actions
 					       int flags, mode_t mode)
 {
 	typedef int real_t(posix_spawn_file_actions_t *, int, const char *, int, mode_t);
-	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .flags = flags & O_NOFOLLOW ? 0 : PT_FOLLOW };
-	at.access = flags & O_CREAT ? PT_ACC_CREATE : (flags & O_ACCMODE) == O_RDONLY ? PT_ACC_READ : PT_ACC_WRITE;
-	if (flags & O_CREAT)
-		at.flags |= PT_MAY_CREATE;
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = path };
+	pt_intend_open(&at, flags);
 	int error = pt_judge(PT_OP_posix_spawn_file_actions_addopen, &at);
 	int r = PT_REAL(real_t, posix_spawn_file_actions_addopen)(actions, fd, error ? "" : at.path, flags, mode);
 	pt_done(PT_OP_posix_spawn_file_actions_addopen, &at, error);

@@ -1,7 +1,7 @@
 /* Streams: the C library opens the file inside, so the path is judged before. */
 #include "headers.h"
 
-static void intend(struct pt_at *at, const char *mode)
+void pt_intend_stream(struct pt_at *at, const char *mode)
 {
 	bool plus = !pt_bad_pointer(mode) && strchr(mode, '+');
 	at->flags = PT_FOLLOW;
@@ -32,7 +32,7 @@ PT_EXPORT FILE *fopen(const char *restrict path, const char *restrict mode)
 		return f;
 	}
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path };
-	intend(&at, mode);
+	pt_intend_stream(&at, mode);
 	int error = pt_judge(PT_OP_fopen, &at);
 	if (!error) {
 		f = real(at.path, mode);
@@ -56,7 +56,7 @@ PT_EXPORT FILE *freopen(const char *restrict path, const char *restrict mode, FI
 	if (!path)                     /* another mode for the same file */
 		return real(path, mode, stream);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path };
-	intend(&at, mode);
+	pt_intend_stream(&at, mode);
 	int error = pt_judge(PT_OP_freopen, &at);
 	FILE *f = NULL;
 	int before = fileno(stream);

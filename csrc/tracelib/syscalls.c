@@ -200,19 +200,8 @@ PT_EXPORT int openat2(int dirfd, const char *path, const struct open_how *how, s
 		errno = ENOSYS;                /* other rules of resolving than those judged here: programs fall back to openat */
 		return -1;
 	}
-	if (!pt_bad_pointer((char *)how) && size >= sizeof *how) {
-		int mode = (int)how->flags & O_ACCMODE;
-		if (how->flags & O_NOFOLLOW)
-			at.flags = 0;
-		if (how->flags & O_CREAT) {
-			at.access = PT_ACC_CREATE;
-			at.flags |= PT_MAY_CREATE | (how->flags & O_EXCL ? PT_EXCL : mode == O_RDONLY && !(how->flags & O_TRUNC) ? PT_NO_WRITE : 0);
-		} else if (mode != O_RDONLY || (how->flags & O_TRUNC)) {
-			at.access = PT_ACC_WRITE;
-		}
-		if (mode == O_RDWR)
-			at.flags |= PT_ALSO_READ;
-	}
+	if (!pt_bad_pointer((char *)how) && size >= sizeof *how)
+		pt_intend_open(&at, (int)how->flags);
 	int error = pt_judge(PT_OP_openat2, &at);
 	long fd = -1;
 	if (!error) {

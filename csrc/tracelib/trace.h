@@ -303,6 +303,9 @@ static inline bool pt_bad_pointer(const char *p)
 	return (uintptr_t)p < 4096 || (intptr_t)p < 0; /* the kernel says EFAULT, we would crash */
 }
 bool pt_hides(int dirfd, const char *path);
+/* The access and the flags that a file is to be opened with: by the flags of open, by the mode of a stream. */
+void pt_intend_open(struct pt_at *, int flags);
+void pt_intend_stream(struct pt_at *, const char *mode);
 /* `work`, and `undo` where the thread ends in it; both get `what`. */
 void pt_ending(void (*work)(void *), void (*undo)(void *), void *what);
 /* A change that makes cached real paths stale: symlink made, directory or link renamed. */
