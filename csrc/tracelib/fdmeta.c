@@ -144,7 +144,7 @@ PT_EXPORT int ioctl(int fd, ioctl_request request, ...)
 	int error = 0;
 	for (size_t i = 0; i < sizeof changing / sizeof *changing && !error; i++)
 		if (unlikely((uint32_t)request == changing[i]))
-			error = judge_fd(PT_OP_ioctl, fd);
+			error = pt_judge_fd(PT_OP_ioctl, fd);
 	long r = error ? -error : PT_SYS3(SYS_ioctl, fd, (uint32_t)request, data);
 	if (r < 0) {
 		errno = (int)-r;
