@@ -107,6 +107,8 @@ bool pt_target_rights(pid_t, struct pt_target_rights *);
 int pt_target_program(pid_t, uint64_t *identity, char *path, size_t cap);
 /* Is the file DIR/NAME mapped there? */
 bool pt_target_maps(pid_t, const char *dir, const char *name);
+/* Is it under a seccomp filter? */
+bool pt_target_filtered(pid_t pid);
 /* Was it started by `from`, or by what that started, not before `since`, and does it run under a filter? */
 bool pt_target_descends(pid_t pid, pid_t from, uint64_t since);
 uint64_t pt_ticks_now(void);

@@ -165,10 +165,15 @@ uint64_t pt_ticks_now(void)
 	return (uint64_t)ts.tv_sec * (uint64_t)hz + (uint64_t)ts.tv_nsec / (1000000000u / (uint64_t)hz);
 }
 
-bool pt_target_descends(pid_t pid, pid_t from, uint64_t since)
+bool pt_target_filtered(pid_t pid)
 {
 	long filter = 0;
-	if (!status_number(pid, "\nSeccomp:", 10, &filter) || filter != 2)
+	return status_number(pid, "\nSeccomp:", 10, &filter) && filter == 2;
+}
+
+bool pt_target_descends(pid_t pid, pid_t from, uint64_t since)
+{
+	if (!pt_target_filtered(pid))
 		return false; /* started before its parent came under the supervisor */
 	for (int depth = 0; depth < 64 && pid > 1; depth++) {
 		struct pt_process p;

@@ -128,7 +128,7 @@ def test_nothing_has_a_row_and_a_reason_against_it() -> None:
 
 
 def test_library_exports_what_has_a_row() -> None:
-    assert defined(LIBRARY) == WRAPPED
+    assert defined(LIBRARY) == WRAPPED | {"__asan_default_options"}  # which no C library has
 
 
 #: Not in the musl that the library was built with, but in a later one, or made of system calls alone.

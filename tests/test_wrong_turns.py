@@ -232,3 +232,18 @@ def test_limits_of_processes_outside_stay(run: Run, place: Path, options: list[s
             victim.kill()
     assert run(place / "limit", "0").stdout == "0\n"
     assert run("sh", "-c", "prlimit --core=0 --pid $$ && ulimit -c").stdout == "0\n"
+
+
+@pytest.mark.parametrize("kind", ["address", "leak", "address,undefined"])
+def test_sanitizers_work(run: Run, place: Path, kind: str) -> None:
+    """gcc's AddressSanitizer wants to be the first library, LeakSanitizer traces its own process from a child."""
+    source, made = place / "lost.c", place / "lost"
+    source.write_text(
+        "#include <stdlib.h>\nint main(int n, char **a)\n{\n\tchar *volatile p = n > 1 ? malloc(9) : 0;\n\tp = 0;\n}\n"
+    )
+    if subprocess.run(["cc", f"-fsanitize={kind}", "-o", made, source], capture_output=True, check=False).returncode:
+        pytest.skip("NOT CHECKED: the compiler has no such sanitizer")
+    clean, lost = run(made), run(made, "lose")
+    assert (clean.returncode, clean.stderr) == (0, "")
+    assert lost.returncode != 0
+    assert "9 byte(s) leaked in 1 allocation(s)" in lost.stderr

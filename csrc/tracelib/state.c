@@ -35,6 +35,18 @@ static void *map_file(const char *path, int flags, int protection, int sharing, 
 	return p;
 }
 
+#ifdef __GLIBC__
+/*
+ * A program built with gcc's AddressSanitizer does not start where another library comes before the sanitizer's. It may,
+ * if that makes no call to the allocator; the sanitizer asks this function, which a program can still have of its own.
+ */
+PT_EXPORT const char *__asan_default_options(void);
+PT_EXPORT const char *__asan_default_options(void)
+{
+	return "verify_asan_link_order=0";
+}
+#endif
+
 pid_t pt_pid(void)
 {
 	if (!pt.own)
