@@ -46,7 +46,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def tree(tmp_path: Path) -> Iterator[Path]:
     place = Path(os.path.realpath(tmp_path)) / "t"
-    for name in ("seen", "hidden"):
+    for name in ("seen", "hidden", "readonly", "writeonly"):
         (place / name).mkdir(parents=True)
         (place / name / "file").write_text("content")
         shutil.copy("/bin/cat", place / name / "tool")
@@ -62,7 +62,7 @@ def tree(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("case", CASES)
 def test_call_without_an_expression(case: str, compiler: str, programs: dict[str, Path], tree: Path) -> None:
-    with Session(f"rw:{tree}/hidden=-", "rw:/=+") as session:
+    with Session(f"rw:{tree}/hidden=-", f"r:{tree}/writeonly=-", f"w:{tree}/readonly=-", "rw:/=+") as session:
         done = session.run("/usr/bin/env", programs[compiler], case, tree)
         found = {(e.op, e.access, Path(e.path).name) for e in session.findings()}
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")

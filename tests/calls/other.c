@@ -69,13 +69,22 @@ static void case_sockets(void)
 	struct iovec part = { &byte, 1 };
 	CHECK(bind(to, to_hidden, sizeof hidden) < 0 && errno == EACCES);
 	CHECK(bind(to, to_seen, sizeof seen) == 0);
-	/* one that is there and hears, and is hidden */
+	struct sockaddr_un fixed = named("readonly/file");
+	CHECK(bind(socket(AF_UNIX, SOCK_DGRAM, 0), (void *)&fixed, sizeof fixed) < 0 && errno == EADDRINUSE);
+	/* one that is there and hears: hidden, where one may only write, and by a link */
+	static const char *const unseen[] = { "writeonly/there", "seen/to-there", "hidden/there" };
 	CHECK(pt_raw3(SYS_bind, heard, (long)to_there, sizeof there) == 0);
-	CHECK(connect(from, to_there, sizeof there) < 0 && errno == ENOENT);
-	CHECK(!HAS(__connect) || (__connect(from, to_there, sizeof there) < 0 && errno == ENOENT));
-	CHECK(sendto(from, &byte, 1, 0, to_there, sizeof there) < 0 && errno == ENOENT);
+	CHECK(symlink("../hidden/there", in(path, "seen/to-there")) == 0);
+	struct sockaddr_un kept = named("writeonly/there");
+	CHECK(pt_raw3(SYS_bind, socket(AF_UNIX, SOCK_DGRAM, 0), (long)&kept, sizeof kept) == 0);
 	struct msghdr message = { .msg_name = &there, .msg_namelen = sizeof there, .msg_iov = &part, .msg_iovlen = 1 };
-	CHECK(sendmsg(from, &message, 0) < 0 && errno == ENOENT);
+	for (int i = 0; i < 3; i++) {
+		there = named(unseen[i]);
+		CHECK(connect(from, to_there, sizeof there) < 0 && errno == ENOENT);
+		CHECK(!HAS(__connect) || (__connect(from, to_there, sizeof there) < 0 && errno == ENOENT));
+		CHECK(sendto(from, &byte, 1, 0, to_there, sizeof there) < 0 && errno == ENOENT);
+		CHECK(sendmsg(from, &message, 0) < 0 && errno == ENOENT);
+	}
 	struct mmsghdr two[2] = { { .msg_hdr = message }, { .msg_hdr = message } };
 	CHECK(sendmmsg(from, two, 2, 0) < 0 && errno == ENOENT);
 	CHECK(!HAS(__sendmmsg) || (__sendmmsg(from, two, 2, 0) < 0 && errno == ENOENT));
@@ -135,9 +144,11 @@ static void case_tempnam(void)
 	char *name = tempnam(in(path, "seen"), "made");
 	CHECK(name && strncmp(name, path, strlen(path)) == 0);
 	free(name);
-	name = tempnam(in(path, "hidden"), "made");
-	CHECK(name && strncmp(name, path, strlen(path)) != 0);
-	free(name);
+	for (int i = 0; i < 2; i++) {
+		name = tempnam(in(path, i ? "seen/way" : "hidden"), "made");
+		CHECK(name && strncmp(name, path, strlen(path)) != 0);
+		free(name);
+	}
 }
 
 /* ---- a name that was a file and becomes a link ---- */
@@ -342,8 +353,8 @@ static int spawned(posix_spawn_file_actions_t *actions)
 static void case_file_actions(void)
 {
 	posix_spawn_file_actions_t actions;
-	static const char *const places[] = { "seen", "hidden" };
-	for (int i = 0; i < 2; i++) {
+	static const char *const places[] = { "seen", "hidden", "seen/way" };
+	for (int i = 0; i < 3; i++) {
 		CHECK(posix_spawn_file_actions_init(&actions) == 0);
 		snprintf(path, sizeof path, "%s/%s/file", dir, places[i]);
 		int error = posix_spawn_file_actions_addopen(&actions, 5, path, O_RDONLY, 0);
@@ -389,6 +400,7 @@ static void case_mount(void)
 		CHECK(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
 	CHECK(mount(in(path, "hidden"), in(other, "seen"), NULL, MS_BIND, NULL) < 0 && errno == ENOENT);
 	CHECK(mount(in(path, "hidden"), in(other, "seen"), NULL, MS_MOVE, NULL) < 0 && errno == ENOENT);
+	CHECK(mount(in(path, "seen/way"), in(other, "seen"), NULL, MS_BIND, NULL) < 0 && errno == ENOENT);
 	CHECK(mount("none", in(other, "hidden"), "tmpfs", 0, NULL) < 0 && errno == ENOENT);
 	/* the first word is no path there */
 	CHECK(mount(in(path, "hidden"), in(other, "seen"), "nosuchtype", 0, NULL) < 0 && (errno == ENODEV || errno == EPERM));
