@@ -121,7 +121,7 @@ def outcomes(request: pytest.FixtureRequest, helper: Path) -> Iterator[dict[str,
             prepare(row, place / row.name)
         before = state(place)
         asked = top / scene
-        mode = "-" if not known else "known" if scene in ("hidden", "writeonly") else "met"
+        mode = {"hidden": "known", "writeonly": "changed"}.get(scene, "met") if known else "-"
         lines = "".join(f"{row.name} {mode} {asked / row.name} {asked / row.name}.q\n" for row in TESTED)
         with Session(
             f"rw:{top}/hidden=-",

@@ -153,3 +153,38 @@ def test_a_library_that_is_not_there_is_logged_as_missing(place: Path) -> None:
         logged = {e.asked or e.path: e.error for e in session.events("access") if e.op == "dlopen"}
     assert logged[names[0]] == errno.ENOENT
     assert logged[names[1]] == 0
+
+
+KNOWN = r"""
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* In a directory that the first call has made known: each the first access to its name. */
+int main(int argc, char **argv)
+{
+	struct stat st;
+	struct statx stx;
+	if (argc != 2 || chdir(argv[1]) || access("none", F_OK) == 0)
+		return 1;
+	return stat("by-stat", &st) || lstat("by-lstat", &st) || fstatat(AT_FDCWD, "by-fstatat", &st, 0) ||
+		statx(AT_FDCWD, "by-statx", 0, STATX_ALL, &stx) || open("by-open", O_RDONLY) < 0 ||
+		open("by-openat", O_WRONLY) < 0;
+}
+"""
+
+
+def test_an_access_in_a_known_directory_is_logged_as_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "known.c").write_text(KNOWN)
+    helper = compile_c(tmp_path / "known.c", tmp_path / "known")
+    expected = {
+        **{name: "stat" for name in ("by-stat", "by-lstat", "by-fstatat", "by-statx")},
+        "by-open": "read",
+        "by-openat": "write",
+    }
+    for name in expected:
+        (tmp_path / name).touch()
+    with Session("rw:/=+", log=True) as session:
+        assert session.run(helper, tmp_path).returncode == 0
+        found = {Path(e.path).name: e.access for e in session.events("access") if "/by-" in e.path}
+    assert found == expected

@@ -121,11 +121,11 @@ static void look_beside(const char *path)
 
 static int set_up(const struct call *c, const char *mode)
 {
-	if (strcmp(mode, "known") == 0 || strcmp(mode, "met") == 0) {
+	if (strcmp(mode, "known") == 0 || strcmp(mode, "met") == 0 || strcmp(mode, "changed") == 0) {
 		look_beside(P);
 		look_beside(Q);
-		for (int i = 0; i < 2 && mode[0] == 'm'; i++)        /* that it is no link, too */
-			(void)!access(P, F_OK);
+		for (int i = 0; i < 2 && mode[0] != 'k'; i++)        /* that it is no link, too */
+			(void)!(mode[0] == 'm' ? access(P, F_OK) : chmod(P, 0755));
 		return 0;
 	}
 	if (strcmp(mode, "flag") == 0) {
