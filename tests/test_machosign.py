@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import lief
 import pytest
+from test_macos_library import built
 from test_sipcopy import compiled, fat
 
 from porttrace import machosign
@@ -131,15 +131,8 @@ def test_a_damaged_signature_is_no_traceback(programs: dict[str, bytes]) -> None
                 continue
 
 
-def test_the_library_itself_is_signed(tmp_path: Path) -> None:
-    import sys
-
-    from tracelib_session import SOURCE
-
-    sys.path.insert(0, str(SOURCE / "scripts"))
-    import macos_library
-
-    data = macos_library.build(tmp_path / "libtracelib.dylib").read_bytes()
+def test_the_library_itself_is_signed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    data = built(tmp_path_factory).read_bytes()
     for cpu, _, body in machosign.slices(data):
         if cpu == 0x0100000C:  # the kernel runs nothing else there; x86_64 needs none
             assert check(body) & AD_HOC

@@ -14,14 +14,12 @@ from types import SimpleNamespace
 import darwin_machine
 import pytest
 from darwin_machine import DT_DIR, DT_REG, ENOENT, O_CREAT, O_SYMLINK, Image, Library, Mac
+from test_macos_library import built
 from test_sipcopy import ARM64E, compiled, fat, restricted
-from tracelib_session import SOURCE, Session
+from tracelib_session import Session
 
 from porttrace import machosign
 from porttrace.sipcopy import identity
-
-sys.path.insert(0, str(SOURCE / "scripts"))
-import macos_library
 
 if platform.machine() != "x86_64" or sys.platform != "linux":
     pytest.skip("NOT CHECKED: behaviour of the macOS library, which is run on x86_64 Linux", allow_module_level=True)
@@ -40,7 +38,7 @@ RULES = ("rw:/opt/work=+", "r:/opt/secret=-", "r:/Volumes/Case/secret=-", "r:/pr
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return Image(macos_library.build(tmp_path_factory.mktemp("macos") / "libtracelib.dylib").read_bytes())
+    return Image(built(tmp_path_factory).read_bytes())
 
 
 @dataclass

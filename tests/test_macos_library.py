@@ -11,6 +11,7 @@ from typing import Any
 
 import lief
 import pytest
+from conftest import made_once
 from test_macos_symbols import MACHINES, libraries
 from tracelib_session import SOURCE
 
@@ -34,9 +35,15 @@ _sandbox_check _sandbox_init _sandbox_free_error
 HELPERS = {*HELPED_BY.split(), "_free", "_malloc", "_realloc", "_pthread_is_threaded_np"}
 
 
+def built(factory: pytest.TempPathFactory) -> Path:
+    """The library for both machines, as scripts/macos_library.py makes it."""
+    name = "libtracelib.dylib"
+    return made_once(factory, "macos-library", lambda directory: macos_library.build(directory / name)) / name
+
+
 @pytest.fixture(scope="module")
 def universal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return macos_library.build(tmp_path_factory.mktemp("macos") / "libtracelib.dylib")
+    return built(tmp_path_factory)
 
 
 @pytest.fixture(scope="module", params=list(MACHINES))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import lief
 import pytest
-from conftest import ROOT, prefix_script
+from conftest import ROOT, made_once, prefix_script
 from test_macos_library import pairs, rows_of
 from test_sipcopy import compiled
 
@@ -55,9 +55,11 @@ def run(*words: object, cwd: Path, **more: object) -> subprocess.CompletedProces
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True).returncode:
         pytest.skip("NOT CHECKED: the source archive is made from a git checkout, and this is none")
-    directory = tmp_path_factory.mktemp("sdist")
-    run(sys.executable, "-c", f"import mesonpy; mesonpy.build_sdist({os.fspath(directory)!r})", cwd=ROOT)
-    (found,) = directory.iterdir()
+
+    def make(directory: Path) -> None:
+        run(sys.executable, "-c", f"import mesonpy; mesonpy.build_sdist({os.fspath(directory)!r})", cwd=ROOT)
+
+    (found,) = made_once(tmp_path_factory, "sdist", make).iterdir()
     return found
 
 
@@ -70,10 +72,11 @@ def test_the_archive_has_what_is_committed(archive: Path) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
-    run(*pip, "--no-deps", "--no-build-isolation", "--no-cache-dir", "-w", directory, archive, cwd=directory)
-    (found,) = directory.glob("*.whl")
+    def make(directory: Path) -> None:
+        pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
+        run(*pip, "--no-deps", "--no-build-isolation", "--no-cache-dir", "-w", directory, archive, cwd=directory)
+
+    (found,) = made_once(tmp_path_factory, "wheel", make).glob("*.whl")
     return found
 
 
@@ -154,7 +157,10 @@ def test_the_wheel_works_where_no_source_is(wheel: Path, open_tmp: Path) -> None
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What meson.build makes for arm64, with the cross compiler in place of Apple's: a directory."""
-    directory = tmp_path_factory.mktemp("native")
+    return made_once(tmp_path_factory, "native", build_native) / "b" / "csrc"
+
+
+def build_native(directory: Path) -> None:
     zig = f"'{sys.executable}', '-m', 'ziglang'"
     target = f"aarch64-macos.{macos_library.MINIMUM}"
     (directory / "cross.ini").write_text(
@@ -168,7 +174,6 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wanted = [name for name in objects if "__core.c" not in name]
     assert len(wanted) == len(objects) - 1 > 5
     run("ninja", "-C", directory / "b", "csrc/libtracelib.dylib", "csrc/porttrace-launch", *wanted, cwd=directory)
-    return directory / "b" / "csrc"
 
 
 def test_meson_builds_the_library_and_the_launcher(native: Path) -> None:
