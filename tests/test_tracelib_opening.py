@@ -28,6 +28,8 @@ EXPECTED = {
     "EACCES EACCES EACCES EACCES",
     "path": "- ENOENT - ENOENT  - ENOENT - ENOENT  ENOENT ENOENT ENOENT ENOENT  ENOENT ENOENT ENOENT ENOENT",
 }
+#: What is there is changed, what is not is made: by these kinds of access the findings are known.
+FOUND = {"file": {"write"}, "new": {"create"}, "missing": {"create"}}
 WAYS = ("open", "openat", "openat2", "fopen", "freopen", "setmntent", "spawn")
 
 
@@ -44,7 +46,9 @@ def answers(request: pytest.FixtureRequest) -> Iterator[list[tuple[str, str, lis
     rules = (f"rw:{top}/hidden=-", f"w:{top}/readonly=-", f"r:{top}/writeonly=-", "rw:/=+")
     with Session(*rules, log=bool(request.param)) as session:
         done = session.run(program, top)
+        kinds = {name: {e.access for e in session.findings() if e.path == f"{top}/readonly/{name}"} for name in FOUND}
     assert (done.returncode, done.stderr) == (0, "")
+    assert kinds == FOUND
     for place in ("readonly", "hidden"):
         assert {p.name for p in (top / place).iterdir()} == {"file", "link", "dangling"}
         assert (top / place / "file").read_text() == "text"
