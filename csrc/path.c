@@ -449,7 +449,10 @@ void pt_resolve(const struct pt_image *image, const struct pt_fs *fs, const char
 
 		if (error == -ENOTDIR) {
 			v = judge(&w, o->real_len);
-			if (is_hidden(&w, &v)) { /* what is asked for as a directory must not show that it is a file */
+			/* what is asked for as a directory must not show that it is a file: as it would be if it were missing */
+			if (is_hidden(&w, &v) && !dot && (flags & PT_RES_CREATE)) {
+				error = 0;
+			} else if (is_hidden(&w, &v)) {
 				stop_hidden(&w);
 				return;
 			}

@@ -183,7 +183,7 @@ static int judge(struct pt_task *t, unsigned flags)
 	bool absent = t->at.error == ENOENT && read.action == PT_DENY && !(read.flags & (PT_V_ASKED | PT_V_BELOW));
 	if (t->at.hidden || absent) {
 		/* Whether a hidden directory is there must not show by the errno of what would be made in it. */
-		if (!t->at.up && (t->access == PT_ACC_CREATE || (flags & PT_J_MAY_CREATE)) && decide_write(t).action == PT_DENY)
+		if (!t->at.up && !(t->at.hidden && pt_by_itself(read)) && (t->access == PT_ACC_CREATE || (flags & PT_J_MAY_CREATE)) && decide_write(t).action == PT_DENY)
 			return refuse(t, decide_write(t), PT_OUT_DENY, EACCES);
 		return refuse(t, read, t->at.hidden ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	}

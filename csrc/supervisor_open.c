@@ -131,7 +131,7 @@ static int answer_open_once(struct pt_task *t, uint64_t flags, unsigned create_m
 		mode = O_RDONLY;
 		t->access = PT_ACC_STAT;
 	} else if ((flags & O_TMPFILE) == O_TMPFILE) {
-		t->access = PT_ACC_CREATE;
+		t->access = PT_ACC_WRITE; /* the directory is what is named, and has to be there */
 	} else if (flags & O_CREAT) {
 		t->access = PT_ACC_WRITE;
 		judge = PT_J_MAY_CREATE | (flags & O_EXCL ? PT_J_EXCL : 0) |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -13,6 +14,9 @@ from typing import Any
 
 import pytest
 from test_cli_run import PORTTRACE, place, work
+
+from porttrace.registry import Registry
+from porttrace.registry.models import NewPort
 
 __all__ = ["place", "work"]
 
@@ -128,7 +132,7 @@ def note(name, call, *args):
 names = ("O_CREAT", "O_EXCL", "O_RDWR", "O_WRONLY", "O_TRUNC", "O_DIRECTORY", "O_NOFOLLOW", "O_PATH", "O_TMPFILE")
 calls = (os.stat, os.lstat, os.readlink, os.listdir, os.rmdir, os.unlink, os.mkdir, os.mkfifo, os.listxattr, os.statvfs)
 rests = ("", "/", "/.", "/..", "/x", "/x/y", "/../seen", "/x/../../seen")
-for start, rest in itertools.product(("file", "dir", "dir/in"), rests):
+for start, rest in itertools.product(sys.argv[3:], rests):
     path = f"{here}/{start}{rest}"
     for n in (0, 1, 2):
         for flags in itertools.combinations(names, n):
@@ -155,9 +159,21 @@ def test_no_errno_shows_that_a_hidden_file_is_there(place: Path, work: Path, tie
     rules = [word for name in ("file", "dir") for word in ("--map", f"{place / name}=-")]
 
     def errors() -> dict[str, int]:
-        words = [*rules, "--read", str(place), "--tiers", tiers, "-q", "--", "/usr/bin/python3", "-I", script]
+        words: list[str | Path] = [
+            *rules,
+            "--read",
+            str(place),
+            "--tiers",
+            tiers,
+            "-q",
+            "--",
+            "/usr/bin/python3",
+            "-I",
+            script,
+        ]
+        words += [place, work, "file", "dir", "dir/in"]
         done = subprocess.run(
-            [PORTTRACE, "run", *words, place, work], cwd=work, capture_output=True, text=True, timeout=60, check=True
+            [PORTTRACE, "run", *words], cwd=work, capture_output=True, text=True, timeout=60, check=True
         )
         answers: dict[str, int] = json.loads(done.stdout)
         return answers
@@ -168,3 +184,42 @@ def test_no_errno_shows_that_a_hidden_file_is_there(place: Path, work: Path, tie
     (place / "dir").mkdir()
     (place / "dir/in").write_text("")
     assert {name: (error, absent[name]) for name, error in errors().items() if error != absent[name]} == {}
+
+
+@pytest.mark.parametrize("tiers", ["tracelib,supervisor,fence", "supervisor,fence"])
+def test_no_errno_shows_that_a_file_of_another_port_is_there(place: Path, work: Path, tiers: str) -> None:
+    """Directories are never refused in the ask area: such a file must not show by being none."""
+    script, file = work / "errors.py", place / "include/file"
+    script.write_text(ERRORS)
+    (place / "var/macports/registry").mkdir(parents=True)
+    (place / "include").mkdir()
+    with Registry.open(place / "var/macports/registry/registry.db", write=True) as registry:
+        for name in ("file", "seen"):
+            (place / "include" / name).write_text("")
+            registry.activate(registry.add(NewPort(name, "1", files=(os.fsencode(place / "include" / name),))))
+
+    def errors() -> dict[str, int]:
+        words = [
+            "--prefix",
+            str(place),
+            "--deps",
+            "seen",
+            "--tiers",
+            tiers,
+            "-q",
+            "--",
+            "/usr/bin/python3",
+            "-I",
+            script,
+        ]
+        done = subprocess.run(
+            [PORTTRACE, "run", *words, file.parent, work, "file"], cwd=work, capture_output=True, text=True, timeout=60
+        )
+        answers: dict[str, int] = json.loads(done.stdout)
+        return answers
+
+    there = errors()
+    file.unlink()
+    # a directory without a name cannot be opened for reading: the kernel says so before it looks for the place
+    differ = {name: (error, absent) for name, absent in errors().items() if (error := there[name]) != absent}
+    assert {name: pair for name, pair in differ.items() if pair != (errno.ENOENT, errno.EINVAL)} == {}

@@ -113,7 +113,7 @@ def oracle(
     real = b""
     passed = False  # the walk came through here: a directory, even where a redirect lies below something that is none
     rest = [p for p in path.split(b"/") if p]
-    slash = path.endswith((b"/", b"/."))
+    slash, dot = path.endswith((b"/", b"/.")), path.rstrip(b"/").endswith(b"/.")
     while rest:
         part, last = rest.pop(0), not rest
         if part == b".":
@@ -148,6 +148,8 @@ def oracle(
                 return errno.ELOOP, b"", False
             if last and node.endswith((b"/", b"/.")):
                 slash = True
+            if last:
+                dot = node.rstrip(b"/").endswith(b"/.") or node == b"."
             rest = [p for p in node.split(b"/") if p] + rest
             real = b"" if node.startswith(b"/") else parent
             passed = True
@@ -156,7 +158,7 @@ def oracle(
         if not error and node is not None:
             parent = real.rpartition(b"/")[0]
             if hidden(real):
-                return errno.ENOENT, real, True
+                return (0, real, False) if create and not dot else (errno.ENOENT, real, True)
             return (errno.ENOENT, parent, True) if parent and hidden(parent) else (errno.ENOTDIR, b"", False)
     return 0, real or b"/", False
 

@@ -172,6 +172,24 @@ int pt_not_passable(const char *real, size_t len, struct pt_info *info)
 	return S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
 }
 
+/*
+ * Directories are never refused by ask, so that what is taken for one here is passed. A file of a port that may not be
+ * seen must not show by ENOTDIR.
+ */
+static bool is_asked_file(const struct pt_info *info, const char *real, size_t len, size_t name)
+{
+	struct stat st;
+	struct pt_verdict v = pt_decide_child(pt.image, info->cursor[PT_READ], info->hash, real + len - name, name);
+	if ((v.action != PT_DENY && !(v.flags & PT_V_LIVE)) || !(v.flags & (PT_V_ASKED | PT_V_LIVE)) ||
+	    (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)))
+		return false;
+	if (sys_lstat(real, &st) < 0 || S_ISDIR(st.st_mode))
+		return false;
+	if (v.flags & PT_V_LIVE)
+		pt_live_ask(PT_READ, real, len, &v);
+	return v.action == PT_DENY && !(v.flags & PT_V_BELOW);
+}
+
 void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_info *info)
 {
 	char *real = s->real;
@@ -305,6 +323,11 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			info->missing = 1;
 		else if (got < 0 && got != -EINVAL && !unseen)
 			unseen = (int16_t)-got;
+		if (got == -EINVAL && is_asked_file(info, real, real_len + 1 + n, n)) {
+			hidden = true;
+			real_len += n + 1;
+			break;
+		}
 		rest += n, rest_len -= n;
 		if (!info->missing)
 			n = sys_true_name(real, real_len, n);

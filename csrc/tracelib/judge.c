@@ -125,7 +125,7 @@ static bool ends_hidden(struct pt_at *at)
 		struct pt_verdict v = pt_decide(pt.image, PT_READ, at->real, len);
 		if (dir)
 			return v.action == PT_DENY && !pt_by_itself(v) && !(pt.flags & PT_IMG_DIRS_VISIBLE);
-		if (v.action == PT_DENY && !(v.flags & PT_V_BELOW))
+		if (v.action == PT_DENY && !pt_by_itself(v))
 			return true;
 		while (len && at->real[--len] != '/')
 			;
@@ -275,12 +275,12 @@ int pt_judge(uint16_t op, struct pt_at *at)
 		return same || (pt.flags & PT_IMG_AUDIT) ? 0 : error;
 	}
 	at->judged = true;
-	at->verdict = decide(at, PT_READ);
 	if (error) {
-		pt_split_real(at);
+		pt_split_real(at);             /* what is hidden is the whole of `real`, whose directory the walk has not kept */
 		at->verdict = decide(at, PT_READ);
 		return refuse(op, at, PT_OUT_HIDE, ENOENT);
 	}
+	at->verdict = decide(at, PT_READ);
 	if (at->access > PT_ACC_READLINK)
 		error = judge_write(op, at, at->verdict);
 	else if (!readable(at, at->verdict))
