@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -84,6 +85,21 @@ def test_the_sessions_own_files_cannot_be_written(work: Path) -> None:
         assert trace.image.decide(own, "write").action is Action.DENY
         assert trace.image.decide(b"/tmp/x", "write").action is Action.ALLOW
         assert len(trace.policy.write) == 2, "the caller's policy is not changed"
+
+
+def test_a_forked_child_leaves_the_session_to_its_parent(work: Path) -> None:
+    """Tcl's fork, or a library's: what the copy closes at its end is not its own."""
+    with Session() as session:
+        trace = session.start(policy(), work)
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                session.close()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert trace.directory.is_dir()
+        assert subprocess.run([*trace.launch_argv, "true"], check=False).returncode == 0
+    assert not trace.directory.exists()
 
 
 def test_one_session_at_a_time_and_again_after_it(work: Path) -> None:

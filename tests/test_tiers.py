@@ -14,6 +14,8 @@ import pytest
 from conftest import Prefix
 
 from porttrace import session, tiers
+from porttrace.cli import run
+from porttrace.errors import PorttraceError
 from porttrace.eventlog import Snapshot
 from porttrace.tclbridge.commands import Core
 from porttrace.tclbridge.tcllist import split
@@ -205,3 +207,10 @@ def test_port_warns_of_a_missing_tier_once(prefix: Prefix) -> None:
     assert "tiers used" not in result.text
     quiet = poor.port("destroot", "speaker").text
     assert "no Landlock" not in quiet, "without trace mode there is nothing to say"
+
+
+def test_a_tier_that_the_machine_lacks_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run, "available_tiers", lambda: ("tracelib",))
+    with pytest.raises(PorttraceError, match="this machine does not have the tier fence"):
+        run.main(["--tiers", "tracelib,fence", "--", "touch", str(tmp_path / "ran")])
+    assert not (tmp_path / "ran").exists()
