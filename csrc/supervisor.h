@@ -121,6 +121,8 @@ extern const struct pt_fs pt_target_fs; /* user: struct pt_task * */
 int pt_task_resolve(struct pt_task *, int fd, uint64_t address, unsigned flags);
 int pt_task_resolve_text(struct pt_task *, int fd, const char *text, size_t len, unsigned flags);
 int pt_task_judge(struct pt_task *, unsigned judge_flags);     /* 0 or errno; reports */
+/* May it change a file that it has open (a descriptor of ours for it)? 0 or errno; reports. */
+int pt_task_judge_open(struct pt_task *, int copy);
 void pt_task_report(struct pt_task *, uint8_t kind, uint8_t outcome, int error);
 void pt_task_announce(struct pt_task *, const char *exe, size_t len);
 

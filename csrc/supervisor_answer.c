@@ -56,26 +56,10 @@ const struct pt_sup_call *pt_sup_call(int nr, bool compat)
 /* Of an open file. What is looked at is a descriptor of ours that shares its file: the number may mean another one soon. */
 static int change_open(struct pt_task *t, int fd)
 {
-	struct stat st;
-	t->asked[0] = 0;
 	int copy = pt_target_fd(t->pid, fd);
 	if (copy < 0)
 		return copy == -EPERM ? EACCES : EBADF;
-	ssize_t len = pt_own_fd_path(copy, t->at.real);
-	t->at.real_len = len > 0 ? (size_t)len : 0;
-	t->at.real[t->at.real_len] = 0;
-	int result = 0;
-	bool named = !fstat(copy, &st) && st.st_nlink && t->at.real[0] == '/' && strncmp(t->at.real, "/memfd:", 7);
-	if (len == PT_PATH_CAP - 1 || (len < 0 && !(t->sup->flags & PT_IMG_AUDIT) && (fcntl(copy, F_GETFL) & O_ACCMODE) == O_RDONLY)) {
-		result = EACCES; /* a file further down than the kernel tells: where it lies cannot be known */
-	} else if (named) { /* what has no name any more is nobody's */
-		t->verdict = pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len);
-		if (t->verdict.action == PT_DENY) {
-			if (!(t->verdict.flags & PT_V_SILENT))
-				pt_task_report(t, PT_EV_FINDING, PT_OUT_DENY, EACCES);
-			result = t->sup->flags & PT_IMG_AUDIT ? 0 : EACCES;
-		}
-	}
+	int result = pt_task_judge_open(t, copy);
 	if (!result) /* a descriptor of the kind O_PATH is no open file for fchmod, but is one for AT_EMPTY_PATH */
 		result = pt_do_change(t, copy, t->call->path < 0 || !arg(t, t->call->path));
 	close(copy);

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "supervisor.h"
+#include "supervisor_answer.h"
 
 /* Asked only where a redirect leads elsewhere. A program that has it keeps it until it executes another. */
 static bool carries_library(struct pt_task *t)
@@ -221,6 +221,27 @@ int pt_task_judge(struct pt_task *t, unsigned flags)
 		pt_task_report(t, PT_EV_ACCESS, redirected ? PT_OUT_REDIRECT : t->outcome, seen);
 	}
 	return error;
+}
+
+int pt_task_judge_open(struct pt_task *t, int copy)
+{
+	struct stat st;
+	ssize_t len = pt_own_fd_path(copy, t->at.real);
+	bool known = len > 0 && len < PT_PATH_CAP - 1;
+	t->asked[0] = 0;
+	t->at.real_len = known ? (size_t)len : 0;
+	t->at.real[t->at.real_len] = 0;
+	if (fstat(copy, &st))
+		return errno;
+	if (!st.st_nlink || (known && t->at.real[0] != '/'))
+		return 0; /* what has no name (any more) is nobody's; nor is a pipe */
+	if (!known) /* further down than the kernel tells; what could be opened for writing could be changed */
+		return (t->sup->flags & PT_IMG_AUDIT) || (fcntl(copy, F_GETFL) & O_ACCMODE) != O_RDONLY ? 0 : EACCES;
+	struct pt_verdict write = decide_write(t);
+	if (write.action == PT_DENY)
+		return refuse(t, write, PT_OUT_DENY, EACCES);
+	t->verdict = write;
+	return 0;
 }
 
 /* ---- reports ---- */

@@ -182,28 +182,6 @@ int pt_answer_entry(struct pt_task *t)
 
 /* ---- two names ---- */
 
-/* A file that the program has open gets a (further) name: it must be one that it may change, or have none. */
-static int judge_open(struct pt_task *t, int copy)
-{
-	struct stat st;
-	ssize_t len = pt_own_fd_path(copy, t->at.real);
-	if (fstat(copy, &st))
-		return errno;
-	if (!st.st_nlink || (t->sup->flags & PT_IMG_AUDIT))
-		return 0;
-	if (len <= 0 || len == PT_PATH_CAP - 1 || t->at.real[0] != '/')
-		return EACCES;
-	t->at.real[len] = 0;
-	t->at.real_len = (size_t)len;
-	t->asked[0] = 0;
-	t->verdict = pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len);
-	if (t->verdict.action != PT_DENY)
-		return 0;
-	if (!(t->verdict.flags & PT_V_SILENT))
-		pt_task_report(t, PT_EV_FINDING, PT_OUT_DENY, EACCES);
-	return EACCES;
-}
-
 /* The number where `asked` is the program's own /proc/self/fd/N, by which nameless files get their name; or -1. */
 static int own_descriptor(const struct pt_task *t)
 {
@@ -235,7 +213,7 @@ static int first_name(struct pt_task *t, uint64_t address, struct entry *e, int 
 	}
 	if (number >= 0) {
 		*copy = pt_target_fd(t->pid, number);
-		return *copy < 0 ? (*copy == -EPERM ? EACCES : EBADF) : judge_open(t, *copy);
+		return *copy < 0 ? (*copy == -EPERM ? EACCES : EBADF) : pt_task_judge_open(t, *copy); /* it gets a further name */
 	}
 	/* A hard link makes the first file changeable through the second name: it must be writable itself. */
 	error = pt_task_judge(t, 0);
