@@ -125,6 +125,7 @@ int pt_answer_socket(struct pt_task *);
 int pt_answer_open(struct pt_task *, uint64_t flags, unsigned mode);
 int pt_answer_openat2(struct pt_task *);
 int pt_answer_list(struct pt_task *);
+bool pt_shows_all(const struct pt_task *); /* Is nothing in the directory that was judged hidden? */
 int pt_answer_exec(struct pt_task *);
 /* What was judged, in `fd` (closed by the caller): the call is done here, so that nothing can be exchanged behind our back. */
 int pt_do_look(struct pt_task *, int fd);

@@ -40,11 +40,30 @@ static void tell_left_out(struct pt_task *t, size_t len, const struct pt_verdict
 	t->at = at;
 }
 
+static struct pt_cursor cursor_of(const struct pt_task *t, const char *path, size_t len)
+{
+	struct pt_cursor dir = pt_cursor_root(t->sup->image, PT_READ);
+	for (size_t at = 0; at < len;) {
+		size_t from = at + 1, to = from;
+		while (to < len && path[to] != '/')
+			to++;
+		dir = pt_cursor_descend(t->sup->image, dir, path + from, to - from);
+		at = to;
+	}
+	return dir;
+}
+
 static bool all_shown(const struct pt_task *t, const struct pt_cursor *dir)
 {
 	struct pt_rule_view rule;
 	return (t->sup->flags & PT_IMG_AUDIT) || (pt_cursor_uniform(t->sup->image, *dir) &&
 	       pt_image_rule(t->sup->image, dir->rule, &rule) && rule.action != PT_DENY && rule.action != PT_ASK);
+}
+
+bool pt_shows_all(const struct pt_task *t)
+{
+	struct pt_cursor dir = cursor_of(t, t->at.real, t->at.real_len == 1 ? 0 : t->at.real_len);
+	return all_shown(t, &dir);
 }
 
 /* The path of a directory that we hold, as the program knows it, in t->full: its length, or -errno. */
@@ -67,14 +86,7 @@ static int list(struct pt_task *t, int copy)
 	ssize_t len = name_of(t, copy);
 	if (len < 0)
 		return (int)-len;
-	struct pt_cursor dir = pt_cursor_root(t->sup->image, PT_READ);
-	for (ssize_t at = 0; at < len;) {
-		ssize_t from = at + 1, to = from;
-		while (to < len && t->full[to] != '/')
-			to++;
-		dir = pt_cursor_descend(t->sup->image, dir, t->full + from, (size_t)(to - from));
-		at = to;
-	}
+	struct pt_cursor dir = cursor_of(t, t->full, (size_t)len);
 	bool all = all_shown(t, &dir), old = strcmp(t->call->name, "getdents64") != 0;
 	if (old && (!all || t->compat))
 		return ENOSYS; /* the old forms are not rewritten; every libc has the new one */

@@ -161,14 +161,19 @@ static int look_xattr(struct pt_task *t, int fd)
 	return size ? give(t, arg(t, at), t->dents, (size_t)n) : DONE;
 }
 
+/* A directory's watch tells the names of what is in it. Where some of that is hidden, only what becomes of the directory itself. */
 static int look_watch(struct pt_task *t, int fd)
 {
 	char link[32];
+	struct stat st;
+	uint32_t mask = (uint32_t)arg(t, next_arg(t)) & ~(uint32_t)IN_DONT_FOLLOW;
 	int watcher = pt_target_fd(t->pid, (int)arg(t, 0));
 	if (watcher < 0)
 		return EBADF;
 	pt_own_fd_link(fd, link);
-	int watch = inotify_add_watch(watcher, link, (uint32_t)arg(t, next_arg(t)) & ~(uint32_t)IN_DONT_FOLLOW), error = errno;
+	if (mask & IN_ALL_EVENTS && (fstat(fd, &st) || S_ISDIR(st.st_mode)) && !pt_shows_all(t))
+		mask = (mask & ~(uint32_t)IN_ALL_EVENTS) | IN_DELETE_SELF | (mask & IN_MOVE_SELF);
+	int watch = inotify_add_watch(watcher, link, mask), error = errno;
 	close(watcher);
 	t->resp->val = watch;
 	return watch < 0 ? error : DONE;

@@ -134,6 +134,27 @@ def test_listing_leaves_hidden_entries_out(ground: Ground) -> None:
     assert len(ground.sh("ls ..").stdout.split()) == 3002
 
 
+def test_a_watch_tells_no_hidden_name(ground: Ground) -> None:
+    """Of a directory with hidden entries nothing that is in it is told, of any other all."""
+    source = ground.base / "w.c"
+    source.write_text(
+        "#include <stdio.h>\n#include <sys/inotify.h>\n#include <unistd.h>\nint main(int c, char **v) {\n"
+        "char b[4096] __attribute__((aligned(8))); struct inotify_event *e = (void *)b; int w = inotify_init();\n"
+        'printf("%d\\n", inotify_add_watch(w, "..", IN_ALL_EVENTS) > 0 && inotify_add_watch(w, ".", IN_CREATE) > 0);\n'
+        "fflush(stdout); for (int last = 0; last != 2;) { int n = read(w, b, sizeof b);\n"
+        "for (char *p = b; p < b + n; p += sizeof *e + e->len) puts((e = (void *)p)->name), last = e->wd;\n"
+        "} return 0; }\n"
+    )
+    subprocess.run(["gcc", "-w", "-static", "-o", ground.base / "work/w", source], check=True)
+    words = [*ground.trace.launch_argv, "./w"]
+    with subprocess.Popen(words, cwd=ground.base / "work", stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "1\n"
+        assert list((ground.base / "hidden").iterdir())
+        (ground.base / "work/new").touch()
+        assert child.stdout.read() == "new\n"
+
+
 def test_redirecting_an_open_file_works(ground: Ground) -> None:
     done = ground.sh(
         "exec 3<file; head -c4 <&3; cat <&3; for i in 1 2 3; do echo $i; done | while read x; do cat file; done"
