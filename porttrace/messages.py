@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from porttrace.findings import FELL_BACK, Finding, FindingKind, Program
+from porttrace.findings import FELL_BACK, Finding, FindingKind, Program, quoted
 from porttrace.listings import LEFT_OUT
 from porttrace.noise import classify_finding, files_in_searched
 
@@ -109,8 +109,17 @@ def _owner(finding: Finding) -> list[str]:
     return []
 
 
+_OPTIONS = {FindingKind.UNDECLARED: "--deps", FindingKind.HIDDEN: "--read", FindingKind.WRITE_OUTSIDE: "--write"}
+"""What of `porttrace run` allows a thing, where there is no Portfile to change."""
+
+
 def _fix(finding: Finding, style: Callable[[str, str], str]) -> list[str]:
-    return [f"    to allow it, add to the Portfile:  {style(printable(finding.fix), _BOLD)}"] if finding.fix else []
+    if not finding.fix:
+        return []
+    if not finding.built and not finding.phase and finding.kind in _OPTIONS:
+        what = finding.port if finding.kind is FindingKind.UNDECLARED else finding.path
+        return [f"    to allow it:  {style(printable(f'{_OPTIONS[finding.kind]} {quoted(what)}'), _BOLD)}"]
+    return [f"    to allow it, add to the Portfile:  {style(printable(finding.fix), _BOLD)}"]
 
 
 def _list(heading: str, entries: Sequence[_Entry], verbose: bool, style: Callable[[str, str], str]) -> str:

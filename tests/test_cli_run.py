@@ -251,7 +251,7 @@ def test_writing_outside_is_refused_and_named(work: Path, place: Path) -> None:
     assert {("new", "create"), ("there", "write"), ("there", "delete"), ("dir", "create")} <= kinds
     assert f"Warning: A creation was attempted outside sandbox: {place}/new\n" in result.err
     assert f"Warning: A deletion was attempted outside sandbox: {place}/there\n" in result.err
-    assert f"to allow it, add to the Portfile:  trace.write-append {place}/new" in result.err
+    assert f"to allow it:  --write {place}/new" in result.err
 
 
 def test_rules_are_tried_in_the_order_given(work: Path, place: Path) -> None:
