@@ -41,8 +41,9 @@ from workloads import Workload, prepare
 HERE = Path(__file__).resolve().parent
 #: Part of the time for each workload; what is left is for the preparation.
 SHARES = {
-    "W1 configure": 0.24,
-    "W2 make": 0.24,
+    "W1 configure": 0.22,
+    "W2 make": 0.16,
+    "W3 libtool": 0.12,
     "tar": 0.04,
     "cp": 0.04,
     "find": 0.03,
@@ -50,7 +51,7 @@ SHARES = {
     "fork+exec": 0.04,
 }
 CALLS_SHARE, SCALING_SHARE = 0.08, 0.16
-LONG = ("W1 configure", "W2 make")
+LONG = ("W1 configure", "W2 make", "W3 libtool")
 # name, call of micro.c, how often, path
 CALLS = (
     ("stat", "stat", 4000, "/usr/include/stdio.h"),
@@ -132,7 +133,7 @@ class Parser(argparse.ArgumentParser):
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a first look: few rounds, others' tools not on W1 and W2")
+    parser.add_argument("--quick", action="store_true", help="a first look: few rounds, others' tools not on W1 to W3")
     parser.add_argument("--minutes", type=float, help="about how long all of it may take (default: 23, quick: 3.5)")
     parser.add_argument("--base", type=Path, default=Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None)
     parser.add_argument("--only", default="", help="workloads by their first words, comma separated")

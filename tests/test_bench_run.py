@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
 from interleave import Effort, Rounds, added, interleave, ratio
 from peers import given
 from plot import svg
+from run import CALLS_SHARE, SCALING_SHARE, SHARES
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +43,12 @@ def test_figures_are_compared_within_a_round() -> None:
     assert ratio(values, "twice", "base") == (2.0, 2.0, 2.0)
     assert ratio(values, "guest", "base")[1] == 4.0
     assert added(values, "twice", "base")[1] == 10.0
+
+
+def test_each_workload_has_its_part_of_the_time() -> None:
+    prepared = re.findall(r'Workload\("([^"]+)"', (ROOT / "bench" / "workloads.py").read_text(encoding="utf-8"))
+    assert prepared == list(SHARES)
+    assert sum(SHARES.values()) + CALLS_SHARE + SCALING_SHARE < 1
 
 
 def test_a_peer_is_a_name_and_a_command() -> None:
