@@ -181,36 +181,41 @@ static bool is(const char *name, size_t len, const char *word)
 	return len == strlen(word) && memcmp(name, word, len) == 0;
 }
 
+/* The next component, of `size` bytes (0: there is none more); `rest` is moved behind it. */
+static const char *component(const char **rest, const char *end, size_t *size)
+{
+	const char *name;
+
+	while (*rest < end && **rest == '/')
+		(*rest)++;
+	for (name = *rest; *rest < end && **rest != '/'; (*rest)++)
+		;
+	*size = (size_t)(*rest - name);
+	return name;
+}
+
 static bool goes_up(const char *rest, const char *end)
 {
-	while (rest < end) {
-		const char *name;
+	const char *name;
+	size_t size;
 
-		while (rest < end && *rest == '/')
-			rest++;
-		for (name = rest; rest < end && *rest != '/'; rest++)
-			;
-		if (is(name, (size_t)(rest - name), ".."))
+	while (name = component(&rest, end, &size), size)
+		if (is(name, size, ".."))
 			return true;
-	}
 	return false;
 }
 
 /* The walk has ended early: the rest is appended as it stands, so that reports can name the whole path. */
 static void append_rest(struct pt_resolved *o, const char *rest, const char *end)
 {
-	while (rest < end) {
-		const char *name;
+	const char *name;
+	size_t size;
 
-		while (rest < end && *rest == '/')
-			rest++;
-		for (name = rest; rest < end && *rest != '/'; rest++)
-			;
-		if (is(name, (size_t)(rest - name), ".."))
+	while (name = component(&rest, end, &size), size)
+		if (is(name, size, ".."))
 			shorten(o);
-		else if (rest > name && !is(name, (size_t)(rest - name), ".") && !lengthen(o, name, (size_t)(rest - name)))
+		else if (!is(name, size, ".") && !lengthen(o, name, size))
 			return;
-	}
 }
 
 static const char *digits(const char *p)
