@@ -73,12 +73,7 @@ int pt_judge_fd(uint16_t op, int fd)
 
 #define GUARDED(op, fd, call) \
 	int error = pt_judge_fd(op, fd); \
-	long r = error ? -error : (call); \
-	if (r < 0) { \
-		errno = (int)-r; \
-		return -1; \
-	} \
-	return (int)r
+	return pt_outcome(error ? -error : (call))
 
 PT_EXPORT int fchmod(int fd, mode_t mode)
 {
@@ -145,12 +140,7 @@ PT_EXPORT int ioctl(int fd, ioctl_request request, ...)
 	for (size_t i = 0; i < sizeof changing / sizeof *changing && !error; i++)
 		if (unlikely((uint32_t)request == changing[i]))
 			error = pt_judge_fd(PT_OP_ioctl, fd);
-	long r = error ? -error : PT_SYS3(SYS_ioctl, fd, (uint32_t)request, data);
-	if (r < 0) {
-		errno = (int)-r;
-		return -1;
-	}
-	return (int)r;
+	return pt_outcome(error ? -error : PT_SYS3(SYS_ioctl, fd, (uint32_t)request, data));
 }
 
 /* ---- code of the program's own making ---- */
@@ -161,12 +151,7 @@ PT_EXPORT int mprotect(void *at, size_t size, int protection)
 		errno = EACCES;
 		return -1;
 	}
-	long r = PT_SYS3(SYS_mprotect, at, size, protection);
-	if (r < 0) {
-		errno = (int)-r;
-		return -1;
-	}
-	return 0;
+	return pt_outcome(PT_SYS3(SYS_mprotect, at, size, protection));
 }
 
 PT_EXPORT void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
@@ -190,12 +175,7 @@ PT_EXPORT int pkey_mprotect(void *at, size_t size, int protection, int key)
 		errno = EACCES;
 		return -1;
 	}
-	long r = PT_SYS4(SYS_pkey_mprotect, at, size, protection, key);
-	if (r < 0) {
-		errno = (int)-r;
-		return -1;
-	}
-	return 0;
+	return pt_outcome(PT_SYS4(SYS_pkey_mprotect, at, size, protection, key));
 }
 
 /* Afterwards a root would be another one than the policy speaks of. */

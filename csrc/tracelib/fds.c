@@ -7,14 +7,7 @@
  * threads close and fcntl are points at which one of them may end, and a sanitizer follows what each does.
  */
 #ifdef __linux__
-static int outcome(long r)
-{
-	if (r >= 0)
-		return (int)r;
-	errno = (int)-r;
-	return -1;
-}
-#define PT_ALONE(call) do { if (likely(!pt_threads())) return outcome(call); } while (0)
+#define PT_ALONE(call) do { if (likely(!pt_threads())) return pt_outcome(call); } while (0)
 #else
 #define PT_ALONE(call) do { } while (0)
 #endif
@@ -51,7 +44,7 @@ PT_EXPORT int PT_WRAP(dup3)(int old, int fd, int flags)
 PT_EXPORT int PT_WRAP(dup)(int old)
 {
 	typedef int real_t(int);
-	int fd = pt_threads() ? PT_REAL(real_t, dup)(old) : outcome(PT_SYS1(SYS_dup, old));
+	int fd = pt_threads() ? PT_REAL(real_t, dup)(old) : pt_outcome(PT_SYS1(SYS_dup, old));
 	pt_fd_same(fd, old);
 	return fd;
 }

@@ -10,7 +10,7 @@
 #define PT_DIRS 256u                   /* two-way */
 #define PT_FEW_LINKS 256u
 #define PT_FEW_TOLD 64u
-struct pt_first {
+struct pt_few {
 	_Atomic uint16_t dir_slots[PT_DIRS];   /* see dirs.c */
 	_Atomic uint64_t not_links[PT_FEW_LINKS], told[PT_FEW_TOLD];
 	_Atomic bool touched;

@@ -6,6 +6,7 @@
 #define fanotify_mark pt_header_fanotify_mark
 #include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <limits.h>
@@ -33,6 +34,15 @@
 #ifndef __GLIBC__
 #include "headers_musl.h"
 #endif
+
+/* A wrapper's result of a system call that it has made itself. */
+static inline int pt_outcome(long r)
+{
+	if (__builtin_expect(r >= 0, 1))
+		return (int)r;
+	errno = (int)-r;
+	return -1;
+}
 
 #define O_SYMLINK 0            /* macOS: the link itself is opened */
 #define PT_IS_TMPFILE(flags) (((flags) & O_TMPFILE) == O_TMPFILE)

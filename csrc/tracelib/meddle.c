@@ -47,9 +47,6 @@ PT_EXPORT int prlimit(pid_t pid, int resource, const void *limits, void *old)
 		r = PT_SYS2(SYS_kill, pid, 0);
 	if (!r)
 		r = PT_SYS4(SYS_prlimit64, pid, resource, limits, old);
-	if (!r)
-		return 0;
-	errno = (int)-r;
-	return -1;
+	return pt_outcome(r);
 }
 PT_ALIASES_prlimit

@@ -223,17 +223,9 @@ PT_EXPORT int openat2(int dirfd, const char *path, const struct open_how *how, s
  * What some C libraries lack (musl, and old ones of GNU) while programs make the call by its number: then our wrapper is
  * entered nevertheless, and what is behind it is the kernel.
  */
-static int answer(long r)
-{
-	if (r >= 0)
-		return (int)r;
-	errno = (int)-r;
-	return -1;
-}
-
 static int raw_close_range(unsigned first, unsigned last, int flags)
 {
-	return answer(PT_SYS3(SYS_close_range, first, last, flags));
+	return pt_outcome(PT_SYS3(SYS_close_range, first, last, flags));
 }
 
 static void raw_closefrom(int first)
@@ -243,7 +235,7 @@ static void raw_closefrom(int first)
 
 static int raw_renameat2(int olddir, const char *old, int dirfd, const char *path, unsigned flags)
 {
-	return answer(PT_SYS5(SYS_renameat2, olddir, old, dirfd, path, flags));
+	return pt_outcome(PT_SYS5(SYS_renameat2, olddir, old, dirfd, path, flags));
 }
 
 void *pt_lacking(const char *name)

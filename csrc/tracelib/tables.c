@@ -10,7 +10,7 @@
 #define PAGE 16384u                   /* the largest of the machines that we know */
 
 _Atomic uint64_t pt_more_not_links[PT_NOT_LINKS], pt_more_told[PT_TOLD];
-_Static_assert(sizeof(struct pt_first) <= 4096, "one page");
+_Static_assert(sizeof(struct pt_few) <= 4096, "one page");
 
 #define SLABS (PT_SMALL_SLABS * PT_SMALL_SIZE + PT_LARGE_SLABS * PT_LARGE_SIZE)
 /*
@@ -39,7 +39,7 @@ PT_HOT void pt_find_tables(void)   /* run by each process that starts */
 	pt.fds = pt.dirs + PT_DIRS;
 	pt.deep = (char *)(pt.fds + PT_FD_SLOTS + 1);
 	pt.far = pt.deep + PT_DEEP_SIZE;
-	pt.few = (struct pt_first *)(void *)page(pt.far + PT_FAR_SIZE);
+	pt.few = (struct pt_few *)(void *)page(pt.far + PT_FAR_SIZE);
 	/* only a log writes so many events that asking the kernel for the pid each time would count */
 	if (pt.flags & PT_IMG_LOG)
 		pt_find_own();

@@ -37,7 +37,7 @@ struct pt_state {
 	struct pt_own *own;
 	pid_t first;                   /* the process for which the kernel has made this memory */
 	char *slabs;
-	struct pt_first *few;          /* see tables.c */
+	struct pt_few *few;          /* see tables.c */
 	char *deep, *far;              /* see deep.c, far.c */
 	struct pt_dir *dirs, *fds;     /* caches, see dirs.c */
 	uint64_t seed;
