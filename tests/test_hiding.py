@@ -8,7 +8,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,46 +152,35 @@ print(json.dumps(out))
 """
 
 
+def errors(work: Path, where: Path, *names: str, options: Sequence[str]) -> dict[str, int]:
+    """What each call answers about names in a directory, under `porttrace run` with the options."""
+    script = work / "errors.py"
+    script.write_text(ERRORS)
+    words = [*options, "-q", "--", "/usr/bin/python3", "-I", script, where, work, *names]
+    done = subprocess.run([PORTTRACE, "run", *words], cwd=work, capture_output=True, text=True, timeout=60, check=True)
+    answers: dict[str, int] = json.loads(done.stdout)
+    return answers
+
+
 @pytest.mark.parametrize("tiers", ["tracelib,supervisor,fence", "supervisor,fence", "tracelib"])
 def test_no_errno_shows_that_a_hidden_file_is_there(place: Path, work: Path, tiers: str) -> None:
     """Files and directories hidden by rules of their own, in a directory that may be read."""
-    script = work / "errors.py"
-    script.write_text(ERRORS)
     rules = [word for name in ("file", "dir") for word in ("--map", f"{place / name}=-")]
-
-    def errors() -> dict[str, int]:
-        words: list[str | Path] = [
-            *rules,
-            "--read",
-            str(place),
-            "--tiers",
-            tiers,
-            "-q",
-            "--",
-            "/usr/bin/python3",
-            "-I",
-            script,
-        ]
-        words += [place, work, "file", "dir", "dir/in"]
-        done = subprocess.run(
-            [PORTTRACE, "run", *words], cwd=work, capture_output=True, text=True, timeout=60, check=True
-        )
-        answers: dict[str, int] = json.loads(done.stdout)
-        return answers
-
+    ask = partial(
+        errors, work, place, "file", "dir", "dir/in", options=[*rules, "--read", str(place), "--tiers", tiers]
+    )
     (place / "seen").write_text("")
-    absent = errors()
+    absent = ask()
     (place / "file").write_text("")
     (place / "dir").mkdir()
     (place / "dir/in").write_text("")
-    assert {name: (error, absent[name]) for name, error in errors().items() if error != absent[name]} == {}
+    assert {name: (error, absent[name]) for name, error in ask().items() if error != absent[name]} == {}
 
 
 @pytest.mark.parametrize("tiers", ["tracelib,supervisor,fence", "supervisor,fence"])
 def test_no_errno_shows_that_a_file_of_another_port_is_there(place: Path, work: Path, tiers: str) -> None:
     """Directories are never refused in the ask area: such a file must not show by being none."""
-    script, file = work / "errors.py", place / "include/file"
-    script.write_text(ERRORS)
+    file = place / "include/file"
     (place / "var/macports/registry").mkdir(parents=True)
     (place / "include").mkdir()
     with Registry.open(place / "var/macports/registry/registry.db", write=True) as registry:
@@ -198,28 +188,10 @@ def test_no_errno_shows_that_a_file_of_another_port_is_there(place: Path, work: 
             (place / "include" / name).write_text("")
             registry.activate(registry.add(NewPort(name, "1", files=(os.fsencode(place / "include" / name),))))
 
-    def errors() -> dict[str, int]:
-        words = [
-            "--prefix",
-            str(place),
-            "--deps",
-            "seen",
-            "--tiers",
-            tiers,
-            "-q",
-            "--",
-            "/usr/bin/python3",
-            "-I",
-            script,
-        ]
-        done = subprocess.run(
-            [PORTTRACE, "run", *words, file.parent, work, "file"], cwd=work, capture_output=True, text=True, timeout=60
-        )
-        answers: dict[str, int] = json.loads(done.stdout)
-        return answers
-
-    there = errors()
+    options = ["--prefix", str(place), "--deps", "seen", "--tiers", tiers]
+    ask = partial(errors, work, file.parent, "file", options=options)
+    there = ask()
     file.unlink()
     # a directory without a name cannot be opened for reading: the kernel says so before it looks for the place
-    differ = {name: (error, absent) for name, absent in errors().items() if (error := there[name]) != absent}
+    differ = {name: (error, absent) for name, absent in ask().items() if (error := there[name]) != absent}
     assert {name: pair for name, pair in differ.items() if pair != (errno.ENOENT, errno.EINVAL)} == {}

@@ -88,6 +88,17 @@ X(unlink, "kept", EACCES, EPERM) X(rmdir, "kept", EACCES, EPERM) X(unlinkat, "ke
 X(rename_over, "fresh", EEXIST, EEXIST) X(link, "kept", EXDEV, EACCES) X(link_over, "fresh", EEXIST, EEXIST)
 X(truncate, "kept", EACCES, EACCES) X(write, "kept", EACCES, EACCES) X(creat, "fresh", EEXIST, EEXIST)
 
+/* A socket of ours at the harmless address, which is exchanged with the other from now on. */
+static int hear(const struct sockaddr_un *harmless, pthread_t *t)
+{
+	int own = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	bind(own, (const struct sockaddr *)harmless, sizeof *harmless);
+	listen(own, 1);
+	memcpy(text, good, sizeof text);
+	pthread_create(t, NULL, swap, NULL);
+	return own;
+}
+
 /* An address is exchanged like a path. The socket that hears tells its secret. */
 static int race_connect(const char *wanted, int reads)
 {
@@ -99,11 +110,7 @@ static int race_connect(const char *wanted, int reads)
 	memcpy(evil, &a, sizeof a);
 	snprintf(a.sun_path, sizeof a.sun_path, "%s", in("work/listens"));
 	memcpy(good, &a, sizeof a);
-	int own = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	bind(own, (struct sockaddr *)&a, sizeof a);
-	listen(own, 1);
-	memcpy(text, good, sizeof text);
-	pthread_create(&t, NULL, swap, NULL);
+	int own = hear(&a, &t);
 	for (int i = 0; goes_on(i, seen); i++) {
 		int s = socket(AF_UNIX, SOCK_STREAM, 0);
 		long r = sys(SYS_connect, s, text, sizeof a);
@@ -136,11 +143,7 @@ static int r_connect_abstract(const char *p)
 	memset(&a.sun_path, 0, sizeof a.sun_path);
 	snprintf(a.sun_path + 1, sizeof a.sun_path - 1, "porttrace-escape-%d", (int)getpid());
 	memcpy(good, &a, sizeof a);
-	int own = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	bind(own, (struct sockaddr *)&a, sizeof a);
-	listen(own, 1);
-	memcpy(text, good, sizeof text);
-	pthread_create(&t, NULL, swap, NULL);
+	int own = hear(&a, &t);
 	for (int i = 0; goes_on(i, seen); i++) {
 		int s = socket(AF_UNIX, SOCK_STREAM, 0);
 		if (sys(SYS_connect, s, text, sizeof a) == 0) {
