@@ -17,6 +17,7 @@ from typing import Any
 from porttrace import fence
 from porttrace.errors import PorttraceError
 from porttrace.integrate import Macports
+from porttrace.porttool import NO_TCL
 from porttrace.runtime_dir import base_candidates
 from porttrace.supervisor import Supervisor, supervisor_available
 from porttrace.tiers import landlock_abi
@@ -326,7 +327,7 @@ def diagnose(user: str = "macports") -> Diagnosis:
     if found.system["tcl"] == "none":
         found.problems.append("no Tcl: install python3-tk for the port command, or tcl for the package alone")
     elif "in Python" not in found.system["tcl"]:
-        found.notes.append("this Python has no tkinter, which the port command needs: install python3-tk")
+        found.notes.append(NO_TCL)
     if sys.platform == "linux" and not _package("libtracelib-musl.so").is_file():
         found.notes.append(
             "no library for programs whose C library is musl: they are supervised; to have them traced, install "

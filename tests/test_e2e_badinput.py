@@ -7,11 +7,12 @@ import os
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Prefix, Result
+from conftest import Prefix, Result, run_command
 
 HEAD = """PortSystem          1.0
 
@@ -212,3 +213,15 @@ def test_session_directory_that_somebody_else_made(used: Prefix, open_tmp: Path,
         assert os.lstat(taken).st_uid == 65534, "what somebody else made is left alone"
     finally:
         taken.unlink() if taken.is_symlink() else shutil.rmtree(taken)
+
+
+WITHOUT_TCL = "import sys; sys.modules['_tkinter'] = None; from porttrace.porttool.main import main; sys.exit(main())"
+
+
+def test_a_python_without_tkinter(prefix: Prefix) -> None:
+    """As in containers, and where it is a package of its own: what needs no Tcl works, the rest says why not."""
+    port = [sys.executable, "-I", "-c", WITHOUT_TCL]
+    assert run_command([*port, "--help"]).out.startswith("usage: port ")
+    result = run_command([*port, "--prefix", prefix.path, "installed"])
+    assert (result.status, result.err.count("\n")) == (1, 1), result.text
+    assert result.err.startswith("Error: this Python has no tkinter, which the port command needs: install ")

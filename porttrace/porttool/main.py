@@ -7,7 +7,6 @@ import getopt
 import os
 import signal
 import sys
-import tkinter
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from porttrace.errors import PorttraceError
 from porttrace.identity import Identity
+from porttrace.porttool import NO_TCL
 from porttrace.porttool.commands import HostCommands, Interrupted
-from porttrace.porttool.host import Host
 from porttrace.porttool.settings import Settings
 from porttrace.porttool.ui import Ui
 from porttrace.streams import complain, guarded
@@ -164,6 +163,12 @@ def _build_user(settings: Settings) -> Identity | None:
 
 
 def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str]) -> int:
+    try:
+        import tkinter  # a package of its own in most systems
+    except ImportError:
+        raise PorttraceError(NO_TCL) from None
+    from porttrace.porttool.host import Host
+
     settings = Settings(prefix, lambda text: ui.say("warn", text))
     from porttrace.porttool.registry_commands import RegistryCommands
     from porttrace.porttool.usage_commands import UsageCommands
