@@ -277,6 +277,11 @@ def test_workflows_are_what_the_service_understands() -> None:
     run(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows, cwd=ROOT)
 
 
+def test_workflows_give_nothing_away() -> None:
+    """No credentials kept, no more rights than are needed, no text of others in a shell: without asking a network."""
+    run(BIN / "zizmor", "--offline", "--quiet", "--min-severity", "medium", ".github/workflows", cwd=ROOT)
+
+
 def test_workflows_call_what_there_is() -> None:
     """Targets of make, scripts and paths that steps name."""
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
