@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from porttrace.codes import code_of
 from porttrace.context import PhaseContext
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, UsageError
 from porttrace.filemap import WRITES, Action, Rule, display
 from porttrace.findings import FindingKind, fix_line, quoted
 from porttrace.identity import privileged
@@ -335,7 +335,7 @@ def explain(
     Raises PorttraceError for a path that is none, a policy that cannot be compiled, a registry that cannot be read.
     """
     if not path or "\0" in path:
-        raise PorttraceError("the path is empty" if not path else "a path cannot hold a NUL byte")
+        raise UsageError("the path is empty" if not path else "a path cannot hold a NUL byte")
     asked = os.fsencode(cwd or Path.cwd()) + b"/" + os.fsencode(path) if not path.startswith("/") else os.fsencode(path)
     asked = b"/" + asked.lstrip(b"/")
     real, links = walk(asked)

@@ -44,8 +44,9 @@ def make(prefix: Path, *, tree: Path = TREE, settings: Mapping[str, str] | None 
     sources = prefix / "var" / "macports" / "sources" / "ports"
     for directory in (prefix, etc, sources.parent):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    # _sources is what the tarballs were made from: nothing that port reads.
-    shutil.copytree(tree, sources, ignore=shutil.ignore_patterns("_sources"))
+    # _sources is what the tarballs were made from: nothing that port reads. porttrace's own port is built from the
+    # checkout that it lies in, and from what MacPorts' tree has.
+    shutil.copytree(tree, sources, ignore=shutil.ignore_patterns("_sources", "porttrace"))
     open_up(prefix)
     values = {
         "prefix": str(prefix),

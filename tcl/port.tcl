@@ -33,46 +33,39 @@ proc port::main {given action args} {
 	}
 	if {$action ni $phases && [info commands ::port::action::$action] eq ""} {
 		set known [lsort -unique [concat $phases [lmap c [info commands ::port::action::*] {namespace tail $c}]]]
-		ui_error "unknown action \"$action\": expected one of [join $known {, }]"
-		return 1
+		return [usage_error "unknown action \"$action\": expected one of [join $known {, }]"]
 	}
 	if {[opt binary] eq "1" && [opt source] eq "1"} {
-		ui_error "-b (archives only) and -s (no archives) exclude each other"
-		return 1
+		return [usage_error "-b (archives only) and -s (no archives) exclude each other"]
 	}
 	if {[opt binary] eq "1" && $action in {fetch checksum extract patch configure build test destroot archive}} {
-		ui_error "-b builds nothing, so there is nothing to $action: leave -b out"
-		return 1
+		return [usage_error "-b builds nothing, so there is nothing to $action: leave -b out"]
 	}
 	if {$action eq "clean"} {
 		set args [clean_options $args]
 	}
 	if {[catch {parse_ports [expr {$action eq "shell" ? [shell_options $args] : $args}]} ports]} {
-		ui_error $ports
-		return 1
+		return [usage_error $ports]
 	}
 	if {[info commands ::port::action::$action] ne ""} {
 		if {[catch {::port::action::$action $ports} status details]} {
-			report $status $details
-			return 1
+			return [report $status $details]
 		}
 		return [expr {[string is integer -strict $status] ? $status : 0}]
 	}
 	if {![llength $ports]} {
 		if {![file isfile [file join [pwd] Portfile]]} {
-			ui_error "no port named, and there is no Portfile in [pwd]: name a port, or use -D PORTDIR"
-			return 1
+			return [usage_error "no port named, and there is no Portfile in [pwd]: name a port, or use -D PORTDIR"]
 		}
 		set ports [list [dict create name "" version "" variants {} options {} portdir [pwd]]]
 	}
 	set failed 0
 	foreach port $ports {
 		if {[catch {run_phase $action $port} status details]} {
-			report $status $details
-			set status 1
+			set status [report $status $details]
 		}
 		if {$status} {
-			set failed 1
+			set failed $status
 			if {[opt proceed] ne "1" || [::host::interrupted]} {
 				break
 			}
@@ -95,11 +88,19 @@ proc port::clean_options {words} {
 	return $rest
 }
 
+# Says what is wrong with the command line; returns the exit status for that.
+proc port::usage_error {message} {
+	ui_error $message
+	return 2
+}
+
+# Says what an error of ours is; returns the exit status for it: its error code tells where the command line is wrong.
 proc port::report {message details} {
 	if {![::host::interrupted]} {
 		ui_error [lindex [split $message \n] 0]
 	}
 	ui_debug [dict get $details -errorinfo]
+	return [expr {[dict get $details -errorcode] eq {PORT USAGE} ? 2 : 1}]
 }
 
 proc port::opt {key} {
@@ -112,6 +113,9 @@ proc port::parse_ports {words} {
 	set ports {}
 	set current ""
 	foreach word $words {
+		if {$word eq ""} {
+			return -code error "the name of a port is empty"
+		}
 		if {[regexp {^@(\S+)$} $word -> version]} {
 			if {$current eq ""} {
 				set current [anonymous]

@@ -138,22 +138,31 @@ def test_a_changed_portfile_does_not_cost_the_work_directory(failed: tuple[Prefi
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "status", "said"),
     [
-        (("needs", "--phase", "nosuch"), 'no shell for the phase "nosuch": expected one of fetch, checksum'),
-        (("needs", "--phase", "activate"), 'no shell for the phase "activate"'),
-        (("needs", "--phase"), "--phase needs the name of a phase"),
-        (("needs", "-doc"), 'was started with the variants "+doc", not "-doc"'),
-        (("nosuch",), "port nosuch not found in"),
-        (("foo",), "there is no work directory of foo ("),
-        (("needs", "foo"), "port shell takes one port"),
-        ((), "port shell takes one port"),
+        (("needs", "--phase", "nosuch"), 2, 'no shell for the phase "nosuch": expected one of fetch, checksum'),
+        (("needs", "--phase", "activate"), 2, 'no shell for the phase "activate"'),
+        (("needs", "--phase"), 2, "--phase needs the name of a phase"),
+        (("needs", "-doc"), 1, 'was started with the variants "+doc", not "-doc"'),
+        (("nosuch",), 1, "port nosuch not found in"),
+        (("foo",), 1, "there is no work directory of foo ("),
+        (("needs", "foo"), 2, "port shell takes one port"),
+        ((), 2, "port shell takes one port"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(failed: tuple[Prefix, Result], words: tuple[str, ...], said: str) -> None:
+def test_what_is_wrong_is_said_in_one_line(
+    failed: tuple[Prefix, Result], words: tuple[str, ...], status: int, said: str
+) -> None:
     prefix, _ = failed
     result = prefix.fails("-t", "shell", *words)
-    assert said in result.err and len(result.err.splitlines()) == 1 and result.status == 1
+    assert said in result.err and len(result.err.splitlines()) == 1 and result.status == status
+
+
+def test_where_nothing_was_built_the_message_names_a_line_that_does(prefix: Prefix) -> None:
+    err = prefix.fails("-t", "shell", "tally", "+doc").err
+    assert err.endswith(" makes one\n"), err
+    assert shell(err.rpartition("; ")[2].removesuffix(" makes one\n"), "").returncode == 0
+    assert shell(prefix.argv("-t", "shell", "tally"), "ls").stdout.split()[0] == "tally-1.0"
 
 
 # --- on a terminal -------------------------------------------------------------------------------------------------

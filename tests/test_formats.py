@@ -172,9 +172,13 @@ def test_the_command(report: dict[str, Any], tmp_path: Path) -> None:
     assert tool("--strict", "--baseline", known, file).returncode == 0
     assert tool("--baseline", known, file).stdout == "nothing was found\n"
     assert tool("-", text=json.dumps(report)).stdout == tool(file).stdout
-    for words, said in ((["/nowhere"], "cannot read"), ([], "required"), (["--format", "pdf", file], "invalid choice")):
+    for words, status, said in (
+        (["/nowhere"], 1, "cannot read"),
+        ([], 2, "required"),
+        (["--format", "pdf", file], 2, "invalid choice"),
+    ):
         done = tool(*words)
-        assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1
+        assert done.returncode == status and said in done.stderr and done.stderr.count("\n") == 1
     assert "examples:" in tool("--help").stdout
 
 

@@ -187,7 +187,8 @@ def test_bad_use_is_one_line(work: Path, command: str) -> None:
     (work / "bad").write_text("[]")
     for words in (["/nowhere", "/nowhere"][: 1 + (command == "diff")], ["bad", "bad"][: 1 + (command == "diff")], []):
         done = tool(work, command, *words)
-        assert done.returncode == 1 and done.stderr.startswith("porttrace: ") and done.stderr.count("\n") == 1
+        assert done.returncode == (1 if words else 2)
+        assert done.stderr.startswith("porttrace: ") and done.stderr.count("\n") == 1
     assert "examples:" in tool(work, command, "--help").stdout
 
 

@@ -46,7 +46,8 @@ _EPILOG = """
 Nothing is called superfluous or of the wrong type unless all phases up to destroot were traced from scratch and the
 destroot (or the installed port) is there to be looked at. Programs and libraries are read with the package lief.
 
-exit status: 0 where the dependencies are right; 3 where something is to be changed; 1 where that cannot be told.
+exit status: 0 where the dependencies are right; 3 where something is to be changed; 1 where that cannot be told; 2
+for a wrong command line.
 
 examples:
   port -t -k --report foo.json destroot foo; porttrace deps foo.json

@@ -21,7 +21,8 @@ _EPILOG = """
 Findings are the same where kind, path, access, port, phase and the built port are; how often and by which program
 does not matter. Workpath and prefix may differ between the runs: paths in them are compared from there.
 
-exit status: 0; 3 with --strict where B has new violations (PT001, PT002, PT003, PT008); 1 for what is no report.
+exit status: 0; 3 with --strict where B has new violations (PT001, PT002, PT003, PT008); 1 for what is no report;
+2 for a wrong command line.
 
 examples:
   porttrace diff before.json after.json             did my change of the Portfile help?

@@ -11,7 +11,7 @@ from typing import Any
 from porttrace.cli.parser import Parser
 from porttrace.cli.run import add_policy_options, build_policy, named_ports
 from porttrace.context import PhaseContext, chains_of, read_context
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, UsageError
 from porttrace.explain import Explanation, PhaseView, Verdict, explain
 from porttrace.messages import printable, times
 from porttrace.report import read_report
@@ -22,7 +22,7 @@ _EPILOG = r"""
 With a REPORT the policies are those that were in force when it was written, phase by phase, and each program that
 asked for the path is named. Without one, the policy is described by the same options as for `porttrace run`.
 
-exit status: 0; 1 where the question cannot be answered (no such report, no such registry, a wrong option).
+exit status: 0; 1 where the question cannot be answered (no such report, no such registry); 2 for a wrong option.
 
 examples:
   porttrace explain /usr/local/lib/libz.so               would `porttrace run` show it?
@@ -63,7 +63,7 @@ def _of_options(options: argparse.Namespace) -> list[PhaseContext]:
 
 def _of_report(options: argparse.Namespace, report: dict[str, Any]) -> list[PhaseContext]:
     if options.rules or options.prefix or options.registry or options.deps or options.no_defaults or options.strict:
-        raise PorttraceError("a report brings its own policy: leave out the options that describe one, or the report")
+        raise UsageError("a report brings its own policy: leave out the options that describe one, or the report")
     phases = read_context(report, options.report)
     if not phases:
         raise PorttraceError(
@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> int:
     findings: list[dict[str, Any]] = []
     if options.report is None:
         if options.phase is not None:
-            raise PorttraceError("--phase needs a report")
+            raise UsageError("--phase needs a report")
         phases = _of_options(options)
     else:
         report = read_report(options.report)

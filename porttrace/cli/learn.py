@@ -17,7 +17,7 @@ _EPILOG = """
 The lines are a proposal for a person to review: an allowance makes a build depend on the machine. Most of what is
 hidden is better left hidden; a dependency on a port is better than a path.
 
-exit status: 0; 1 for what is no report.
+exit status: 0; 1 for what is no report; 2 for a wrong command line.
 
 examples:
   porttrace run --audit --report audit.json -- make check

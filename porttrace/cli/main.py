@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, UsageError
 from porttrace.streams import complain, guarded
 
 __all__ = ["COMMANDS", "main"]
@@ -28,18 +28,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name of a subcommand: module, and what it does in a few words."""
 
+_EXIT = """\
+porttrace COMMAND --help tells more.
+
+exit status: 2 for a wrong command line, 1 for what cannot be done; what else a command tells by it, its --help says.
+porttrace run ends as its command does, and with 125 for either of the two."""
+
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
-    return "\n".join(
-        ["usage: porttrace COMMAND [ARG...]", "", "commands:", *lines, "", "porttrace COMMAND --help tells more."]
-    )
+    return "\n".join(["usage: porttrace COMMAND [ARG...]", "", "commands:", *lines, "", _EXIT])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status: 2 where there is none of that name, 1 (`run`: 125) for another wrong
-    command line and for what cannot be done, else the subcommand's."""
+    """Run one subcommand; returns the exit status: 2 for a wrong command line, 1 for what cannot be done, else the
+    subcommand's. `run` has 125 for both, as env(1) and timeout(1): 1 and 2 are its command's."""
     return guarded("porttrace", lambda: _main(list(sys.argv[1:] if argv is None else argv)))
 
 
@@ -55,15 +59,18 @@ def _main(args: list[str]) -> int:
     if args[0] not in COMMANDS:
         complain(f"porttrace: there is no command {args[0]!r}; porttrace --help lists them")
         return 2
+    wrong, failed = (125, 125) if args[0] == "run" else (2, 1)
     try:
         status: int = importlib.import_module(COMMANDS[args[0]][0]).main(args[1:])
         return status
     except PorttraceError as error:
         complain(f"porttrace: {error}")
+        if isinstance(error, UsageError):
+            return wrong
     except BrokenPipeError:
         raise
     except OSError as error:
         complain(f"porttrace: {f'{error.filename}: ' if error.filename else ''}{error.strerror}")
     except KeyboardInterrupt:
         return 130
-    return 125 if args[0] == "run" else 1
+    return failed

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from porttrace.errors import PorttraceError
+from porttrace.errors import UsageError
 
 __all__ = ["Parser"]
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are PorttraceError."""
+    """An ArgumentParser whose errors are UsageError."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise PorttraceError with the message and where to read on."""
-        raise PorttraceError(f"{message}; {self.prog} --help tells more")
+        """Raise UsageError with the message and where to read on."""
+        raise UsageError(f"{message}; {self.prog} --help tells more")

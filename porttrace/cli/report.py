@@ -19,7 +19,8 @@ __all__ = ["main"]
 _EPILOG = """
 With --baseline only findings are told that the baseline (an earlier report) does not hold: what is known is accepted.
 
-exit status: 0; 3 with --strict where there are violations (PT001, PT002, PT003, PT008); 1 for what is no report.
+exit status: 0; 3 with --strict where there are violations (PT001, PT002, PT003, PT008); 1 for what is no report;
+2 for a wrong command line.
 
 examples:
   port -t --report foo.json install foo

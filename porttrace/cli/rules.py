@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from porttrace.errors import PorttraceError
+from porttrace.errors import UsageError
 from porttrace.filemap import Action, Rule
 
 __all__ = ["parse_rule"]
@@ -35,9 +35,9 @@ def _split(text: str) -> tuple[str, str | None]:
 
 def _absolute(path: str, option: str) -> bytes:
     if not path:
-        raise PorttraceError(f"{option}: the path is empty")
+        raise UsageError(f"{option}: the path is empty")
     if "\0" in path:
-        raise PorttraceError(f"{option}: a path cannot hold a NUL byte")
+        raise UsageError(f"{option}: a path cannot hold a NUL byte")
     # Lexically: what lies behind links is added by parse_rule.
     return os.fsencode(os.path.normpath(Path.cwd() / path)).replace(b"//", b"/")
 
@@ -46,13 +46,13 @@ def parse_rule(text: str, option: str, *, default: Action | None = None) -> list
     """The rules that `text` (the value of `option`) stands for; `default` is the action where it names none.
 
     Verdicts are made on real paths: a path that leads through symlinks gives two rules, as written and the real one.
-    Raises PorttraceError where the text is no rule.
+    Raises UsageError where the text is no rule.
     """
     name, action_text = _split(text)
     target: bytes | None = None
     if action_text is None:
         if default is None:
-            raise PorttraceError(
+            raise UsageError(
                 f"{option} {text}: an action is missing; write 'PATH=+' (allow), 'PATH=-' (hide), 'PATH=?' (ask) or "
                 "'PATH=>TARGET' (redirect)"
             )
@@ -61,14 +61,14 @@ def parse_rule(text: str, option: str, *, default: Action | None = None) -> list
         action = Action.REDIRECT
         target_text, rest = _split(action_text[1:])
         if rest is not None:
-            raise PorttraceError(f"{option} {text}: a '=' in a path is written '\\='")
+            raise UsageError(f"{option} {text}: a '=' in a path is written '\\='")
         if not target_text:
-            raise PorttraceError(f"{option} {text}: the redirect has no target; write 'PATH=>TARGET'")
+            raise UsageError(f"{option} {text}: the redirect has no target; write 'PATH=>TARGET'")
         target = os.fsencode(os.path.realpath(_absolute(target_text, option)))
     elif action_text in _SIGNS:
         action = _SIGNS[action_text]
     else:
-        raise PorttraceError(
+        raise UsageError(
             f"{option} {text}: unknown action {action_text!r}; it is one of + (allow), - (hide), ? (ask), >TARGET "
             "(redirect); a '=' in a path is written '\\='"
         )

@@ -23,7 +23,7 @@ from porttrace.closure import closure
 from porttrace.context import phase_context
 from porttrace.defaults import run_defaults
 from porttrace.endings import told
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, UsageError
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import VIOLATIONS, Finding
 from porttrace.identity import Identity
@@ -137,7 +137,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options = _parser().parse_args(words)
     options.command = [*options.command, *command]
     if not options.command:
-        raise PorttraceError("no command given: porttrace run [options] -- COMMAND [ARG...]")
+        raise UsageError("no command given: porttrace run [options] -- COMMAND [ARG...]")
     return options
 
 
@@ -148,7 +148,7 @@ def _ports(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     registry = Path(options.registry).absolute() if options.registry else None
     if prefix is None and registry is not None:
         if registry.parts[-len(layout.parts) :] != layout.parts:
-            raise PorttraceError(f"--registry {registry}: say with --prefix DIR which prefix it belongs to")
+            raise UsageError(f"--registry {registry}: say with --prefix DIR which prefix it belongs to")
         prefix = Path(os.path.realpath(registry.parents[len(layout.parts) - 1]))
     if prefix is not None and registry is None:
         registry = prefix / layout
@@ -157,7 +157,7 @@ def _ports(options: argparse.Namespace) -> tuple[Path | None, Path | None]:
     if prefix is not None and not prefix.is_dir():
         raise PorttraceError(f"--prefix {prefix}: there is no such directory")
     if prefix is None and options.deps:
-        raise PorttraceError("--deps needs --prefix DIR, --registry DB or both")
+        raise UsageError("--deps needs --prefix DIR, --registry DB or both")
     return prefix, registry
 
 
@@ -185,9 +185,7 @@ def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
     sdk = None
     if options.sdk is not None:
         if options.no_defaults:
-            raise PorttraceError(
-                "--sdk redirects the default rules, and --no-defaults leaves them out: use --map '/=>DIR'"
-            )
+            raise UsageError("--sdk redirects the default rules, and --no-defaults leaves them out: use --map '/=>DIR'")
         sdk = find_sdk(options.sdk, prefix / "var/macports" if prefix is not None else None)
     if not options.no_defaults:
         defaults = run_defaults(Path.cwd(), os.environ.get("TMPDIR") or None, prefix, sdk=sdk)
@@ -349,11 +347,11 @@ def _tiers(text: str | None) -> list[str] | None:
     names = [name for name in text.replace(",", " ").split() if name]
     for name in names:
         if name not in TIERS:
-            raise PorttraceError(f"--tiers: there is no tier {name!r}; they are {', '.join(TIERS)}")
+            raise UsageError(f"--tiers: there is no tier {name!r}; they are {', '.join(TIERS)}")
         if name not in available_tiers():
             raise PorttraceError(f"--tiers: this machine does not have the tier {name}")
     if not names:
-        raise PorttraceError(f"--tiers: name at least one of {', '.join(TIERS)}")
+        raise UsageError(f"--tiers: name at least one of {', '.join(TIERS)}")
     return names
 
 

@@ -11,12 +11,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from porttrace.cli import deps
+from porttrace.cli.parser import Parser
 from porttrace.context import read_context
 from porttrace.deptest import DepTest
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, UsageError
 from porttrace.findings import FindingKind
 from porttrace.report import check_writable, read_report, write_report
 
@@ -29,7 +30,7 @@ The work directory of NAME is cleaned first. The port itself is not installed; i
 Of a build that fails it is told what was missing until then; --apply --verify goes on until it builds.
 
 exit status: 0 where the dependencies of all ports are right (with --verify: after the change); 3 where something is
-to be changed; 1 where a build failed.
+to be changed; 1 where a build failed; 2 for a wrong command line.
 
 examples:
   port deptest foo                    what is missing, superfluous, of the wrong type?
@@ -40,14 +41,9 @@ examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise PorttraceError(f"{message}; port deptest --help tells more")
-
-
-def _port(own: Sequence[str], *words: str) -> str:
-    """Run port; why it failed, in a line, or nothing. What it says is shown with -v and -d only: the verdict says it
-    better."""
+def _port(own: Sequence[str], *words: str, tell: bool = True) -> str:
+    """Run port; why it failed, in a line, or nothing. Its errors are shown where `tell`, the rest of what it says with
+    -v and -d only: the verdict says it better."""
     argv = [sys.executable, "-P", "-m", "porttrace.porttool.main", *own, *words]
     if {"-v", "-d"} & set(own):
         return (
@@ -59,7 +55,8 @@ def _port(own: Sequence[str], *words: str) -> str:
     if not done.returncode:
         return ""
     rows = done.stderr.decode("utf-8", "replace").splitlines()
-    sys.stderr.write("".join(f"{row}\n" for row in rows if row.startswith("Error: ")))
+    if tell:
+        sys.stderr.write("".join(f"{row}\n" for row in rows if row.startswith("Error: ")))
     errors = [row.removeprefix("Error: ") for row in rows if row.startswith("Error: ")]
     return next(iter(errors or rows[-1:]), f"status {done.returncode}")
 
@@ -84,14 +81,16 @@ class _Named:
 
 
 def _named(words: Sequence[str]) -> list[_Named]:
-    """NAME, with the variants that follow it: +a-b +c. Raises PorttraceError."""
+    """NAME, with the variants that follow it: +a-b +c. Raises UsageError."""
     found: list[_Named] = []
     for word in words:
+        if not word:
+            raise UsageError("the name of a port is empty")
         if not word.startswith(("+", "-")):
             found.append(_Named(word))
             continue
         if not found or not re.fullmatch(r"([+-]\w+)+", word):
-            raise PorttraceError(f"{word}: variants are written behind a port's name, as in foo +gui-doc")
+            raise UsageError(f"{word}: variants are written behind a port's name, as in foo +gui-doc")
         former = found[-1]
         found[-1] = _Named(former.name, (*former.variants, *re.findall(r"[+-]\w+", word)))
     return found
@@ -111,18 +110,19 @@ def _build(own: Sequence[str], port: _Named, how: str = "-t") -> _Built:
     words = [port.name, *port.variants]
     with tempfile.TemporaryDirectory(prefix="porttrace-deptest-") as directory:
         file = str(Path(directory) / "report.json")
-        if failed := _port(own, "clean", *words):
-            raise PorttraceError(f"{port.name} could not be cleaned: {failed}")
+        if failed := _port(own, "clean", *words, tell=False):
+            raise PorttraceError(f"nothing was built: {failed}")
         _say(own, f"Building {' '.join(words)} {'with nothing hidden' if how == '--audit' else 'under trace mode'}")
         failed = _port(own, how, "--report", file, "destroot", *words)
         try:
             built = _Built(read_report(file), failed)
         except PorttraceError as error:
-            raise PorttraceError(f"{port.name} does not build under trace mode: {failed or error}") from None
+            why = "" if failed else f": {error}"
+            raise PorttraceError(f"{port.name} does not build under trace mode{why}") from None
         built.report["command"] = ["port", "deptest", *words]
         own_phases = [p for p in built.report["context"]["phases"] if (p["port"] or "").lower() == port.name.lower()]
         if failed and not own_phases:
-            raise PorttraceError(f"{port.name} does not build under trace mode: {failed}")
+            raise PorttraceError(f"{port.name} does not build under trace mode")
         if failed or not any(p["tests"] for p in own_phases):
             return built
         _say(own, f"Testing {' '.join(words)}")
@@ -196,9 +196,7 @@ def _judge(own: Sequence[str], port: _Named, options: argparse.Namespace) -> _Ju
     if made.failed:
         result.unsure = "the build failed"
         if not result.findings:
-            raise PorttraceError(
-                f"{port.name} does not build under trace mode, and no missing dependency explains it: {made.failed}"
-            )
+            raise PorttraceError(f"{port.name} does not build under trace mode, and no missing dependency explains it")
     portfile = next(p.portfile for p in built if p.policy.port == name)
     return _Judged(result, portfile, deps.with_verdict(report, result), made.failed)
 
@@ -232,7 +230,7 @@ def _apply(own: Sequence[str], port: _Named, options: argparse.Namespace, first:
 
 def main(own: Sequence[str], argv: Sequence[str]) -> int:
     """`own`: options of port that hold for its runs. Raises PorttraceError where a build fails."""
-    parser = _Parser(
+    parser = Parser(
         prog="port deptest",
         usage="port deptest [options] NAME [+VARIANT...]...",
         description="Build ports under trace mode from a clean state, run their tests, and say which dependencies are "
@@ -251,9 +249,9 @@ def main(own: Sequence[str], argv: Sequence[str]) -> int:
     options = parser.parse_args(list(argv))
     ports = _named(options.names)
     if options.verify and not options.apply:
-        raise PorttraceError("--verify builds with the change: add --apply")
+        raise UsageError("--verify builds with the change: add --apply")
     if options.report is not None and len(ports) > 1:
-        raise PorttraceError("--report takes the report of one port: name one")
+        raise UsageError("--report takes the report of one port: name one")
     if options.report is not None:
         check_writable(options.report)
     status, failed = 0, False

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, UsageError
 from porttrace.identity import Identity
 from porttrace.porttool import NO_TCL
 from porttrace.porttool.commands import HostCommands, Interrupted
@@ -67,6 +67,9 @@ Examples
   port -k install foo build.jobs=1 keep the work directory; set an option of the Portfile
   port -t shell foo                look around where the build of foo failed, inside the same fence
   port installed                   list what is installed
+
+Exit status: 0; 1 where something failed; 2 for a wrong command line. deptest and sweep: 3 where dependencies are to be
+changed. shell: that of the shell.
 """
 _FLAGS = {"-t": "trace", "-k": "keep", "-n": "nodeps", "-f": "force", "-s": "source", "-b": "binary", "-p": "proceed"}
 _LEVELS = {"-q": 0, "-v": 2, "-d": 3}
@@ -133,7 +136,7 @@ def _main() -> int:
         return _run(ui, prefix, options, words)
     except PorttraceError as error:
         ui.say("error", str(error))
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
         raise
     except OSError as error:

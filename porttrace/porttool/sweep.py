@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from porttrace.cli.parser import Parser
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, UsageError
 from porttrace.porttool.commands import HostCommands
 from porttrace.porttool.host import Host
 from porttrace.porttool.registry_commands import RegistryCommands
@@ -47,7 +47,8 @@ A sweep that was stopped goes on where it was when the same is started again; a 
 what depends on it, is done again. The work can be spread over machines: dask scheduler; dask worker ADDRESS on each;
 port sweep --scheduler ADDRESS --directory SHARED all.
 
-exit status: 0 where all dependencies are right; 3 where something is to be changed; 1 where a port failed.
+exit status: 0 where all dependencies are right; 3 where something is to be changed; 1 where a port failed;
+2 for a wrong command line.
 
 examples:
   port -t sweep all                           every port of the trees, as many at a time as there are processors
@@ -94,9 +95,9 @@ def main(ui: Ui, prefix: Path | None, argv: Sequence[str]) -> int:
     """The exit status. PorttraceError where it cannot be begun, or not gone on with."""
     options = make_parser().parse_args(list(argv))
     if options.jobs is not None and options.jobs < 1:
-        raise PorttraceError(f"--jobs {options.jobs}: at least one port has to be worked on at a time")
+        raise UsageError(f"--jobs {options.jobs}: at least one port has to be worked on at a time")
     if options.timeout < 0:
-        raise PorttraceError(f"--timeout {options.timeout:g}: it must be a number of seconds")
+        raise UsageError(f"--timeout {options.timeout:g}: it must be a number of seconds")
     settings = Settings(prefix, lambda text: ui.say("warn", text))
     directory = Path(options.directory or settings.portdbpath / "porttrace" / "sweep").absolute()
     file = Path(options.results or directory / "results.sqlite").absolute()
@@ -222,7 +223,7 @@ def _plan(settings: Settings, directory: Path, options: argparse.Namespace) -> P
             names = tcllist.split(host.interp.eval("::port::all_names"))
         for name in names:
             if not name or name[0] in "+-@" or any(sign in name for sign in "=/@ "):
-                raise PorttraceError(f"{name!r} is no name of a port: a sweep takes names only, or all")
+                raise UsageError(f"{name!r} is no name of a port: a sweep takes names only, or all")
         rows = [_dict(row) for row in tcllist.split(host.interp.eval(tcllist.join(["::port::graph", names])))]
     nodes = make_nodes(rows, [tcllist.split(row["needs"]) for row in rows])
     wanted = {name.lower() for name in names}

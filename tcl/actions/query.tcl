@@ -25,7 +25,7 @@ proc port::need_names {action ports} {
 			return
 		}
 	}
-	return -code error "port $action needs a name"
+	return -code error -errorcode {PORT USAGE} "port $action needs a name"
 }
 
 proc port::action::installed {ports} {
@@ -48,7 +48,7 @@ proc port::each_info {action ports body} {
 	set status 0
 	if {![llength $ports]} {
 		if {![file isfile [file join [pwd] Portfile]]} {
-			return -code error "port $action needs a name"
+			return -code error -errorcode {PORT USAGE} "port $action needs a name"
 		}
 		set ports [list [port::anonymous]]
 	}

@@ -28,7 +28,7 @@ proc port::shell {ports} {
 		set ports [list [anonymous]]
 	}
 	if {[llength $ports] != 1} {
-		return -code error "port shell takes one port: port -t shell NAME ?--phase PHASE?"
+		return -code error -errorcode {PORT USAGE} "port shell takes one port: port -t shell NAME ?--phase PHASE?"
 	}
 	set port [lindex $ports 0]
 	dict with port {}
@@ -43,6 +43,8 @@ proc port::shell {ports} {
 			set worker [open_port $portdir $name $before $options 1]
 		}
 		return [worker_eval $worker [list portutil::shell [opt shell_phase]]]
+	} trap {PORT NOTHING BUILT} message {
+		return -code error "$message; [command_line $worker build] makes one"
 	} finally {
 		close_port $worker
 	}
@@ -50,6 +52,11 @@ proc port::shell {ports} {
 
 # The command line that enters the work directory where a phase failed, to be pasted.
 proc port::shell_line {worker phase} {
+	return [command_line $worker shell --phase $phase]
+}
+
+# The command line of an action on the same port in the same way, to be pasted.
+proc port::command_line {worker action args} {
 	set words {}
 	if {[worker_eval $worker {tbool ports_trace}]} {
 		lappend words -t
@@ -62,12 +69,12 @@ proc port::shell_line {worker phase} {
 	if {([opt portdir] ne "" && [file normalize [opt portdir]] eq $portdir) || [catch {find $name} found] || $found ne $portdir} {
 		lappend words -D $portdir
 	}
-	lappend words shell $name
+	lappend words $action $name
 	dict for {variant sign} [worker_eval $worker {set ::portutil::asked_variants}] {
 		lappend words $sign$variant
 	}
 	dict for {key value} [worker_eval $worker {set ::portutil::user_options}] {
 		lappend words $key=$value
 	}
-	return [::host::command_line [concat $words [list --phase $phase]]]
+	return [::host::command_line [concat $words $args]]
 }

@@ -42,11 +42,11 @@ proc portutil::check_shell {phase} {
 	global workpath subport portpath
 	variable shell_phases
 	if {$phase ne "" && $phase ni $shell_phases} {
-		return -code error "no shell for the phase \"$phase\": expected one of [join $shell_phases {, }]"
+		return -code error -errorcode {PORT USAGE} "no shell for the phase \"$phase\": expected one of [join $shell_phases {, }]"
 	}
 	if {![file isfile [portutil::state_file]]} {
-		return -code error "there is no work directory of $subport ($workpath): nothing was built, or it was cleaned;\
-			build it first, and keep it where that succeeds (port -k)"
+		return -code error -errorcode {PORT NOTHING BUILT} \
+			"there is no work directory of $subport ($workpath): nothing was built, or it was cleaned"
 	}
 	set before [lsort [portutil::state_values variant]]
 	set now [lsort [lmap {name sign} [option portvariations] {string cat $sign$name}]]
