@@ -107,7 +107,7 @@ def add_action(handle: int, action: bytes) -> int:
 
 def bodies(library: Library) -> dict[str, Callable[..., int]]:
     """By the name of the row."""
-    from darwin_machine import CALL, Failure
+    from darwin_machine import Failure
 
     mac = library.mac
 
@@ -141,7 +141,7 @@ def bodies(library: Library) -> dict[str, Callable[..., int]]:
         return int(not mac.listings)
 
     def opendir2(path: int, flags: int, *_: int) -> int:
-        fd = ctypes.c_int(CALL(library.exchanged["open"])(path, 0x100000, *[0] * 6)).value
+        fd = ctypes.c_int(library.enter("open", path, 0x100000)).value
         if fd < 0:
             raise Failure(library.errno)
         return mac.stream(fd)
@@ -156,7 +156,7 @@ def bodies(library: Library) -> dict[str, Callable[..., int]]:
 
     def copyfile(old: int, path: int, state: int, flags: int, *_: int) -> int:
         for at, how in ((old, 0), (path, O_WRONLY | O_CREAT)):
-            fd = ctypes.c_int(CALL(library.exchanged["open"])(at, how, 0o644, *[0] * 5)).value
+            fd = ctypes.c_int(library.enter("open", at, how, 0o644)).value
             if fd < 0:
                 raise Failure(library.errno)
             mac.close(fd)

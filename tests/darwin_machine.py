@@ -1,8 +1,9 @@
-"""Runs the macOS library where no Mac is: a small loader for its x86_64 half, and a made-up macOS under it.
+"""Runs the macOS library where no Mac is: a small loader for its halves, and a made-up macOS under it.
 
 On x86_64 Linux and macOS pass arguments alike, so that the very code which a Mac would run can be mapped and called
-here; only what it asks of libSystem has to be answered. `Mac` answers: a tree of files with volumes that ignore case,
-second names (/.vol, /System/Volumes/Data), listings in the kernel's own form. The session's own files are real ones.
+here; the arm64 half runs in darwin_arm.py's engine. Only what it asks of libSystem has to be answered. `Mac` answers: a
+tree of files with volumes that ignore case, second names (/.vol, /System/Volumes/Data), listings in the kernel's own
+form. The session's own files are real ones.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import darwin_calls
 import lief
+from darwin_arm import Engine
 from tracelib_session import SOURCE
 
 sys.path.insert(0, str(SOURCE / "csrc"))
@@ -33,7 +35,8 @@ DATA = "/System/Volumes/Data"
 FIRMLINKS = ("/Users", "/opt", "/private", "/usr/local", "/Applications")
 #: What is a matter of memory alone is the C library's of this machine.
 MEMORY = """
-__bzero memchr memcmp memcpy memmove memset strchr strcmp strcspn strlen strncmp strnlen strrchr strstr pthread_self
+__bzero bzero memchr memcmp memcpy memmove memset strchr strcmp strcspn strlen strncmp strnlen strrchr strstr
+pthread_self
 """
 
 AT_FDCWD = -2
@@ -61,6 +64,11 @@ class Taken:
             return "f" in self.letters
         at, flag, where_set = self.switch
         return bool(words[at] & flag) is where_set
+
+
+def there_on(machine: str) -> list[str]:
+    """The rows of a machine, as Apple calls it."""
+    return [name for name, row in ROWS.items() if row.machine in ("", machine.replace("arm64", "aarch64"))]
 
 
 def described(name: str) -> gen_calls.Row:
@@ -98,6 +106,26 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+
+def memory(size: int) -> int:
+    """Writable and executable: it is only a test."""
+    base = _libc.mmap(None, size, 7, 0x22, -1, 0)
+    assert base not in (None, ctypes.c_void_p(-1).value)
+    return int(base)
+
+
+#: Functions with "..." that have no row, and how many parameters stand before it.
+DOTTED = {"fcntl": 2, "sandbox_check": 3}
+
+
+def before_dots(name: str) -> int:
+    """How many parameters stand before "..."; -1: there is none."""
+    if name not in ROWS or "..." not in described(name).signature:
+        return DOTTED.get(name, -1)
+    return len([word for word in described(name).parameters if word[0] != "..."])
+
+
 CALL = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * 8)
 
 
@@ -126,6 +154,7 @@ class Mac:
     passed: list[tuple[str, list[str]]] = field(default_factory=list)  # function and real paths that came to the system
     cwd: str = "/"
     thread_cwd: str = ""
+    modes: list[int] = field(default_factory=list)  # that opens were given
     firmlinks: tuple[str, ...] = FIRMLINKS
     arguments: list[str] = field(default_factory=list)  # of the last execve
     walks: dict[int, darwin_calls.Walk] = field(default_factory=dict)
@@ -255,12 +284,14 @@ class Mac:
 
 
 class Image:
-    """The x86_64 half of the library, read once."""
+    """A half of the library, read once."""
 
-    def __init__(self, universal: bytes) -> None:
+    def __init__(self, universal: bytes, machine: str) -> None:
         fat = lief.MachO.parse(list(universal))
         assert fat is not None
-        (binary,) = [b for b in fat if b.header.cpu_type == lief.MachO.Header.CPU_TYPE.X86_64]
+        self.inode64 = "$INODE64" if machine == "x86_64" else ""  # what functions for inodes of 64 bits are called
+        kind = lief.MachO.Header.CPU_TYPE.X86_64 if machine == "x86_64" else lief.MachO.Header.CPU_TYPE.ARM64
+        (binary,) = [b for b in fat if b.header.cpu_type == kind]
         self.size = max(s.virtual_address + s.virtual_size for s in binary.segments)
         self.segments = [(s.virtual_address, bytes(s.content)) for s in binary.segments]
         self.relocations = [r.address for r in binary.relocations]
@@ -271,6 +302,8 @@ class Image:
         }
         (section,) = [s for s in binary.sections if s.name == "__interpose"]
         self.pairs = range(section.virtual_address, section.virtual_address + section.size, 16)
+        self.engine = Engine(memory) if machine == "arm64" else None
+        self.base = memory(self.size) if self.engine else 0  # there its code has been translated
 
 
 class Library:
@@ -283,9 +316,12 @@ class Library:
         self._errno = ctypes.c_int(0)
         self._by_hand = darwin_calls.bodies(self)
         self._own = self._bodies()
-        base = _libc.mmap(None, image.size, 7, 0x22, -1, 0)  # one piece, writable and executable: it is only a test
-        assert base not in (None, ctypes.c_void_p(-1).value)
-        self.base = int(base)
+        self.engine = image.engine
+        if self.engine:
+            self.engine.forget()
+            self.engine.answers.clear()
+        self.base = image.base or memory(image.size)
+        ctypes.memset(self.base, 0, image.size)  # what a test before has left behind
         for at, content in image.segments:
             ctypes.memmove(self.base + at, content, len(content))
         for at in image.relocations:
@@ -297,6 +333,15 @@ class Library:
             ctypes.c_uint64.from_address(self.base + at).value = made[name]
         self.exchanged = {image.bound[at + 8]: ctypes.c_uint64.from_address(self.base + at).value for at in image.pairs}
 
+    def has(self, name: str) -> bool:
+        return name in self.exchanged
+
+    def enter(self, name: str, *words: int) -> int:
+        """An exchanged function by its address, as code calls it."""
+        if self.engine:
+            return self.engine.call(self.exchanged[name], list(words), before_dots(name))
+        return int(CALL(self.exchanged[name])(*words, *[0] * (8 - len(words))))
+
     def call(self, name: str, *words: Any) -> tuple[int, int]:
         """An exchanged function as a program calls it: result and errno (0 where it did not fail)."""
         given = []
@@ -305,7 +350,7 @@ class Library:
             given.append(ctypes.addressof(buffer) if isinstance(buffer, ctypes.Array) else buffer)
             self._kept.append(buffer)
         self._errno.value = 0
-        result = CALL(self.exchanged[name])(*given, *[0] * (8 - len(given)))
+        result = self.enter(name, *given)
         if fails_with_null(name):
             result = result & 0xFF if described(name).result == "bool" else result
             return result, 0 if result else self._errno.value
@@ -320,7 +365,7 @@ class Library:
 
     def put_code(self, name: str, code: bytes) -> None:
         """Machine code in place of one of libSystem's functions."""
-        page = int(_libc.mmap(None, 4096, 7, 0x22, -1, 0))
+        page = memory(4096)
         ctypes.memmove(page, code, len(code))
         for at, bound in self.image.bound.items():
             if bound == name and at - 8 not in self.image.pairs:  # what dyld exchanges stays as it is
@@ -333,7 +378,8 @@ class Library:
 
     def _answer(self, name: str) -> int:
         if name in MEMORY.split():
-            return int(ctypes.cast(getattr(_libc, name.removeprefix("__")), ctypes.c_void_p).value or 0)
+            here = int(ctypes.cast(getattr(_libc, name.removeprefix("__")), ctypes.c_void_p).value or 0)
+            return self.engine.gate(CALL(here)) if self.engine else here
         body = self._own.get(name)
         exchanged = self._exchanged_body(name)
 
@@ -352,6 +398,8 @@ class Library:
             self._errno.value = error
             return 0 if fails_with_null(name) else -1
 
+        if self.engine:
+            return self.engine.gate(answer, before_dots(name))
         kept = CALL(answer)
         self._kept.append(kept)
         return int(ctypes.cast(kept, ctypes.c_void_p).value or 0)
@@ -378,7 +426,10 @@ class Library:
                 text = os.fsdecode(ctypes.string_at(words[path.at]))
                 where = mac.absolute(text, words[path.dirfd] if path.dirfd is not None else AT_FDCWD)
                 if "create" in path.access and "read" in path.access:
-                    done = mac.opened(where, words[[n for _, n in row.parameters].index("flags")])
+                    numbers = {n: at for at, (_, n) in enumerate(row.parameters)}
+                    done = mac.opened(where, words[numbers["flags"]])
+                    mode = numbers.get("mode", before_dots(name))
+                    mac.modes.append(words[mode] & 0xFFFFFFFF if mode >= 0 else 0)
                     found.append(mac.descriptors.get(done, where))
                 elif "x" in path.letters or "m" in path.letters or path.access == ("create",):
                     real = mac.placed(where)
@@ -396,6 +447,7 @@ class Library:
     def _bodies(self) -> dict[str, Callable[..., int]]:
         mac = self.mac
         name = ctypes.create_string_buffer(os.fsencode(mac.session + "/1/tracelib.dylib"))
+        plus = self.image.inode64
         self._kept.append(name)
 
         def text(at: int) -> str:
@@ -447,7 +499,7 @@ class Library:
             if mac.real(where):
                 info = os.lstat(where)
                 return put(buffer, mac.stat_words(1, info.st_mode, info.st_ino, info.st_size, 0))
-            mac.passed.append(("lstat$INODE64", [mac.walk(where, False)]))
+            mac.passed.append((f"lstat{plus}", [mac.walk(where, False)]))
             return put(buffer, mac.stat_of(where, False))
 
         def getattrlist(path: int, want: int, buffer: int, size: int, options: int, *_: int) -> int:
@@ -458,7 +510,7 @@ class Library:
         def fstatat(dirfd: int, path: int, buffer: int, flags: int, *_: int) -> int:
             where = mac.absolute(text(path), dirfd)
             answer = put(buffer, mac.stat_of(where, not flags & 0x20))
-            mac.passed.append(("fstatat$INODE64", [mac.walk(where, not flags & 0x20)]))
+            mac.passed.append((f"fstatat{plus}", [mac.walk(where, not flags & 0x20)]))
             return answer
 
         return {
@@ -471,9 +523,9 @@ class Library:
             "getppid": lambda *_: os.getppid(),
             "open$NOCANCEL": lambda path, flags, *_: mac.opened(mac.absolute(text(path)), flags),
             "close$NOCANCEL": lambda fd, *_: mac.close(fd),
-            "fstat$INODE64": lambda fd, buffer, *_: put(buffer, mac.fstat(fd)),
-            "lstat$INODE64": lstat,
-            "fstatat$INODE64": fstatat,
+            f"fstat{plus}": lambda fd, buffer, *_: put(buffer, mac.fstat(fd)),
+            f"lstat{plus}": lstat,
+            f"fstatat{plus}": fstatat,
             "readlink": readlink,
             "getattrlist": getattrlist,
             "fcntl": fcntl,

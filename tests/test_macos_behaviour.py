@@ -1,4 +1,4 @@
-"""What the macOS library does: its x86_64 half is run here, over a made-up macOS (darwin_machine.py)."""
+"""What the macOS library does: both its halves are run here, over a made-up macOS (darwin_machine.py)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,9 +37,12 @@ WORLD = {
 RULES = ("rw:/opt/work=+", "r:/opt/secret=-", "r:/Volumes/Case/secret=-", "r:/private/tmp=-", "r:/=+")
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return Image(built(tmp_path_factory).read_bytes())
+KINDS = ("x86_64", "arm64")
+
+
+@cache
+def image(kind: str, universal: Path) -> Image:
+    return Image(universal.read_bytes(), kind)
 
 
 @dataclass
@@ -49,26 +53,35 @@ class Machine:
     mac: Mac
     library: Library
 
+    @property
+    def kind(self) -> str:
+        return "x86_64" if self.library.image.inode64 else "arm64"
+
+    @property
+    def stats(self) -> str:
+        """What stat is called for inodes of 64 bits."""
+        return f"stat{self.library.image.inode64}"
+
     def open(self, path: str, flags: int = 0) -> int:
         """0, or the errno with which it fails."""
         return self.library.call("open", path.encode(), flags, 0o644)[1]
 
     def stat(self, path: str) -> int:
-        return self.library.call("stat$INODE64", path.encode(), bytes(144))[1]
+        return self.library.call(self.stats, path.encode(), bytes(144))[1]
 
     def lstat(self, path: str) -> int:
-        return self.library.call("lstat$INODE64", path.encode(), bytes(144))[1]
+        return self.library.call(f"l{self.stats}", path.encode(), bytes(144))[1]
 
     def found(self) -> set[str]:
         return {event.path for event in self.session.findings()}
 
 
-@pytest.fixture
-def machine(image: Image) -> Iterator[Machine]:
+@pytest.fixture(params=KINDS)
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with Session(*RULES) as session:
         # The start-up volume ignores case, one of the others does not.
         mac = Mac(str(session.top), dict(WORLD), folding=("/opt", "/users", "/system", "/private", "/bin"))
-        yield Machine(session, mac, Library(image, mac))
+        yield Machine(session, mac, Library(image(request.param, built(tmp_path_factory)), mac))
         assert mac.unknown == [], "the library called what this machine does not have"
 
 
@@ -161,7 +174,7 @@ def test_links_into_private(machine: Machine) -> None:
 
 def test_the_link_itself(machine: Machine) -> None:
     assert machine.open("/opt/work/out", O_SYMLINK) == 0
-    assert machine.library.call("lstat$INODE64", b"/opt/work/out", bytes(144)) == (0, 0)
+    assert machine.library.call(f"l{machine.stats}", b"/opt/work/out", bytes(144)) == (0, 0)
 
 
 @pytest.mark.parametrize("twin", ["open", "open$NOCANCEL", "__open", "__open_nocancel"])
@@ -258,9 +271,12 @@ def fat_64(data: bytes, cpu: int, subtype: int = 3) -> bytes:
     return struct.pack(">IIIIQQII", 0xCAFEBABF, 1, cpu, subtype, 16384, len(data), 14, 0).ljust(16384, b"\0") + data
 
 
+BOTH, INTEL, NONE = ("x86_64", "arm64"), ("x86_64",), ()
+#: Programs, and what a process runs as that is to give them the library: a native one goes on to native ones, a
+#: translated one is x86_64 as what it starts.
 ENTERED = {
-    "x86_64": True, "arm64": True, "x86_64+arm64": True, "x86_64+arm64e": True,
-    "arm64e": False, "arm64+arm64e": False, "i386": False, "fat of 64 bits": True, "arm64e, fat of 64 bits": False,
+    "x86_64": BOTH, "arm64": BOTH, "x86_64+arm64": BOTH, "x86_64+arm64e": INTEL, "arm64e": NONE, "arm64+arm64e": NONE,
+    "i386": NONE, "fat of 64 bits": BOTH, "arm64e, fat of 64 bits": NONE,
 }  # fmt: skip
 
 
@@ -268,9 +284,10 @@ ENTERED = {
 def test_no_variable_for_a_program_that_would_be_killed(
     machine: Machine, programs: dict[str, bytes], kind: str
 ) -> None:
-    """An inserted library without the slice that the program runs as is fatal to it. This process is x86_64."""
-    untold = started(machine, programs[kind], ENTERED[kind])
-    assert untold == ([] if ENTERED[kind] else ["other ABI"]), "what is not entered is told"
+    """An inserted library without the slice that the program runs as is fatal to it."""
+    entered = machine.kind in ENTERED[kind]
+    untold = started(machine, programs[kind], entered)
+    assert untold == ([] if entered else ["other ABI"]), "what is not entered is told"
 
 
 def started(machine: Machine, program: bytes, entered: bool) -> list[str]:

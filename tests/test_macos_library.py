@@ -125,27 +125,6 @@ def test_arm64_is_signed(half: tuple[str, Any]) -> None:
         assert binary.code_signature.data_size
 
 
-LOADERS = "dlopen dlopen_preflight dlopen_audited dlopen_from NSAddImage NSAddLibrary NSCreateObjectFileImageFromFile"
-
-
-@pytest.mark.parametrize("name", LOADERS.split())
-def test_arm64_leaves_for_the_loader_by_a_jump(half: tuple[str, Any], name: str) -> None:
-    """So that it sees who asks; on x86_64 it is tried (test_macos_rows.py)."""
-    machine, binary = half
-    if machine != "aarch64":
-        return
-    starts = sorted({s.value for s in binary.symbols if s.value and s.name})
-    (start,) = {s.value for s in binary.symbols if s.name == f"_pt_wrap_{name}"}
-    end = starts[starts.index(start) + 1]
-    (text,) = [s for s in binary.sections if s.name == "__text"]
-    code = bytes(text.content)[start - text.virtual_address : end - text.virtual_address]
-    words = struct.unpack(f"<{len(code) // 4}I", code)
-    jumps = [w & 0xFC000000 == 0x14000000 or w & 0xFFFFFC1F == 0xD61F0000 for w in words]  # b, br
-    calls = [w & 0xFFFFFC1F == 0xD63F0000 for w in words]  # blr: a function of another library
-    returns = [w == 0xD65F03C0 for w in words]
-    assert any(jumps) and not any(calls) and not any(returns)
-
-
 def test_no_thread_local_data_and_no_static_constructor_but_ours(half: tuple[str, Any]) -> None:
     _, binary = half
     names = {s.name for s in binary.sections}

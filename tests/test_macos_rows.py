@@ -8,19 +8,28 @@ import re
 import struct
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from darwin_calls import FTS_D, FTS_DP, FTS_F, FTS_SKIP, FileActions, Walk
-from darwin_machine import AT_FDCWD, CALL, ENOENT, ENOEXEC, ROWS, Taken, described, paths_of
-from test_macos_behaviour import Machine, bulk, dirent, image, machine
+from darwin_machine import AT_FDCWD, ENOENT, ENOEXEC, Taken, described, paths_of, there_on
+from test_macos_behaviour import KINDS, Machine, bulk, dirent, machine
 from tracelib_session import SOURCE
 
-__all__ = ["image", "machine"]  # fixtures
+__all__ = ["machine"]  # a fixture
 
 EACCES = 13
-HERE = [name for name, row in ROWS.items() if row.machine in ("", "x86_64")]
-WITH_PATHS = [name for name in HERE if paths_of(name)]
+HERE = {kind: there_on(kind) for kind in KINDS}
+WITH_PATHS = {name for kind in KINDS for name in HERE[kind] if paths_of(name)}
+
+
+def each(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Functions by name, each on the machines that have it."""
+    cases = [(kind, name) for kind in KINDS for name in names if name in HERE[kind]]
+    return pytest.mark.parametrize(("machine", "name"), cases, indirect=["machine"])
+
+
 DIRECTORIES = ("chdir", "__pthread_chdir", "__opendir2", "__opendir2$INODE64", "posix_spawn_file_actions_addchdir_np")
 MADE_OF = {"copyfile": ("open",), "__opendir2": ("open",), "__opendir2$INODE64": ("open",)}  # which say the rest
 WRITES = {"write", "delete", "rename", "link", "attributes", "create"}
@@ -76,7 +85,7 @@ class Call:
         return errno
 
 
-@pytest.mark.parametrize("name", WITH_PATHS)
+@each(sorted(WITH_PATHS))
 def test_a_row(machine: Machine, name: str) -> None:
     call, mac, session = Call(machine, name), machine.mac, machine.session
     adds = name.startswith("posix_spawn_file_actions_")
@@ -134,6 +143,23 @@ def test_a_fork_is_opened_as_a_fork(machine: Machine, plus: str) -> None:
         assert machine.mac.reached[-1][1] == f"/opt/work/a{plus}"
 
 
+OPENS = [
+    name
+    for name in sorted(WITH_PATHS)
+    if "read,write,create" in described(name).paths
+    and {"...", "int mode"} & {word for word, _ in described(name).parameters}
+]
+
+
+@each(OPENS)
+def test_the_mode_of_a_new_file_arrives(machine: Machine, name: str) -> None:
+    """For arm64 what "..." stands for lies on the stack, where a parameter with a name would not be."""
+    given = {"path": b"/opt/work/new", "dirfd": AT_FDCWD, "flags": 0x201, "mode": 0o640, "": 0o640}
+    words = [given.get(word, bytes(64) if "*" in kind else 0) for kind, word in described(name).parameters]
+    assert machine.library.call(name, *words)[1] == 0
+    assert machine.mac.modes == [0o640]
+
+
 # ---- rows without a path of their own ----
 
 
@@ -145,6 +171,8 @@ def listed(machine: Machine) -> int:
 
 def test_opendir_is_known_for_its_listing(machine: Machine) -> None:
     for name in ("__opendir2", "__opendir2$INODE64"):
+        if not machine.library.has(name):
+            continue
         stream, errno = machine.library.call(name, b"/opt", 0)
         assert stream and not errno
         (fd,) = {machine.mac.streams[stream][0]}
@@ -210,23 +238,28 @@ TREE = [
 ]
 
 
-@pytest.mark.parametrize("suffix", ["", "$INODE64"])
-def test_fts_passes_over_what_is_hidden(machine: Machine, suffix: str) -> None:
-    walk = machine.mac.walks[77] = Walk(TREE, old=not suffix)
+def is_old(machine: Machine, name: str) -> bool:
+    """Whether entries of fts have inodes of 32 bits."""
+    return bool(machine.library.image.inode64) and "$" not in name
+
+
+@each(["fts_read", "fts_read$INODE64"])
+def test_fts_passes_over_what_is_hidden(machine: Machine, name: str) -> None:
+    walk = machine.mac.walks[77] = Walk(TREE, old=is_old(machine, name))
     seen = []
-    while entry := machine.library.call(f"fts_read{suffix}", 77)[0]:
+    while entry := machine.library.call(name, 77)[0]:
         seen.append(walk.last)
         assert entry == walk._entry(walk.last)
     assert [TREE[n][0] for n in seen] == ["/opt/secret"] * 2 + ["/opt/seen", "/opt/work", "/opt/work/a", "/opt/work"]
     assert walk.instruction(3) == FTS_SKIP, "nobody goes down into it"
 
 
-@pytest.mark.parametrize("suffix", ["", "$INODE64"])
+@each(["fts_children", "fts_children$INODE64"])
 @pytest.mark.parametrize("names", ["secret", "seen", "secret seen secret work secret", "seen secret", "secret secret"])
-def test_fts_children_leaves_out(machine: Machine, suffix: str, names: str) -> None:
+def test_fts_children_leaves_out(machine: Machine, name: str, names: str) -> None:
     entries = [(f"/opt/{name}", 1, FTS_F) for name in names.split()]
-    walk = machine.mac.walks[77] = Walk(entries, old=not suffix)
-    first = machine.library.call(f"fts_children{suffix}", 77, 0)[0]
+    walk = machine.mac.walks[77] = Walk(entries, old=is_old(machine, name))
+    first = machine.library.call(name, 77, 0)[0]
     assert walk.paths(first) == [path for path, _, _ in entries if path != "/opt/secret"]
     for n, (path, _, _) in enumerate(entries):
         assert walk.instruction(n) == (FTS_SKIP if path == "/opt/secret" else 0)
@@ -251,7 +284,7 @@ def test_the_old_entry_of_fts_is_that_of_the_header(tmp_path: Path) -> None:
 def forgotten(machine: Machine, fd: int) -> bool:
     """Whether the library asks anew what a descriptor is, when it comes again for another directory."""
     machine.mac.descriptors[fd] = "/opt/secret"
-    errno = machine.library.call("fstatat$INODE64", fd, b"x", bytes(144), 0)[1]
+    errno = machine.library.call(f"fstatat{machine.library.image.inode64}", fd, b"x", bytes(144), 0)[1]
     return errno == ENOENT
 
 
@@ -261,7 +294,7 @@ CLOSES = ["close", "close$NOCANCEL", "__close_nocancel", "guarded_close_np"]
 @pytest.mark.parametrize("name", [*CLOSES, "dup2", "dup3"])
 def test_what_is_known_of_a_descriptor_ends_with_it(machine: Machine, name: str) -> None:
     fd = machine.library.call("open", b"/opt/work", 0x100000)[0]
-    assert machine.library.call("fstatat$INODE64", fd, b"a", bytes(144), 0) == (0, 0)
+    assert machine.library.call(f"fstatat{machine.library.image.inode64}", fd, b"a", bytes(144), 0) == (0, 0)
     spare = os.open("/dev/null", os.O_RDONLY)
     machine.mac.descriptors[spare] = "/opt/work"
     if name in CLOSES:
@@ -310,10 +343,10 @@ def address(path: str) -> bytes:
     return (struct.pack("<BB", 106, 1) + path.encode()).ljust(106, b"\0")
 
 
-SOCKETS = [name for name in HERE if "sun_path" in described(name).paths]
+SOCKETS = [name for name in HERE["x86_64"] if "sun_path" in described(name).paths]
 
 
-@pytest.mark.parametrize("name", SOCKETS)
+@each(SOCKETS)
 def test_a_socket_is_a_file(machine: Machine, name: str) -> None:
     base = described(name).name
     makes = base == "bind"
@@ -364,20 +397,24 @@ LOADERS = [
     "dlopen",
     "dlopen_preflight",
     "dlopen_audited",
+    "dlopen_from",
     "NSAddImage",
     "NSAddLibrary",
     "NSCreateObjectFileImageFromFile",
 ]
-RETURN_ADDRESS = bytes.fromhex("488b0424 c3")  # mov (%rsp), %rax; ret
+RETURN_ADDRESS = {
+    "x86_64": bytes.fromhex("488b0424 c3"),  # mov (%rsp), %rax; ret
+    "arm64": bytes.fromhex("e0031eaa c0035fd6"),  # mov x0, x30; ret
+}
 
 
-@pytest.mark.parametrize("name", LOADERS)
+@each(LOADERS)
 @pytest.mark.parametrize("path", [b"/opt/seen", b"/opt/secret/x", b"seen", b"@loader_path/x", b"@rpath/x"])
 def test_the_loader_sees_who_asks(machine: Machine, name: str, path: bytes) -> None:
     """Whose @loader_path and @rpath count it tells by the return address: the program's, not one of ours."""
-    machine.library.put_code(name, RETURN_ADDRESS)
+    machine.library.put_code(name, RETURN_ADDRESS[machine.kind])
     for _ in range(2):
-        caller = CALL(machine.library.exchanged[name])(ctypes.addressof(ctypes.create_string_buffer(path)), *[0] * 7)
+        caller = machine.library.enter(name, ctypes.addressof(ctypes.create_string_buffer(path)))
         assert caller & 0xFFFFFFFFFFFFFFFF > 4096 and not machine.library.inside(caller & 0xFFFFFFFFFFFFFFFF)
 
 
@@ -492,4 +529,4 @@ BY_HAND = {
 
 
 def test_each_row_is_tried() -> None:
-    assert {*WITH_PATHS, *" ".join(BY_HAND.values()).split()} == set(HERE)
+    assert {*WITH_PATHS, *" ".join(BY_HAND.values()).split()} == {*HERE["x86_64"], *HERE["arm64"]}
