@@ -19,6 +19,7 @@ from unicorn import arm64_const as arm
 RETURN = bytes.fromhex("c0035fd6")  # ret
 ROOM = 1 << 16  # for names of functions of libSystem
 STACK = 1 << 20
+FILL = 0xA5  # what lies on the stack before a call: nobody may take it for anything
 REGISTERS = [getattr(arm, f"UC_ARM64_REG_X{n}") for n in range(8)]
 PAGE = 4096
 Answer = Callable[..., int]
@@ -60,6 +61,7 @@ class Engine:
             return self._deeper.call(address, words, fixed)
         in_registers = words if fixed < 0 else words[:fixed]
         stack = self._stack + STACK - 256
+        ctypes.memset(stack - (1 << 16), FILL, 1 << 16)
         for n, word in enumerate(words[fixed:] if fixed >= 0 else []):
             ctypes.c_uint64.from_address(stack + 8 * n).value = word & 0xFFFFFFFFFFFFFFFF
         for register, word in zip(REGISTERS, in_registers, strict=False):

@@ -26,7 +26,7 @@ sys.path.insert(0, str(SOURCE / "csrc"))
 import gen_calls
 
 # of macOS, <sys/errno.h>
-ENOENT, EBADF, EFAULT, EEXIST, ENOTDIR, EINVAL, ENOEXEC, ELOOP, ENOSYS = 2, 9, 14, 17, 20, 22, 8, 62, 78
+ENOENT, EBADF, EACCES, EFAULT, EEXIST, ENOTDIR, EINVAL, ENOEXEC, ELOOP, ENOSYS = 2, 9, 13, 14, 17, 20, 22, 8, 62, 78
 O_ACCMODE, O_NOFOLLOW, O_CREAT, O_SYMLINK, O_NOFOLLOW_ANY = 3, 0x100, 0x200, 0x200000, 0x20000000  # <sys/fcntl.h>
 F_GETPATH = 50
 FSOPT_NOFOLLOW = 1
@@ -154,6 +154,10 @@ class Mac:
     passed: list[tuple[str, list[str]]] = field(default_factory=list)  # function and real paths that came to the system
     cwd: str = "/"
     thread_cwd: str = ""
+    bits: dict[str, tuple[int, int]] = field(
+        default_factory=dict
+    )  # mode and st_flags, where not the usual ones
+    unreadable: set[str] = field(default_factory=set)
     modes: list[int] = field(default_factory=list)  # that opens were given
     firmlinks: tuple[str, ...] = FIRMLINKS
     arguments: list[str] = field(default_factory=list)  # of the last execve
@@ -238,6 +242,8 @@ class Mac:
                 raise Failure(ELOOP)
             if flags & O_NOFOLLOW_ANY and self.links:
                 raise Failure(ELOOP)
+            if found in self.unreadable:
+                raise Failure(EACCES)
         except Failure as failure:
             if failure.errno != ENOENT or not flags & O_CREAT:
                 raise
@@ -260,7 +266,9 @@ class Mac:
     def stat_of(self, path: str, follow: bool) -> bytes:
         found = self.walk(path, follow)
         mode = {"d": 0o40755, "f": 0o100644, "l": 0o120777}[self.files[found][0]]
-        return self.stat_words(1, mode, self.inode(found), len(self.content.get(found, b"")), 0)
+        bits, flags = self.bits.get(found, (mode & 0o7777, 0))
+        size = len(self.content.get(found, b""))
+        return self.stat_words(1, mode & 0o170000 | bits, self.inode(found), size, flags)
 
     @staticmethod
     def stat_words(device: int, mode: int, inode: int, size: int, flags: int) -> bytes:

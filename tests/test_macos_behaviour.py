@@ -262,6 +262,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     for names in ("x86_64+arm64", "x86_64+arm64e", "arm64+arm64e"):
         made[names] = fat(*(slices[name] for name in names.split("+")))
     made["i386"] = struct.pack("<II", 0xFEEDFACE, 7).ljust(64, b"\0")
+    made["ppc"] = struct.pack(">II", 0xFEEDFACE, 18).ljust(64, b"\0")
+    made["ppc64"] = struct.pack(">II", 0xFEEDFACF, 0x01000012).ljust(64, b"\0")
     made["fat of 64 bits"] = fat_64(intel, 0x01000007)
     made["arm64e, fat of 64 bits"] = fat_64(apple, 0x0100000C, ARM64E)
     return made
@@ -276,7 +278,7 @@ BOTH, INTEL, NONE = ("x86_64", "arm64"), ("x86_64",), ()
 #: translated one is x86_64 as what it starts.
 ENTERED = {
     "x86_64": BOTH, "arm64": BOTH, "x86_64+arm64": BOTH, "x86_64+arm64e": INTEL, "arm64e": NONE, "arm64+arm64e": NONE,
-    "i386": NONE, "fat of 64 bits": BOTH, "arm64e, fat of 64 bits": NONE,
+    "i386": NONE, "ppc": NONE, "ppc64": NONE, "fat of 64 bits": BOTH, "arm64e, fat of 64 bits": NONE,
 }  # fmt: skip
 
 
@@ -288,6 +290,30 @@ def test_no_variable_for_a_program_that_would_be_killed(
     entered = machine.kind in ENTERED[kind]
     untold = started(machine, programs[kind], entered)
     assert untold == ([] if entered else ["other ABI"]), "what is not entered is told"
+
+
+SET_ID = [(0o4755, True), (0o2755, True), (0o2745, False), (0o755, False)]  # without x the group's bit means locks
+
+
+@pytest.mark.parametrize(("mode", "other"), SET_ID)
+def test_a_program_with_anothers_rights_is_told(
+    machine: Machine, programs: dict[str, bytes], mode: int, other: bool
+) -> None:
+    """The loader drops the variable by itself."""
+    machine.mac.bits["/opt/work/prog"] = mode, 0
+    assert started(machine, programs["x86_64"], True) == (["set-user-ID"] if other else [])
+
+
+@pytest.mark.parametrize("mode", [0o4711, 0o711])
+def test_a_program_that_cannot_be_read(machine: Machine, programs: dict[str, bytes], mode: int) -> None:
+    machine.mac.unreadable.add("/opt/work/prog")
+    machine.mac.bits["/opt/work/prog"] = mode, 0
+    assert started(machine, programs["x86_64"], True) == (["set-user-ID"] if mode & 0o4000 else [])
+
+
+def test_a_program_is_protected_by_its_flag_too(machine: Machine, programs: dict[str, bytes]) -> None:
+    machine.mac.bits["/opt/work/prog"] = 0o755, 0x80000  # SF_RESTRICTED
+    assert started(machine, programs["x86_64"], False) == ["protected by the system"]
 
 
 def started(machine: Machine, program: bytes, entered: bool) -> list[str]:
@@ -356,6 +382,48 @@ def test_a_protected_program_without_a_copy_is_told(
     assert told == [("/bin/sh", "protected by the system")]
 
 
+BANGS = [
+    (b"#!/bin/sh\n", ["/bin/sh"]),
+    (b"#!\t/bin/sh\t-e  -u \nexit", ["/bin/sh", "-e", "-u"]),
+    (b"#! /bin/sh -e # with care\n", ["/bin/sh", "-e"]),
+    (b"#!/bin/sh#\n", ["/bin/sh"]),
+    (b"#!/bin/sh\0x -e\n", ["/bin/sh"]),
+    (b"#!/bin/sh " + b"x " * 250 + b"\n", ["/bin/sh", *["x"] * 250]),
+    (b"#!/bin/sh " + b"x" * 501 + b"\n", ["/bin/sh", "x" * 501]),
+    # no scripts for the kernel
+    (b"#!/bin/sh", None),
+    (b"#!/bin/sh " + b"x" * 502 + b"\n", None),
+    (b"#! \n/bin/sh\n", None),
+    (b"#!# /bin/sh\n", None),
+    (b"#!", None),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), BANGS, ids=lambda value: repr(value)[:24])
+def test_first_lines_of_scripts(
+    machine: Machine, programs: dict[str, bytes], text: bytes, words: list[str] | None
+) -> None:
+    """What the kernel makes words of, in the first 512 bytes, before the end of the line or a "#"."""
+    copy = protected(machine, programs["x86_64+arm64e"], True)
+    machine.mac.content["/opt/work/script"] = text
+    script = "/opt/work/script"
+    if words is None:
+        assert execve(machine, script, ["script", "1"]) == (script, ["script", "1"], True)
+    else:
+        assert execve(machine, script, ["script", "1"]) == (copy, [*words, script, "1"], True)
+
+
+def test_a_long_name_of_an_interpreter_is_judged(machine: Machine) -> None:
+    name = "/opt/" + "work/../" * 60 + "secret/x"
+    machine.mac.content["/opt/work/script"] = f"#!{name}\n".encode()
+    machine.mac.files["/opt/work/script"] = "f"
+    assert len(name) > 256
+    nothing = ctypes.addressof((ctypes.c_void_p * 1)(None))
+    assert machine.library.call("execve", b"/opt/work/script", nothing, nothing) == (-1, ENOENT)
+    assert machine.found() == {"/opt/secret/x"}
+    assert not machine.mac.started
+
+
 RUNTIME, REQUIRE_LV, RESTRICT = 0x10000, 0x2000, 0x800  # of a signature's flags
 VARIABLES, LIBRARIES = "allow-dyld-environment-variables", "disable-library-validation"
 
@@ -395,14 +463,15 @@ HARDENED = [
 ]
 
 
-@pytest.mark.parametrize("in_fat", [False, True])
+@pytest.mark.parametrize("in_fat", ["", "first", "last"])
 @pytest.mark.parametrize(("flags", "rights", "entered"), HARDENED)
 def test_a_hardened_program_is_left_alone(
-    machine: Machine, programs: dict[str, bytes], flags: int, rights: bytes, entered: bool, in_fat: bool
+    machine: Machine, programs: dict[str, bytes], flags: int, rights: bytes, entered: bool, in_fat: str
 ) -> None:
     program = signed_with(programs["x86_64"], flags, rights)
     if in_fat:
-        program = fat((0x0100000C, 0, programs["arm64"]), (0x01000007, 3, program))
+        slices = [(0x0100000C, 0, programs["arm64"]), (0x01000007, 3, program)]
+        program = fat(*(slices if in_fat == "last" else slices[::-1]))
     assert started(machine, program, entered) == ([] if entered else ["hardened"])
 
 

@@ -30,25 +30,27 @@ bool pt_sip_protected(const char *path, const struct stat *st)
 	return below(path, "/System") || below(path, "/bin") || below(path, "/sbin") || (below(path, "/usr") && !below(path, "/usr/local"));
 }
 
-/* "#!", then words up to the end of the line: the kernel makes an argument of each. */
+/* "#!", then words up to the end of the line or a "#": the kernel makes an argument of each. Where it sees no end it takes none. */
 static void interpreter(struct pt_program *out, const char *head, size_t n)
 {
-	size_t i = 2, k = 0;
-	bool first = true;
-	while (i < n && head[i] != '\n' && k + 2 < sizeof out->words) {
-		while (i < n && (head[i] == ' ' || head[i] == '\t'))
+	size_t i = 2, k = 0, end = 2;
+	while (end < n && head[end] != '\n' && head[end] != '#')
+		end++;
+	if (end == n)
+		return;
+	while (i < end) {
+		while (i < end && (head[i] == ' ' || head[i] == '\t'))
 			i++;
 		size_t start = k;
-		while (i < n && head[i] && head[i] != ' ' && head[i] != '\t' && head[i] != '\n' && head[i] != '#' && k + 2 < sizeof out->words)
+		while (i < end && head[i] && head[i] != ' ' && head[i] != '\t')
 			out->words[k++] = head[i++];
 		if (k == start)
 			break;
 		out->words[k++] = 0;
-		if (first && k - start <= sizeof out->interpreter) {
-			memcpy(out->interpreter, out->words + start, k - start);
+		if (!start) {
+			memcpy(out->interpreter, out->words, k);
 			out->script = true;
 		}
-		first = false;
 	}
 	out->words[k] = 0;
 }
@@ -118,7 +120,7 @@ int pt_inspect(const char *path, struct pt_program *out)
 	unsigned slices = 0;
 	struct stat st;
 	out->untraced = NULL;
-	out->script = out->foreign = out->shielded = false;
+	out->script = out->foreign = out->shielded = out->other = out->text = false;
 	out->words[0] = out->words[1] = 0;
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) {
@@ -135,7 +137,7 @@ int pt_inspect(const char *path, struct pt_program *out)
 		slices = slices_of(fd, head, n, &why);
 	sys_close(fd);
 	if (script)
-		interpreter(out, head, (size_t)n);
+		interpreter(out, head, (size_t)n < PT_SHEBANG ? (size_t)n : PT_SHEBANG);
 	if (!slices)
 		return 0;
 	if ((st.st_mode & S_ISUID && st.st_uid != geteuid()) ||

@@ -318,16 +318,21 @@ bool pt_live_ask(enum pt_map, const char *path, size_t len, struct pt_verdict *)
 int pt_open(uint16_t op, int dirfd, const char *path, int flags, mode_t mode);
 
 /* ---- untraced.c: can a program carry the library? ---- */
+#ifdef __APPLE__
+#define PT_SHEBANG 512         /* so much of a script the kernel looks at for its first line */
+#else
+#define PT_SHEBANG 256
+#endif
 struct pt_program {
 	const char *untraced;          /* why the library cannot enter, or NULL */
 	bool foreign;                  /* its loader would choke on our library */
 	bool other;                    /* it takes the session's library for the other C library (glibc, musl) */
 	bool script;
 	bool text;                     /* read, and neither a script nor machine code: the kernel will not start it */
-	char interpreter[256];
+	char interpreter[PT_SHEBANG];
 #ifdef __APPLE__
 	bool shielded;                 /* the system keeps libraries out of it: a copy can be entered */
-	char words[512];               /* of a script: interpreter and arguments, each with its NUL, and an empty one */
+	char words[PT_SHEBANG];        /* of a script: interpreter and arguments, each with its NUL, and an empty one */
 #endif
 };
 /* 0, or with what errno it is not there: what is missing fails so, and under a redirect only so. */
