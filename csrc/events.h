@@ -98,6 +98,8 @@ bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *curs
 /* How far the two parts of an open event file are written: below PT_STARTS_END, and behind. False where it cannot be read. */
 bool pt_events_ends(int fd, uint64_t ends[2]);
 bool pt_events_ends_sound(const struct pt_events *); /* do they lie in their parts? */
+/* Copies the first `size` bytes of an open event file to the empty file `to`, where pages of zeros become holes. 0 or -errno. */
+int pt_events_copy(int from, int to, uint64_t size);
 uint64_t pt_events_lost(const struct pt_events *);
 uint64_t pt_events_unsound(const struct pt_events *, uint64_t cursor); /* records that the reader had to drop up to here */
 

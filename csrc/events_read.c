@@ -197,6 +197,56 @@ bool pt_events_ends_sound(const struct pt_events *ev)
 	return starts >= STARTS && starts <= STARTS_END && head >= sizeof(struct pt_events) && head <= ev->capacity && !((starts | head) & 15);
 }
 
+/* Writes the pages of a piece that hold something. */
+static int write_pages(int to, const unsigned char *piece, size_t len, uint64_t offset)
+{
+	for (size_t page = 4096, begin = 0, end; begin < len; begin = end) {
+		for (end = begin; end < len; end += page) {
+			size_t n = len - end < page ? len - end : page;
+			if (!piece[end] && memcmp(piece + end, piece + end + 1, n - 1) == 0)
+				break;
+		}
+		if (end > len)
+			end = len;
+		for (size_t done = begin; done < end; ) {
+			ssize_t n = pwrite(to, piece + done, end - done, (off_t)(offset + done));
+			if (n < 0)
+				return -errno;
+			done += (size_t)n;
+		}
+		if (end < len)
+			end += page;
+	}
+	return 0;
+}
+
+int pt_events_copy(int from, int to, uint64_t size)
+{
+	/* Most of what the disk has given room for is zeros: to copy these, and to throw them away, cost more than all else. */
+	unsigned char piece[64 << 10];
+	if (ftruncate(to, (off_t)size) < 0)
+		return -errno;
+	for (uint64_t at = 0, end; at < size; at = end) {
+		off_t begin = lseek(from, (off_t)at, SEEK_DATA);
+		if (begin < 0 || (uint64_t)begin >= size)
+			break;   /* nothing more */
+		off_t hole = lseek(from, begin, SEEK_HOLE);
+		end = hole < 0 || (uint64_t)hole > size ? size : (uint64_t)hole;
+		for (at = (uint64_t)begin; at < end; ) {
+			ssize_t n = pread(from, piece, end - at < sizeof piece ? end - at : sizeof piece, (off_t)at);
+			if (n < 0)
+				return -errno;
+			if (!n)
+				return 0;   /* somebody has cut it off */
+			int error = write_pages(to, piece, (size_t)n, at);
+			if (error)
+				return error;
+			at += (uint64_t)n;
+		}
+	}
+	return 0;
+}
+
 uint64_t pt_events_lost(const struct pt_events *ev)
 {
 	return atomic_load_explicit(&ev->lost, memory_order_relaxed);

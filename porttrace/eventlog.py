@@ -75,24 +75,6 @@ def create(path: Path, capacity: int) -> None:
         raise PorttraceError(f"cannot make {path}: {os.strerror(-error)}")
 
 
-def _copy(source: int, target: int, size: int) -> None:
-    """Copy the parts of a sparse file that hold something."""
-    os.ftruncate(target, size)
-    at = 0
-    while at < size:
-        try:
-            at = os.lseek(source, at, os.SEEK_DATA)
-            end = min(os.lseek(source, at, os.SEEK_HOLE), size)
-        except OSError:  # ENXIO: nothing more
-            return
-        while at < end:
-            chunk = os.pread(source, min(end - at, 1 << 22), at)
-            if not chunk:
-                return
-            os.pwrite(target, chunk, at)
-            at += len(chunk)
-
-
 class Snapshot:
     """A private copy of an event file, taken now from the open `fd`; `size`: its capacity in bytes."""
 
@@ -108,7 +90,9 @@ class Snapshot:
         """How large the file is: not `size` where somebody has changed that."""
         ends = ffi.new("uint64_t[2]")
         try:
-            _copy(fd, copy, size)
+            error = int(lib.pt_events_copy(fd, copy, size))
+            if error:
+                raise OSError(-error, os.strerror(-error))
             lib.pt_events_ends(copy, ends)
             self._map = mmap.mmap(copy, size, prot=mmap.PROT_READ)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -419,6 +420,25 @@ def test_a_file_that_the_build_cut_off_is_told_and_hurts_nobody(writer: Writer) 
     with Snapshot(writer.fd, CAPACITY) as snapshot:
         assert list(snapshot.events([Kind.FINDING])) == []
         assert snapshot.unsound
+
+
+def test_a_copy_is_the_file_byte_for_byte_and_leaves_out_pages_of_zeros(tmp_path: Path) -> None:
+    path, size = tmp_path / "written", (1 << 20) + 12345
+    holes = [0, 4095, 4096, 3 * 4096 - 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 4096 * 3, 512 << 10, size - 1]
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+        for number, at in enumerate(holes):
+            os.pwrite(file.fileno(), bytes([number + 1]), at)
+        os.pwrite(file.fileno(), b"x" * 9000, 700_001)
+        os.pwrite(file.fileno(), bytes(200_000), 800_000)
+    copy = os.memfd_create("copy")
+    with path.open("rb") as file:
+        assert lib.pt_events_copy(file.fileno(), copy, size) == 0
+    assert os.pread(copy, size + 1, 0) == path.read_bytes()
+    assert os.fstat(copy).st_blocks * 512 <= (len(holes) + 4) * 4096
+    with path.open("rb") as file:
+        assert lib.pt_events_copy(copy, file.fileno(), size) == -errno.EINVAL, "not open for writing"
+    os.close(copy)
 
 
 def test_the_line_about_folded_noise_is_no_warning_of_its_own() -> None:

@@ -29,5 +29,6 @@ bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *curs
 #define PT_STARTS_END ...
 bool pt_events_ends(int fd, uint64_t ends[2]);
 bool pt_events_ends_sound(const struct pt_events *);
+int pt_events_copy(int from, int to, uint64_t size);
 uint64_t pt_events_lost(const struct pt_events *);
 uint64_t pt_events_unsound(const struct pt_events *, uint64_t cursor);
