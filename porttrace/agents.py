@@ -13,13 +13,14 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from porttrace import procstat
 from porttrace.errors import PorttraceError
+from porttrace.records import replace
 
 __all__ = ["Agent", "Explained", "Process", "agent_of", "explain", "known_agents", "processes", "sessions"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from porttrace.records import record
 
 if TYPE_CHECKING:
     from porttrace.registry import Registry
@@ -41,7 +42,7 @@ DEPTYPES_FOR_TARGET: Final[dict[str, tuple[str, ...]]] = {
 """Types of dependencies that a target may see (read in MacPorts' portutil.tcl, the same in 2.10 to 2.12)."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Depspec:
     """``port:NAME``, ``bin:FILE:NAME``, ``lib:FILE:NAME`` or ``path:FILE:NAME`` (``file`` is empty for ``port``)."""
 

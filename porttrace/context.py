@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from porttrace.filemap import Action, Filemap, Rule
 from porttrace.identity import privileged
 from porttrace.policy import Policy
 from porttrace.processes import Image, ProcessTree
+from porttrace.records import field, record
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
 from porttrace.session import Trace, TraceResult
@@ -37,7 +37,7 @@ _FLAGS = ("literal", "live", "silent", "fallback")
 _MOST_PROGRAMS = 5000
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ProgramNode:
     """Equal programs that one program started. `first` and `last`: seconds after the phase's start."""
 
@@ -49,7 +49,7 @@ class ProgramNode:
     last: float
 
 
-@dataclass
+@record
 class PhaseContext:
     """One policy that was in force, as the report carries it; the module's text names the fields."""
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from porttrace.filemap import Action, Filemap, Rule, display
 from porttrace.policy import MapName, Ownership, Policy
+from porttrace.records import record, replace
 from porttrace.tables import table
 
 __all__ = [
@@ -36,7 +36,7 @@ class AllowanceError(ValueError):
     """An allowance that is refused; the message says where it was written and what to write instead."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Allowance:
     """One path from ``trace.read``, ``trace.write``, ``trace.hide`` or ``${phase}.trace_*`` of a Portfile.
 

@@ -15,11 +15,11 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from porttrace._core import ffi, lib
 from porttrace.procstat import Running, running
+from porttrace.records import record
 
 __all__ = ["Leftover", "Moment", "Search", "become_subreaper", "end_processes", "told"]
 
@@ -35,7 +35,7 @@ def become_subreaper() -> bool:
     return bool(lib.pt_become_subreaper())
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Leftover:
     """A process that had to be ended: its id, executable, and the signal that did it ("TERM" or "KILL").
 
@@ -71,7 +71,7 @@ def told(leftovers: Iterable[Leftover]) -> list[str]:
     return lines
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Moment:
     """A point in time that processes can be compared with.
 

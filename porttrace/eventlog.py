@@ -9,13 +9,13 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 
 from porttrace._core import ffi, lib
 from porttrace.errors import PorttraceError
+from porttrace.records import record
 
 __all__ = ["ACCESSES", "Event", "Kind", "Outcome", "Snapshot", "create"]
 
@@ -47,7 +47,7 @@ class Outcome(IntEnum):
     REDIRECTED_MISSING = 6
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Event:
     """One record of csrc/events.h; `image`, `parent` and `op` are numbers of that file, `time` is in ns (monotonic)."""
 

@@ -14,11 +14,11 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from porttrace.errors import PorttraceError
+from porttrace.records import field, record
 
 HEADER = b"porttrace-fence 1\n"
 #: Name of the list in a session directory, and of the directory in which a refusal proves that the fence stands.
@@ -45,7 +45,7 @@ class FenceError(PorttraceError):
     """The write map cannot be expressed as a fence."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Place:
     """A place that may be written: a directory with all below it, or one file."""
 
@@ -53,7 +53,7 @@ class Place:
     directory: bool
 
 
-@dataclass
+@record
 class Fence:
     """Writable places, and where the kernel's fence differs from the write map."""
 

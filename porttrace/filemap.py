@@ -7,11 +7,11 @@ matching is done by the C code that the injected library uses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, overload
 
 from porttrace._core import ffi, lib
+from porttrace.records import record
 
 __all__ = ["WRITES", "Access", "Action", "Filemap", "FilemapError", "Rule", "display"]
 
@@ -75,7 +75,7 @@ def _components(path: bytes) -> bytes:
     return b"/" + b"/".join(parts)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Rule:
     """One line of a filemap.
 

@@ -9,13 +9,13 @@ import os
 import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from porttrace.eventlog import Event, Kind, Outcome
 from porttrace.filemap import WRITES
 from porttrace.processes import REASONS, Image, ProcessTree, untraced_reason
+from porttrace.records import field, record
 
 __all__ = [
     "FELL_BACK",
@@ -65,7 +65,7 @@ class Names(Protocol):
         """The port of this index, "" where there is none."""
 
 
-@dataclass
+@record
 class Program:
     """An executable, its parents up to the phase (outermost first), and the names by which they were started."""
 
@@ -92,7 +92,7 @@ class Program:
         return {"exe": self.exe, "parents": list(self.parents), "chain": list(self.chain), "count": self.count}
 
 
-@dataclass
+@record
 class Finding:
     """One thing found. `port` owns the path ("" where none does); `built` is the port whose phase asked."""
 

@@ -9,14 +9,14 @@ import os
 import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from porttrace.errors import PorttraceError
+from porttrace.records import record
 
 __all__ = ["Identity", "privileged"]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Identity:
     """User id, primary group id, supplementary group ids and name of the user that runs a build."""
 

@@ -14,13 +14,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from porttrace import archive as archives
 from porttrace.errors import PorttraceError
 from porttrace.identity import Identity
+from porttrace.records import replace
 from porttrace.registry import ACTIVE, INACTIVE, NewPort, Port, PortGroup, Registry
 from porttrace.undo import Undo, exclusive, move, recover
 

@@ -7,11 +7,11 @@ the first line) and "info" (shown with -v).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from porttrace.findings import FELL_BACK, Finding, FindingKind, Program, quoted
 from porttrace.listings import LEFT_OUT
 from porttrace.noise import classify_finding, files_in_searched
+from porttrace.records import field, record
 
 __all__ = ["plain", "render", "times"]
 
@@ -58,7 +58,7 @@ def _deed(finding: Finding) -> str:
     return _DEEDS.get(finding.access, "An activity")  # a later version may know more of them
 
 
-@dataclass
+@record
 class _Entry:
     """All findings of one path, for one line of text and its details."""
 

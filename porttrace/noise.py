@@ -10,11 +10,11 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from glob import escape, iglob
 from typing import Protocol
 
+from porttrace.records import record
 from porttrace.tables import table
 
 __all__ = ["NoiseClass", "classes", "classify", "classify_finding", "files_in_searched"]
@@ -75,7 +75,7 @@ def _translate(glob: str) -> str:
     return "".join(out)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class NoiseClass:
     """One class of ``noise.toml``."""
 

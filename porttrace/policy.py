@@ -11,7 +11,6 @@ import os
 import sys
 from array import array
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 from porttrace._core import ffi, lib
 from porttrace.filemap import Action, Filemap, Rule, display
+from porttrace.records import field, record
 
 __all__ = ["Decision", "Image", "MapName", "Ownership", "Policy", "PolicyError", "image_size"]
 
@@ -149,7 +149,7 @@ class Ownership:
         return int(lib.pt_owners_count(self.table))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Decision:
     """What becomes of one path. An ask is already answered: ``action`` is ALLOW, REDIRECT or DENY."""
 
@@ -287,7 +287,7 @@ class Image:
         )
 
 
-@dataclass
+@record
 class Policy:
     """Everything that decides what a phase's processes see."""
 

@@ -8,11 +8,11 @@ import stat
 import struct
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from porttrace.eventlog import Event, Kind
 from porttrace.installed import installed
+from porttrace.records import field, record
 
 __all__ = [
     "REASONS",
@@ -39,7 +39,7 @@ UNANNOUNCED = "did not announce itself: ended before it started, ran as another 
 """The reason where nothing is known of the program that would explain it."""
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Image:
     """A program that ran in a process: its executable, the name it was started by, and the image that started it."""
 
@@ -69,7 +69,7 @@ def _name(exe: bytes, target: bytes) -> str:
     return os.fsdecode((target or exe).rpartition(b"/")[2] or exe)
 
 
-@dataclass
+@record
 class ProcessTree:
     """All images that announced themselves, and the exec calls that nothing answered."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from porttrace._core import ffi, lib
+from porttrace.records import record
 
 __all__ = ["Running", "parse", "running"]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Running:
     """A process at the moment of the look. `started`: clock ticks after boot."""
 

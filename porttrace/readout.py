@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from porttrace.calls import call_names
@@ -15,6 +14,7 @@ from porttrace.eventlog import Event, Kind, Outcome, Snapshot
 from porttrace.findings import Finding, Program, collect
 from porttrace.policy import Image, Policy
 from porttrace.processes import ProcessTree
+from porttrace.records import field, record
 
 __all__ = ["Reader", "Readout", "Used", "merge_used"]
 
@@ -27,14 +27,14 @@ _MOST_OTHERS = 1_000_000  # starts of programs, and files of ports that were use
 def merge_used(records: Iterable[Used]) -> Used:
     """Several records of used files as one; the given ones are not changed."""
     merged: Used = {}
-    for record in records:
-        for port, paths in record.items():
+    for each in records:
+        for port, paths in each.items():
             for path, accesses in paths.items():
                 merged.setdefault(port, {}).setdefault(path, set()).update(accesses)
     return merged
 
 
-@dataclass
+@record
 class Readout:
     """One look at the events."""
 

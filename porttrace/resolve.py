@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from porttrace._core import ffi, lib
 from porttrace.filemap import Action
 from porttrace.policy import Image
+from porttrace.records import record
 
 __all__ = ["FileSystem", "Resolved", "System", "resolve"]
 
@@ -33,7 +33,7 @@ class System:
         os.lstat(path)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Resolved:
     """See ``struct pt_resolved`` in ``csrc/path.h``."""
 

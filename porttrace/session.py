@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ from porttrace.places import known
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import ProcessTree
 from porttrace.readout import Reader, Readout, Used, merge_used
+from porttrace.records import field, record, replace
 from porttrace.runtime_dir import RuntimeDir
 from porttrace.stamps import Stamps
 from porttrace.supervisor import Supervisor
@@ -60,7 +60,7 @@ def _package_file(name: str) -> Path:
     return path
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TraceResult:
     """What a trace found, the processes that had to be ended, figures for the report, and what went missing.
 

@@ -11,12 +11,12 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from porttrace.errors import PorttraceError
 from porttrace.findings import Finding, FindingKind, unused
+from porttrace.records import field, record
 
 __all__ = ["BUILD_PHASES", "Dependency", "PhaseUsage", "Usage", "undeclared_message"]
 
@@ -28,7 +28,7 @@ _VERSION: Final = 1
 _THIS_PROCESS: Final = secrets.token_hex(8)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Dependency:
     """One declared dependency: its type (``lib``, ``build`` …), how it was written, and the port that it means now
     (empty where a file that is no port's satisfies it)."""
@@ -43,7 +43,7 @@ class Dependency:
         return self.spec.rpartition(":")[2]
 
 
-@dataclass
+@record
 class PhaseUsage:
     """What one phase did. ``used``: port -> path -> accesses; ``undeclared``: line for the Portfile -> hidden paths;
     ``allowances``: (kind, path, origin) -> whether it decided anything; ``sure``: nothing can have escaped notice."""
@@ -83,7 +83,7 @@ class PhaseUsage:
         }
 
 
-@dataclass
+@record
 class Usage:
     """The record of one build of one port. ``resumed``: some of it was done by another process, unseen or in parts."""
 

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from porttrace import endings
 from porttrace._core import lib
 from porttrace.endings import Moment, Search
 from porttrace.procstat import Running
+from porttrace.records import replace
 
 RLIMIT_LOCKS = 10  # setrlimit(2)
 

@@ -200,7 +200,8 @@ def test_start_cost(tclsh: str, scratch: Path) -> None:  # noqa: F811
 def test_a_core_loads_no_more_than_a_phase_needs() -> None:
     """What costs milliseconds at each start and is of use in rare cases only."""
     rare = ["tempfile", "subprocess", "platform", "importlib.resources", "zipfile", "tarfile", "zstandard", "secrets",
-            "json", "porttrace.archive", "porttrace.absent", "porttrace.sipcopy", "tkinter", "argparse"]  # fmt: skip
+            "dataclasses", "inspect", "json", "porttrace.archive", "porttrace.absent", "porttrace.sipcopy", "tkinter",
+            "argparse"]  # fmt: skip
     script = (
         "import sys, porttrace.tclbridge.coprocess\n"
         "from porttrace.tclbridge.backend import Backend\n"

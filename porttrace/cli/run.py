@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,6 +30,7 @@ from porttrace.listings import left_out
 from porttrace.messages import plain, printable, render
 from porttrace.owners import ownership
 from porttrace.policy import Policy, PolicyError
+from porttrace.records import replace
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
 from porttrace.report import check_writable, make_report, read_report, write_report

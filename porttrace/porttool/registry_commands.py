@@ -11,13 +11,13 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from porttrace import archive, closure
 from porttrace.errors import PorttraceError
 from porttrace.identity import Identity
 from porttrace.images import Group, Images, Say, image_name
+from porttrace.records import replace
 from porttrace.registry import NewPort, Port, Registry
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.tcllist import TclValue

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from porttrace.records import field, record
 
 ACTIVE: Final = "installed"
 INACTIVE: Final = "imaged"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Port:
     """One installed version of a port.
 
@@ -51,7 +52,7 @@ class Port:
         return f"{self.name} @{self.specifier}"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PortGroup:
     """A PortGroup that an installed port's Portfile used; its text is kept under ``sha256-size``."""
 
@@ -61,7 +62,7 @@ class PortGroup:
     sha256: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class NewPort:
     """What :meth:`Registry.add` records. ``files`` are absolute paths; ``binary`` says which are executables or
     libraries (None where nobody looked); ``depends`` are the names of the ports that it needs to run."""

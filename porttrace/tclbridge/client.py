@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from porttrace.records import field, record
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.tcllist import TclValue
 
@@ -53,7 +53,7 @@ class TclError(Exception):
         self.code: tuple[str, ...] = code or ("NONE",)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Edit:
     """One change to one or both filemaps, kept so that it can be made again for the next phase.
 
@@ -70,7 +70,7 @@ class Edit:
     literal: bool = False
 
 
-@dataclass
+@record
 class Client:
     """The state of one Tcl interpreter that loaded the package.
 
@@ -220,9 +220,8 @@ class Client:
         registry, prefix = self.context.get("registry", ""), trace.policy.prefix
         if not result.listed or not registry or prefix is None:
             return result
-        from dataclasses import replace
-
         from porttrace.listings import left_out
+        from porttrace.records import replace
 
         policy = trace.policy
         found = left_out(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import Final
 
 from porttrace.filemap import Access, Action, Filemap
 from porttrace.policy import Decision, Image
+from porttrace.records import record
 from porttrace.resolve import resolve
 
 __all__ = ["Answer", "hidden_below", "judge", "open_places"]
@@ -25,7 +25,7 @@ _ASKS: Final = {"lstat": Access.STAT, "entry": Access.STAT, "may-write": Access.
 _QUIET: Final = frozenset({"entry", "may-write"})
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Answer:
     """What becomes of one path.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import FindingKind
+from porttrace.records import field, record
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.client import Client, TclError
 
@@ -86,7 +86,7 @@ def as_asked(asked: str, real: str) -> str:
     return os.path.join(directory, tail) if same else real  # noqa: PTH118 - text of Tcl's
 
 
-@dataclass
+@record
 class Tracelib:
     """The one state of a process; `client` carries its trace."""
 
