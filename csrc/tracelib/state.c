@@ -185,8 +185,11 @@ bool pt_start(void)
 		pt_find_tables();
 		if (beside(own, "events", name, sizeof name)) {
 			pt.events = map_file(name, O_RDWR | O_NOATIME, PROT_READ | PROT_WRITE, MAP_SHARED, &size);
-			if (pt.events && size >= PT_EVENTS_MIN)
+			if (pt.events && size >= PT_EVENTS_MIN) {
+				/* Else a disk that reads on fills its cache with the whole of the tables when the first page is touched. */
+				sys_used_at_random(pt.events, size);
 				pt_events_touch(pt.events);
+			}
 			if (pt.events && !pt_events_check(pt.events, size))
 				pt.events = NULL;
 			pt_events_room_from(ask_for_room);

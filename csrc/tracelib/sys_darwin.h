@@ -108,6 +108,13 @@ static inline void sys_munmap(void *p, size_t size)
 	(void)PT_DARWIN(int, munmap(p, size));
 }
 
+/* What its kernel reads on from a touched page was not looked at. */
+static inline void sys_used_at_random(void *p, size_t size)
+{
+	(void)p;
+	(void)size;
+}
+
 /* No such page here: getpid is asked, which libSystem answers from memory and forgets in a forked child. */
 static inline bool sys_wipe_on_fork(void *page)
 {

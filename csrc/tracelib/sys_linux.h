@@ -121,6 +121,12 @@ static inline void sys_munmap(void *p, size_t size)
 	PT_SYS2(SYS_munmap, p, size);
 }
 
+/* A file's map that is used here and there: the kernel reads no further than what is touched. */
+static inline void sys_used_at_random(void *p, size_t size)
+{
+	PT_SYS3(SYS_madvise, p, size, MADV_RANDOM);
+}
+
 /* A page that the kernel clears in a forked child. false: it cannot. */
 static inline bool sys_wipe_on_fork(void *page)
 {
