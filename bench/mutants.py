@@ -219,10 +219,31 @@ def places(files: list[str]) -> Iterator[tuple[Path, re.Match[str], str]]:
     for name in files or HAND:
         source = CSRC / "tracelib" / f"{name}.c"
         text = source.read_text()
+        elsewhere = macos_only(text)
         for pattern, other in PLACES:
             for m in re.finditer(pattern, text):
-                if not line_of(m).startswith(("/*", "*", "//", "#")):
+                if m.string.count("\n", 0, m.start()) not in elsewhere and not line_of(m).startswith(
+                    ("/*", "*", "//", "#")
+                ):
                     yield source, m, other
+
+
+def macos_only(text: str) -> set[int]:
+    """Numbers of lines, from 0, that only a compiler for macOS sees."""
+    mac, others = "#ifdef __APPLE__", "#ifndef __APPLE__"
+    found: set[int] = set()
+    asked: list[str] = []
+    for number, line in enumerate(text.splitlines()):
+        words = line.split("/*")[0].split()
+        if words[:1] in (["#if"], ["#ifdef"], ["#ifndef"]):
+            asked.append(" ".join(words))
+        elif words == ["#else"]:
+            asked[-1] = {mac: others, others: mac}.get(asked[-1], "")
+        elif words == ["#endif"]:
+            asked.pop()
+        if mac in asked:
+            found.add(number)
+    return found
 
 
 def line_of(m: re.Match[str]) -> str:

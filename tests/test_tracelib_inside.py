@@ -20,11 +20,13 @@ def tree() -> Iterator[Path]:
     """On tmpfs where there is one: not every file system has handles."""
     place = Path(tempfile.mkdtemp(prefix="pt", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
     place.chmod(0o755)
-    for name in ("seen", "hidden"):
+    for name in ("seen", "hidden", "readonly", "writeonly"):
         (place / name).mkdir()
-        (place / name / "file").touch()
+        (place / name / "file").write_text("text")
     yield place
     shutil.rmtree(place)
+    for left in Path("/dev/shm").glob(f"*{place.name}-*"):
+        left.unlink()
 
 
 def inside(where: Path, host: str) -> Path:
@@ -39,12 +41,19 @@ def inside(where: Path, host: str) -> Path:
 @pytest.mark.parametrize("host", ["glibc", "asan", pytest.param("musl", marks=NO_MUSL)])
 def test_what_has_another_name_than_its_path_is_judged(host: str, tree: Path, tmp_path: Path) -> None:
     program, name = inside(tmp_path, host), tree.name
-    objects = [f"rw:/dev/shm/{prefix}{name}-hidden{more}=-" for prefix in ("", "sem.") for more in ("", "2")]
-    with Session(f"rw:{tree}/hidden=-", *objects, "rw:/=+") as session:
+    unseen = {"rw": ("hidden", "hidden2"), "w": ("fixed", "fixed2"), "r": ("blind",)}
+    rules = [
+        f"{maps}:/dev/shm/{kind}{name}-{n}=-" for maps, names in unseen.items() for n in names for kind in ("", "sem.")
+    ]
+    places = [f"rw:{tree}/hidden=-", f"w:{tree}/readonly=-", f"r:{tree}/writeonly=-"]
+    with Session(*places, *rules, "rw:/=+") as session:
         env = {**os.environ, "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}
         done = session.run("/usr/bin/env", program, tree, name, env=env)
         found = {e.op for e in session.findings()}
+        sem = "" if host == "musl" else "sem."
+        kept = {(e.access, e.path.rpartition("/")[2]) for e in session.findings() if "-fixed" in e.path}
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert kept == {("delete", f"{name}-fixed"), ("write", f"{sem}{name}-fixed"), ("write", f"{sem}{name}-fixed2")}
     if done.stdout != "ok\n" and os.geteuid() == 0:
         pytest.skip(f"NOT CHECKED: open_by_handle_at: {done.stdout.splitlines()[0]}")
     assert {"shm_open", "shm_unlink", "sem_open", "sem_unlink", "openat2", "sendto", "sendmsg"} <= found

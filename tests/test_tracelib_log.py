@@ -75,6 +75,21 @@ def test_a_path_search_is_logged_as_it_went(place: Path) -> None:
     assert found == [(str(place / "true"), errno.ENOENT), ("/usr/bin/true", 0)]
 
 
+def test_what_runs_is_recorded_as_run(place: Path) -> None:
+    """A script's interpreter, too, and what the library cannot enter. Nothing may be written here."""
+    (place / "empty.c").write_text("int main(void) { return 0; }\n")
+    static = compile_c(place / "empty.c", place / "static", "-static")
+    script = place / "script"
+    script.write_text(f"#!/bin/sh\nexec {static}\n")
+    script.chmod(0o755)
+    with Session("r:/=+", log=True) as session:
+        assert session.run("/usr/bin/env", script).returncode == 0
+        run = session.events("exec", "untraced")
+        looked = {(e.op, e.path) for e in accesses(session, "exec")}
+    assert {(e.kind, e.access) for e in run} == {("exec", "exec"), ("untraced", "exec")}
+    assert {("execvp", str(script)), ("execvp", os.path.realpath("/bin/sh")), ("execve", str(static))} <= looked
+
+
 @pytest.mark.parametrize("call", ["mkstemp", "mkdtemp"])
 def test_a_made_up_name_is_logged_as_it_was_made(place: Path, call: str) -> None:
     program = f"import ctypes; b = ctypes.create_string_buffer({os.fsencode(place / 'tXXXXXX')!r}); "

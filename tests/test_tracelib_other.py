@@ -21,6 +21,9 @@ CASES = {  # what has to be among the findings: call, kind of access, last name 
     },
     "entries": set(),
     "standing": {("chroot", "list", "hidden")},
+    "hidden_place": {("stat", "stat", "hidden")},
+    "daemon": {("access", "stat", "file")},
+    "script": {("execve", "exec", "tool")},
     "tempnam": {("tempnam", "stat", "hidden")},
     "mount": {("mount", "stat", "hidden"), ("mount", "attributes", "hidden")},
     "openat2": {("openat2", "read", "file"), ("openat2", "create", "new")},
@@ -62,8 +65,9 @@ def tree(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("case", CASES)
 def test_call_without_an_expression(case: str, compiler: str, programs: dict[str, Path], tree: Path) -> None:
+    start = tree / "hidden" if case == "hidden_place" else tree
     with Session(f"rw:{tree}/hidden=-", f"r:{tree}/writeonly=-", f"w:{tree}/readonly=-", "rw:/=+") as session:
-        done = session.run("/usr/bin/env", programs[compiler], case, tree)
+        done = session.run("/usr/bin/env", programs[compiler], case, tree, cwd=start)
         found = {(e.op, e.access, Path(e.path).name) for e in session.findings()}
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
     assert CASES[case] <= found
@@ -79,6 +83,35 @@ def test_programs_started_by_descriptor(programs: dict[str, Path], tree: Path) -
     assert ("pidfd_spawn", "exec", f"{tree}/hidden/tool") in found
     assert ("pidfd_spawnp", "exec", f"{tree}/hidden/found") in found
     assert started.count(f"{tree}/seen/tool") == 2
+
+
+MOUNTS = pytest.mark.skipif(os.geteuid() != 0, reason="NOT CHECKED: only root can make mounts")
+
+
+@MOUNTS
+@pytest.mark.parametrize(
+    ("how", "writable"),
+    [("moved_by_mount", "seen"), ("moved_by_mount", "."), ("moved_by_move_mount", ".")],
+    ids=["mount, from where nobody writes", "mount", "move_mount"],
+)
+def test_who_stands_in_a_mount_that_is_moved(how: str, writable: str, programs: dict[str, Path], tree: Path) -> None:
+    """Only the move itself can tell that what is known of the working directory is over."""
+    for name in ("from", "seen/aim"):
+        (tree / name).mkdir()
+    with Session(f"r:{tree}/seen/aim/kept=-", "r:/=+", f"w:{(tree / writable).resolve()}=+") as session:
+        done = session.run("/usr/bin/env", programs["cc"], how, tree)
+        found = {(e.op, e.path) for e in session.findings()}
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    assert ("access", f"{tree}/seen/aim/kept") in found
+
+
+@MOUNTS
+def test_a_tree_that_is_put_together(programs: dict[str, Path], tree: Path) -> None:
+    with Session(f"rw:{tree}/hidden=-", "rw:/=+") as session:
+        done = session.run(programs["cc"], "fsconfig", tree)
+        found = [(e.op, e.access, e.path, e.count) for e in session.findings()]
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    assert found == [("fsconfig", "stat", f"{tree}/hidden", 2)]
 
 
 def test_where_one_is_under_a_redirect(programs: dict[str, Path], tree: Path) -> None:

@@ -54,24 +54,31 @@ PT_EXPORT int fsconfig(int fd, unsigned command, const char *key, const void *va
 	return 0;
 }
 
-/* Where a handle leads shows when it is open. */
+/* Where a handle leads shows when it is open: by a descriptor first that can do nothing, O_TRUNC does it while it opens. */
 PT_EXPORT int open_by_handle_at(int mount, struct file_handle *handle, int flags)
 {
 	typedef int real_t(int, struct file_handle *, int);
+	real_t *real = PT_REAL(real_t, open_by_handle_at);
 	char link[32];
-	int fd = PT_REAL(real_t, open_by_handle_at)(mount, handle, flags);
+	int fd = real(mount, handle, pt_on() ? O_PATH | O_CLOEXEC : flags);
 	if (fd < 0 || !pt_on())
 		return fd;
-	pt_fd_forget(fd);
 	pt_fd_link(fd, link);
-	struct pt_at at = { .dirfd = AT_FDCWD, .path = link, .flags = PT_FOLLOW };
-	at.access = flags & O_PATH ? PT_ACC_STAT : (flags & O_ACCMODE) == O_RDONLY ? PT_ACC_READ : PT_ACC_WRITE;
+	struct pt_at at = { .dirfd = AT_FDCWD, .path = link };
+	pt_intend_open(&at, flags);
+	at.flags |= PT_FOLLOW;
 	int error = pt_judge(PT_OP_open_by_handle_at, &at);
-	pt_done(PT_OP_open_by_handle_at, &at, error);
-	if (error) {
-		sys_close(fd);
-		errno = error;
-		return -1;
+	sys_close(fd);
+	fd = -1;
+	if (!error) {
+		fd = real(mount, handle, flags);
+		if (fd < 0)
+			error = errno;
+		else
+			pt_fd_forget(fd);
 	}
+	pt_done(PT_OP_open_by_handle_at, &at, error);
+	if (fd < 0)
+		errno = error;
 	return fd;
 }

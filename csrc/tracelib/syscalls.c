@@ -192,16 +192,19 @@ PT_EXPORT long syscall(long number, ...)
 	}
 }
 
+#define OPEN_HOW_FIRST 24       /* bytes of the first struct open_how, all of which are read here */
+
 /* Not in the C library yet: the resolve flags stay the kernel's affair, the path is judged as openat's. */
 PT_EXPORT int openat2(int dirfd, const char *path, const struct open_how *how, size_t size)
 {
-	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
-	if (pt_on() && !pt_bad_pointer((char *)how) && size >= sizeof *how && (how->resolve & RESOLVE_IN_ROOT)) {
+	struct pt_at at = { .dirfd = dirfd, .path = path };
+	if (pt_bad_pointer((char *)how) || size < OPEN_HOW_FIRST)  /* the kernel refuses it before it looks at the path */
+		return pt_outcome(PT_SYS4(SYS_openat2, dirfd, path, how, size));
+	if (pt_on() && (how->resolve & RESOLVE_IN_ROOT)) {
 		errno = ENOSYS;                /* other rules of resolving than those judged here: programs fall back to openat */
 		return -1;
 	}
-	if (!pt_bad_pointer((char *)how) && size >= sizeof *how)
-		pt_intend_open(&at, (int)how->flags);
+	pt_intend_open(&at, (int)how->flags);
 	int error = pt_judge(PT_OP_openat2, &at);
 	long fd = -1;
 	if (!error) {

@@ -318,8 +318,27 @@ static void case_standing(void)
 	CHECK(chdir("/usr") == 0 && access("bin", F_OK) == 0);
 	CHECK(fchdir(past(".", O_RDONLY | O_DIRECTORY)) == 0);
 	CHECK(access("hidden/file", F_OK) < 0 && errno == ENOENT && access("seen/file", F_OK) == 0);
+	/* another root is none that the policy speaks of */
+	CHECK(chroot(in(path, "hidden")) < 0 && errno == ENOENT);
+	CHECK(chroot(in(path, "seen/way")) < 0 && errno == ENOENT);
+	CHECK(chroot(in(path, "seen")) < 0 && errno == EPERM);
+}
+
+/* Started in DIR/hidden, by somebody who may. */
+static void case_hidden_place(void)
+{
+	struct stat st;
+	CHECK(stat(".", &st) < 0 && errno == ENOENT);
+	CHECK(fstatat(AT_FDCWD, "", &st, AT_EMPTY_PATH) < 0 && errno == ENOENT);
+	CHECK(stat(in(path, "seen"), &st) == 0);
+}
+
+/* Started in DIR: as long as nobody has changed it, what is known of the working directory is a forked child's, too. */
+static void case_daemon(void)
+{
 	int answer[2];
 	char byte = 0;
+	CHECK(access("seen/file", F_OK) == 0 && access("hidden/file", F_OK) < 0);
 	CHECK(pipe(answer) == 0);
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -329,9 +348,6 @@ static void case_standing(void)
 		_exit(write(answer[1], &byte, 1) != 1);
 	}
 	CHECK(close(answer[1]) == 0 && read(answer[0], &byte, 1) == 1 && byte == 1 && waitpid(pid, NULL, 0) == pid);
-	/* another root is none that the policy speaks of */
-	CHECK(chroot(in(path, "hidden")) < 0 && errno == ENOENT);
-	CHECK(chroot(in(path, "seen")) < 0 && errno == EPERM);
 }
 
 /* ---- what a child does before it is a program ---- */
@@ -353,20 +369,20 @@ static int spawned(posix_spawn_file_actions_t *actions)
 static void case_file_actions(void)
 {
 	posix_spawn_file_actions_t actions;
-	static const char *const places[] = { "seen", "hidden", "seen/way" };
-	for (int i = 0; i < 3; i++) {
+	static const char *const places[] = { "readonly", "seen", "hidden", "seen/way" };
+	for (int i = 0; i < 4; i++) {
 		CHECK(posix_spawn_file_actions_init(&actions) == 0);
 		snprintf(path, sizeof path, "%s/%s/file", dir, places[i]);
 		int error = posix_spawn_file_actions_addopen(&actions, 5, path, O_RDONLY, 0);
-		CHECK((error ? error : spawned(&actions)) == (i ? ENOENT : 0));
+		CHECK((error ? error : spawned(&actions)) == (i > 1 ? ENOENT : 0));
 		posix_spawn_file_actions_destroy(&actions);
 		CHECK(posix_spawn_file_actions_init(&actions) == 0);
 		error = posix_spawn_file_actions_addchdir_np(&actions, in(path, places[i]));
-		CHECK((error ? error : spawned(&actions)) == (i ? ENOENT : 0));
+		CHECK((error ? error : spawned(&actions)) == (i > 1 ? ENOENT : 0));
 		posix_spawn_file_actions_destroy(&actions);
 		CHECK(posix_spawn_file_actions_init(&actions) == 0 && posix_spawn_file_actions_addchdir);
 		error = posix_spawn_file_actions_addchdir(&actions, in(path, places[i]));
-		CHECK((error ? error : spawned(&actions)) == (i ? ENOENT : 0));
+		CHECK((error ? error : spawned(&actions)) == (i > 1 ? ENOENT : 0));
 		posix_spawn_file_actions_destroy(&actions);
 	}
 }
@@ -406,6 +422,67 @@ static void case_mount(void)
 	CHECK(mount(in(path, "hidden"), in(other, "seen"), "nosuchtype", 0, NULL) < 0 && (errno == ENODEV || errno == EPERM));
 }
 
+/* Who stands in a tree that is moved is elsewhere then: DIR/from becomes DIR/seen/aim, in which `kept` is hidden. */
+static void moved_by(int (*move)(const char *from, const char *to))
+{
+	CHECK(unshare(CLONE_NEWNS) == 0 && pt_raw5(SYS_mount, (long)"none", (long)"/", 0, MS_REC | MS_PRIVATE, 0) == 0);
+	in(other, "seen/aim");
+	CHECK(pt_raw5(SYS_mount, (long)"none", (long)in(path, "from"), (long)"tmpfs", 0, 0) == 0);
+	CHECK(chdir(path) == 0 && pt_raw3(SYS_mkdirat, AT_FDCWD, (long)"kept", 0755) == 0 && access("kept", F_OK) == 0);
+	CHECK(move(path, other) == 0);
+	CHECK(access("kept", F_OK) < 0 && errno == ENOENT);
+}
+
+static int by_mount(const char *from, const char *to)
+{
+	return mount(from, to, NULL, MS_MOVE, NULL);
+}
+
+static int by_move_mount(const char *from, const char *to)
+{
+	return (int)syscall(SYS_move_mount, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+static void case_moved_by_mount(void)
+{
+	moved_by(by_mount);
+}
+
+static void case_moved_by_move_mount(void)
+{
+	moved_by(by_move_mount);
+}
+
+/* ---- a tree that is put together: by a descriptor that came past the library ---- */
+
+#ifdef __GLIBC__
+static void case_fsconfig(void)
+{
+	enum { SET_PATH = 3, SET_PATH_EMPTY };
+	int context = (int)pt_raw2(SYS_fsopen, (long)"tmpfs", 0);
+	CHECK(context >= 0);
+	for (int empty = 0; empty < 2; empty++) {
+		int seen = past(empty ? "seen" : ".", O_PATH), hidden = past(empty ? "hidden" : ".", O_PATH);
+		/* which no file system knows by that name */
+		CHECK(fsconfig(context, SET_PATH + empty, "nosuch", empty ? "" : "seen", seen) < 0 && errno == EINVAL);
+		CHECK(fsconfig(context, SET_PATH + empty, "nosuch", empty ? "" : "hidden", hidden) < 0 && errno == ENOENT);
+	}
+}
+#endif
+
+/* ---- a script ---- */
+
+static void case_script(void)
+{
+	char *argv[] = { (char *)"script", NULL };
+	char first[600];
+	int fd = open(in(path, "seen/script"), O_CREAT | O_WRONLY, 0755);
+	snprintf(first, sizeof first, "#!%.500s/seen/found\n", dir);
+	CHECK(symlink("../hidden/tool", in(other, "seen/found")) == 0);
+	CHECK(fd >= 0 && write(fd, first, strlen(first)) > 0 && close(fd) == 0);
+	CHECK(execve(path, argv, environ) < 0 && errno == ENOENT);
+}
+
 /* ---- openat2 as a function: in no C library yet that we have seen, and in ours ---- */
 
 static void case_openat2(void)
@@ -419,6 +496,9 @@ static void case_openat2(void)
 	CHECK(openat2(at, "seen/file", &how, sizeof how) >= 0);
 	how = (struct open_how){ .flags = O_WRONLY | O_CREAT, .mode = 0644 };
 	CHECK(openat2(at, "hidden/new", &how, sizeof how) < 0 && errno == EACCES);
+	/* what the kernel refuses unseen is as it says, wherever the path leads */
+	CHECK(openat2(at, "hidden/file", &how, sizeof how - 1) < 0 && errno == EINVAL);
+	CHECK(openat2(at, "readonly/file", NULL, sizeof how) < 0 && errno == EFAULT);
 }
 
 /* ---- a kernel that does not tell what is a link ---- */
@@ -476,9 +556,9 @@ int main(int argc, char **argv)
 	} cases[] = {
 #define CASE(n) { #n, case_##n }
 		CASE(sockets), CASE(standing), CASE(entries), CASE(tempnam), CASE(mount), CASE(openat2), CASE(becomes_a_link), CASE(descriptors), CASE(file_actions),
-		CASE(unseen_link), CASE(unseen_way),
+		CASE(unseen_link), CASE(unseen_way), CASE(daemon), CASE(hidden_place), CASE(script), CASE(moved_by_mount), CASE(moved_by_move_mount),
 #ifdef __GLIBC__
-		CASE(pidfd), CASE(where),
+		CASE(pidfd), CASE(where), CASE(fsconfig),
 #endif
 	};
 	if (argc != 3)

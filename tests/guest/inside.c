@@ -1,6 +1,7 @@
 /*
- * Files that are reached without a path of their own in the call: inside DIR NAME. DIR holds `seen` and `hidden`, each with
- * a `file`; objects called NAME-hidden are hidden, NAME-seen are not.
+ * Files that are reached without a path of their own in the call: inside DIR NAME. DIR holds `seen`, `hidden`, `readonly` and
+ * `writeonly`, each with a `file`; objects called NAME-hidden are hidden, NAME-seen are not, NAME-fixed may not be changed and
+ * NAME-blind not be read.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -23,7 +24,7 @@
 #define CHECK(x) do { if (!(x)) { printf("%d: %s: %s\n", __LINE__, #x, strerror(errno)); return 1; } } while (0)
 
 #ifdef __GLIBC__
-static int by_handle(const char *dir, const char *file)
+static int by_handle(const char *dir, const char *file, int flags)
 {
 	union {
 		struct file_handle head;
@@ -35,9 +36,20 @@ static int by_handle(const char *dir, const char *file)
 	long r = pt_raw5(SYS_name_to_handle_at, AT_FDCWD, path, &h, &mount_id, 0);
 	if (r < 0)
 		return errno = (int)-r, -1;
-	return open_by_handle_at(mount, &h.head, O_RDONLY);
+	return open_by_handle_at(mount, &h.head, flags);
 }
+#define SEMAPHORE "sem."
+#else
+#define SEMAPHORE ""
 #endif
+
+/* Past the library: the file of an object. */
+static int made(const char *kind, const char *name)
+{
+	char path[400];
+	snprintf(path, sizeof path, "/dev/shm/%s%s", kind, name + 1);
+	return pt_raw4(SYS_openat, AT_FDCWD, path, O_CREAT | O_WRONLY, 0600) >= 0;
+}
 
 int main(int argc, char **argv)
 {
@@ -65,14 +77,26 @@ int main(int argc, char **argv)
 	CHECK(shm_open(strcat(strcpy(path, hidden), "2"), O_RDONLY, 0) < 0);
 	CHECK(sem_unlink(path) < 0 && errno == ENOENT);   /* another name: one finding a path */
 
+	/* objects that are there */
+	char fixed[300], fixed2[300], blind[300];
+	snprintf(fixed, sizeof fixed, "/%s-fixed", argv[2]);
+	snprintf(fixed2, sizeof fixed2, "/%s-fixed2", argv[2]);
+	snprintf(blind, sizeof blind, "/%s-blind", argv[2]);
+	CHECK(made("", fixed) && made(SEMAPHORE, fixed) && made(SEMAPHORE, fixed2) && made(SEMAPHORE, blind));
+	CHECK(shm_unlink(fixed) < 0 && errno == EACCES && shm_open(fixed, O_RDONLY, 0) >= 0);
+	CHECK(sem_open(fixed, 0) == SEM_FAILED && errno == EACCES);
+	CHECK(sem_open(fixed, O_CREAT | O_EXCL, 0600, 1) == SEM_FAILED && errno == EEXIST);
+	CHECK(sem_open(fixed2, O_CREAT, 0600, 1) == SEM_FAILED && errno == EACCES);
+	CHECK(sem_open(blind, 0) == SEM_FAILED && errno == ENOENT);
+
 	FILE *f = tmpfile();
 	CHECK(f && fputs("text", f) >= 0 && fseek(f, 0, SEEK_SET) == 0 && fgets(buf, sizeof buf, f) && !strcmp(buf, "text"));
 
 	wordexp_t words;
 	snprintf(path, sizeof path, "%s/* $((1 + 1)) `echo said`", argv[1]);
 	CHECK(wordexp(path, &words, 0) == 0);
-	CHECK(words.we_wordc == 3 && strstr(words.we_wordv[0], "/seen"));
-	CHECK(!strcmp(words.we_wordv[1], "2") && !strcmp(words.we_wordv[2], "said"));
+	CHECK(words.we_wordc == 4 && strstr(words.we_wordv[0], "/readonly") && strstr(words.we_wordv[1], "/seen"));
+	CHECK(!strcmp(words.we_wordv[2], "2") && !strcmp(words.we_wordv[3], "said"));
 	wordfree(&words);
 
 	struct open_how how = { .flags = O_RDONLY };
@@ -119,9 +143,17 @@ int main(int argc, char **argv)
 			i += e->d_reclen;
 		}
 	CHECK(n == 0 && found);
-	if (by_handle(argv[1], "seen/file") >= 0)
-		CHECK(by_handle(argv[1], "hidden/file") < 0 && errno == ENOENT);
-	else
+	if (by_handle(argv[1], "seen/file", O_RDONLY) >= 0) {
+		struct stat st;
+		CHECK(by_handle(argv[1], "hidden/file", O_RDONLY) < 0 && errno == ENOENT);
+		CHECK(by_handle(argv[1], "readonly/file", O_RDONLY) >= 0 && by_handle(argv[1], "readonly/file", O_PATH) >= 0);
+		CHECK(by_handle(argv[1], "readonly/file", O_RDWR) < 0 && errno == EACCES);
+		CHECK(by_handle(argv[1], "readonly/file", O_WRONLY | O_TRUNC) < 0 && errno == EACCES);
+		CHECK(stat(strcat(strcpy(path, argv[1]), "/readonly/file"), &st) == 0 && st.st_size == 4);
+		CHECK(by_handle(argv[1], "writeonly/file", O_WRONLY) >= 0);
+		CHECK(by_handle(argv[1], "writeonly/file", O_RDONLY) < 0 && errno == ENOENT);
+		CHECK(by_handle(argv[1], "writeonly/file", O_RDWR) < 0 && errno == ENOENT);
+	} else
 		printf("no handles: %s\n", strerror(errno));
 #endif
 	printf("ok\n");
