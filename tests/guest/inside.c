@@ -146,6 +146,7 @@ int main(int argc, char **argv)
 	if (by_handle(argv[1], "seen/file", O_RDONLY) >= 0) {
 		struct stat st;
 		CHECK(by_handle(argv[1], "hidden/file", O_RDONLY) < 0 && errno == ENOENT);
+		CHECK(by_handle(argv[1], "hidden/file", O_RDONLY | O_NOFOLLOW) < 0 && errno == ENOENT);
 		CHECK(by_handle(argv[1], "readonly/file", O_RDONLY) >= 0 && by_handle(argv[1], "readonly/file", O_PATH) >= 0);
 		CHECK(by_handle(argv[1], "readonly/file", O_RDWR) < 0 && errno == EACCES);
 		CHECK(by_handle(argv[1], "readonly/file", O_WRONLY | O_TRUNC) < 0 && errno == EACCES);
