@@ -1,13 +1,10 @@
 #define _GNU_SOURCE 1 /* memmem */
 #include "hunt.h"
 
-#ifdef __linux__
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,22 +23,6 @@ struct memory {
 	} struck[REMEMBERED], plain[REMEMBERED];
 };
 
-static bool among(const int32_t *list, int32_t one)
-{
-	for (; *list >= 0; list++)
-		if (*list == one)
-			return true;
-	return false;
-}
-
-static bool known(const struct pt_hunt *hunt, int32_t session)
-{
-	for (uint32_t i = 0; i < hunt->count; i++)
-		if (hunt->sessions[i] == session)
-			return true;
-	return false;
-}
-
 /* The limit that holds a tag (tag_linux.h). Also a process without memory has limits still, until it has been waited for. */
 static uint64_t limit_of(int32_t pid)
 {
@@ -52,30 +33,18 @@ static uint64_t limit_of(int32_t pid)
 	return line && sscanf(line + sizeof label - 1, " %*s %llu", &hard) == 1 ? hard : UINT64_MAX;
 }
 
-/* What of the session's a process carries in its environment. */
-enum carried { NOTHING, NO_ENVIRONMENT, ANOTHERS, THE_MARK };
-
-static enum carried carries(const struct pt_hunt *hunt, int32_t pid)
+static enum pt_carried carries(const struct pt_hunt *hunt, int32_t pid)
 {
 	char text[65536];
 	ssize_t n = pt_process_file(pid, "environ", text, sizeof text);
-	if (n == 0)
-		return NO_ENVIRONMENT;
-	if (n < 0)
-		return NOTHING;
-	if (memmem(text, (size_t)n, hunt->mark, strlen(hunt->mark)))
-		return THE_MARK;
-	return memmem(text, (size_t)n, hunt->others, strlen(hunt->others)) ? ANOTHERS : NOTHING;
+	return n == 0 ? PT_NO_ENVIRONMENT : n < 0 ? PT_NOTHING : pt_hunt_carried(hunt, text, (size_t)n);
 }
 
 static bool is_child(const struct pt_hunt *hunt, const struct pt_process *p)
 {
-	char path[64];
-	struct stat st;
-	if (!hunt->below || p->ppid != hunt->below || (hunt->strangers && among(hunt->own_sessions, p->session)))
+	if (!hunt->below || p->ppid != hunt->below || (hunt->strangers && pt_hunt_among(hunt->own_sessions, p->session)))
 		return false;
-	snprintf(path, sizeof path, "/proc/%d", p->pid);
-	return hunt->uid < 0 || (stat(path, &st) == 0 && (int64_t)st.st_uid == hunt->uid);
+	return hunt->uid < 0 || pt_process_user(p->pid) == hunt->uid;
 }
 
 /*
@@ -84,20 +53,20 @@ static bool is_child(const struct pt_hunt *hunt, const struct pt_process *p)
  */
 static enum pt_belongs whose(const struct pt_hunt *hunt, const struct pt_process *p)
 {
-	if (known(hunt, p->session))
+	if (pt_hunt_knows(hunt, p->session))
 		return PT_OURS;
 	uint64_t limit = limit_of(p->pid);
 	bool tagged = pt_is_tag(limit);
 	for (const uint64_t *tag = hunt->tags; tagged && *tag; tag++)
 		if (*tag == limit)
 			return PT_OURS;
-	enum carried carried = carries(hunt, p->pid);
-	if (carried == THE_MARK)
+	enum pt_carried carried = carries(hunt, p->pid);
+	if (carried == PT_THE_MARK)
 		return PT_OURS;
-	if (tagged || carried == ANOTHERS)
+	if (tagged || carried == PT_ANOTHERS)
 		return PT_NOT_OURS;
 	/* An exec gives it memory first, and an environment when the program has been read. */
-	if (carried == NO_ENVIRONMENT && p->memory && !p->env_end)
+	if (carried == PT_NO_ENVIRONMENT && p->memory && !p->env_end)
 		return PT_UNSURE;
 	return is_child(hunt, p) ? PT_OURS : p->memory ? PT_NOT_OURS : PT_ENDED;
 }
@@ -117,7 +86,7 @@ enum pt_belongs pt_hunt_look(const struct pt_hunt *hunt, int32_t pid, struct pt_
 static enum pt_belongs belongs(const struct pt_hunt *hunt, struct memory *memory, const struct pt_process *p)
 {
 	size_t slot = (size_t)p->pid % REMEMBERED;
-	if (memory->plain[slot].pid == p->pid && memory->plain[slot].started == p->started && !known(hunt, p->session))
+	if (memory->plain[slot].pid == p->pid && memory->plain[slot].started == p->started && !pt_hunt_knows(hunt, p->session))
 		return PT_NOT_OURS;
 	enum pt_belongs is = whose(hunt, p);
 	if (is == PT_NOT_OURS) {
@@ -130,7 +99,7 @@ static enum pt_belongs belongs(const struct pt_hunt *hunt, struct memory *memory
 static bool strike(struct pt_hunt *hunt, struct memory *memory, int32_t pid, int number, struct pt_prey *out)
 {
 	struct pt_process p;
-	if (!pt_process_look(pid, &p) || p.started < hunt->since || among(hunt->spared, pid))
+	if (!pt_process_look(pid, &p) || p.started < hunt->since || pt_hunt_among(hunt->spared, pid))
 		return false;
 	if (p.state == 'X' || (p.state == 'Z' ? p.threads < 2 : !p.memory)) /* it has ended, or does so anyway */
 		return false;
@@ -143,17 +112,15 @@ static bool strike(struct pt_hunt *hunt, struct memory *memory, int32_t pid, int
 	bool struck = false;
 	if (belongs(hunt, memory, &p) == PT_OURS) {
 		if (out) {
-			char path[64];
-			snprintf(path, sizeof path, "/proc/%d/exe", pid);
-			ssize_t n = readlink(path, out->exe, sizeof out->exe - 1);
+			ssize_t n = pt_process_exe(pid, out->exe, sizeof out->exe - 1);
 			out->exe[n > 0 ? n : 0] = 0;
 			if (n <= 0)
 				snprintf(out->exe, sizeof out->exe, "%s", p.name);
 		}
 		struck = syscall(SYS_pidfd_send_signal, fd, number, NULL, 0) == 0;
 		/* A group in a session of the build's own: the signal reaches also whoever is just being started. */
-		if (!among(hunt->own_sessions, p.session)) {
-			if (!known(hunt, p.session) && hunt->count < PT_HUNT_SESSIONS)
+		if (!pt_hunt_among(hunt->own_sessions, p.session)) {
+			if (!pt_hunt_knows(hunt, p.session) && hunt->count < PT_HUNT_SESSIONS)
 				hunt->sessions[hunt->count++] = p.session;
 			if (p.group > 1) /* 0: one that was made outside of this pid namespace; for kill(2) it would mean our own */
 				kill(-p.group, number);
@@ -204,22 +171,3 @@ size_t pt_hunt(struct pt_hunt *hunt, int number, unsigned milliseconds, unsigned
 	free(memory);
 	return n;
 }
-#else
-size_t pt_hunt(struct pt_hunt *hunt, int number, unsigned milliseconds, unsigned rounds, struct pt_prey *out, size_t room)
-{
-	(void)hunt, (void)number, (void)milliseconds, (void)rounds, (void)out, (void)room;
-	return 0; /* Linux' /proc is what it reads */
-}
-
-uint64_t pt_hunt_tag(const char *directory)
-{
-	(void)directory;
-	return 0;
-}
-
-enum pt_belongs pt_hunt_look(const struct pt_hunt *hunt, int32_t pid, struct pt_process *out)
-{
-	(void)hunt, (void)pid, (void)out;
-	return PT_GONE;
-}
-#endif

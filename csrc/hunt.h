@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <stdbool.h>
+#include <string.h>
+
 #include "procstat.h"
 
 #define PT_HUNT_SESSIONS 64
@@ -34,6 +37,34 @@ enum pt_belongs {
 	PT_UNSURE,   /* amid an exec: to be looked at again */
 	PT_ENDED,    /* it has no memory any more; or is the kernel's, and never had */
 };
+
+/* Whether it is one of the sessions that are known to be the build's. */
+static inline bool pt_hunt_knows(const struct pt_hunt *hunt, int32_t session)
+{
+	for (uint32_t i = 0; i < hunt->count; i++)
+		if (hunt->sessions[i] == session)
+			return true;
+	return false;
+}
+
+/* In a list that ends with -1. */
+static inline bool pt_hunt_among(const int32_t *list, int32_t one)
+{
+	for (; *list >= 0; list++)
+		if (*list == one)
+			return true;
+	return false;
+}
+
+/* What of the session's a process carries in its environment. */
+enum pt_carried { PT_NOTHING, PT_NO_ENVIRONMENT, PT_ANOTHERS, PT_THE_MARK };
+
+static inline enum pt_carried pt_hunt_carried(const struct pt_hunt *hunt, const char *text, size_t n)
+{
+	if (memmem(text, n, hunt->mark, strlen(hunt->mark)))
+		return PT_THE_MARK;
+	return memmem(text, n, hunt->others, strlen(hunt->others)) ? PT_ANOTHERS : PT_NOTHING;
+}
 
 /* What processes of the policy in this directory are tagged with; 0: nothing. */
 uint64_t pt_hunt_tag(const char *directory);

@@ -1,10 +1,12 @@
 #include "procstat.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 ssize_t pt_proc_text(const char *path, char *text, size_t room)
@@ -65,8 +67,58 @@ bool pt_process_parse(const char *text, struct pt_process *out)
 	return true;
 }
 
+size_t pt_words_environment(const char *block, size_t n)
+{
+	int32_t words;
+	size_t at = sizeof words;
+	if (n < at)
+		return n;
+	memcpy(&words, block, sizeof words);
+	at += strnlen(block + at, n - at);
+	while (at < n && !block[at])
+		at++;
+	for (; words > 0 && at < n; words--) {
+		at += strnlen(block + at, n - at);
+		at += at < n;
+	}
+	return at;
+}
+
+#ifndef __APPLE__              /* there: procstat_darwin.c */
 bool pt_process_look(int32_t pid, struct pt_process *out)
 {
 	char text[1024];
 	return pt_process_file(pid, "stat", text, sizeof text) > 0 && pt_process_parse(text, out);
 }
+
+int64_t pt_process_user(int32_t pid)
+{
+	char path[64];
+	struct stat st;
+	snprintf(path, sizeof path, "/proc/%d", (int)pid);
+	return stat(path, &st) == 0 ? (int64_t)st.st_uid : -1;
+}
+
+size_t pt_process_all(int32_t *pids, size_t room)
+{
+	DIR *proc = opendir("/proc");
+	size_t n = 0;
+	for (struct dirent *e; proc && n < room && (e = readdir(proc)) != NULL;) {
+		char *end;
+		long pid = strtol(e->d_name, &end, 10);
+		if (pid > 0 && !*end)
+			pids[n++] = (int32_t)pid;
+	}
+	if (proc)
+		closedir(proc);
+	return n;
+}
+
+ssize_t pt_process_exe(int32_t pid, char *path, size_t room)
+{
+	char link[64];
+	snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
+	ssize_t n = readlink(link, path, room);
+	return n < 0 ? -errno : n;
+}
+#endif

@@ -1,4 +1,4 @@
-/* What Linux tells of a process in /proc/PID/stat (proc(5)), and the text of the other files there. */
+/* What the system tells of a process: Linux in /proc/PID/stat (proc(5)), and the text of the other files there; macOS by calls. */
 #ifndef PORTTRACE_PROCSTAT_H
 #define PORTTRACE_PROCSTAT_H
 
@@ -11,7 +11,7 @@ struct pt_process {
 	int32_t pid, ppid, group, session;
 	uint32_t terminal; /* device number; 0: none */
 	int32_t threads;
-	uint64_t started;  /* clock ticks after boot */
+	uint64_t started;  /* clock ticks after boot; macOS: microseconds of the clock on the wall */
 	uint64_t memory;   /* bytes of address space; 0: it is the kernel's, or has ended but for being waited for */
 	uint64_t env_end;  /* where its environment ends; 0: amid an exec, or not for us to know */
 	char state;
@@ -22,6 +22,18 @@ struct pt_process {
 bool pt_process_parse(const char *text, struct pt_process *out);
 /* false: there is no such process. */
 bool pt_process_look(int32_t pid, struct pt_process *out);
+/* Its real user; -1: there is no such process. */
+int64_t pt_process_user(int32_t pid);
+/* The ids of all processes, `room` at most. Their number. */
+size_t pt_process_all(int32_t *pids, size_t room);
+/* The path of its program, without a NUL where there is no room for it. The length, or -errno. */
+ssize_t pt_process_exe(int32_t pid, char *path, size_t room);
+/*
+ * macOS: at most `room` bytes of the environment that it was started with. Their number, or -errno. And where that begins in
+ * what KERN_PROCARGS2 gives: the number of words, the path of the program, NULs, the words, the environment.
+ */
+ssize_t pt_process_environment(int32_t pid, char *text, size_t room);
+size_t pt_words_environment(const char *block, size_t n);
 /* At most `room` - 1 bytes of a file below /proc, and a NUL. Their number, or -errno. */
 ssize_t pt_proc_text(const char *path, char *text, size_t room);
 /* The same of /proc/PID/NAME. */

@@ -13,12 +13,13 @@ import os
 import re
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from porttrace._core import ffi, lib
-from porttrace.procstat import Running, running
+from porttrace.procstat import Running, all_pids, executable, running
 from porttrace.records import record
 
 __all__ = ["Leftover", "Moment", "Search", "become_subreaper", "end_processes", "told"]
@@ -28,6 +29,8 @@ _LISTINGS = 64
 _HUNT = 0.01  # seconds
 _ROUNDS = 150  # looks at least: a busy machine leaves little time
 _ROOM = 256
+_HOLDS = hasattr(os, "pidfd_open")
+"""Whether the system gives descriptors of processes, which never mean another one of the same number."""
 
 
 def become_subreaper() -> bool:
@@ -75,8 +78,8 @@ def told(leftovers: Iterable[Leftover]) -> list[str]:
 class Moment:
     """A point in time that processes can be compared with.
 
-    `ticks`: in the unit of a process's start time, proc(5), a tenth of a second early. `number`: the process id that
-    was given away last (ns_last_pid of proc(5)). `forks`: how many processes and threads the machine has made
+    `ticks`: in the unit of a process's start time (csrc/procstat.h), a tenth of a second early. `number`: the process
+    id that was given away last (ns_last_pid of proc(5)). `forks`: how many processes and threads the machine has made
     (`processes` of /proc/stat, proc(5)). 0 where the system does not tell.
     """
 
@@ -87,8 +90,9 @@ class Moment:
     @classmethod
     def now(cls) -> Moment:
         """This moment."""
-        clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-        ticks = int(time.clock_gettime(clock) * os.sysconf("SC_CLK_TCK"))
+        if sys.platform == "darwin":
+            return cls(int(time.time() * 1e6) - 100_000, 0, 0)
+        ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
         forks = _forks()
         return cls(ticks - 10, _number("ns_last_pid"), forks)
 
@@ -270,12 +274,10 @@ class Search:
         return {process.group for process in found if process.session in self._sessions and process.group > 1}
 
     def _newest_first(self) -> list[int]:
-        if not os.path.exists("/proc/self/stat"):  # noqa: PTH110 - one of these looks is made for each phase
-            return []
         since = self._since
         if self._told is None:
             self._told = since is not None and _born_after(since) is not None
-        pids = sorted((int(name) for name in os.listdir("/proc") if name.isdecimal()), reverse=True)  # noqa: PTH208
+        pids = sorted(all_pids(), reverse=True)
         if not self._told or since is None:
             return pids
         # Asked after the list was made: what was born meanwhile is among those to look at.
@@ -345,24 +347,31 @@ def end_processes(
 def _signal(process: Running, number: signal.Signals) -> bool:
     """Send a signal to a process if it is the same and still runs."""
     try:
-        descriptor = os.pidfd_open(process.pid)
+        descriptor = os.pidfd_open(process.pid) if _HOLDS else None
     except OSError:
         return False
     try:
         again = running(process.pid)
         if again is None or again.started != process.started or not again.lives:
             return False
-        signal.pidfd_send_signal(descriptor, number)
+        if descriptor is None:
+            os.kill(process.pid, number)
+        else:
+            signal.pidfd_send_signal(descriptor, number)
     except OSError:
         return False
     else:
         return True
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _wait(pids: Iterable[int], seconds: float) -> None:
     """Until one of these ends, or so long."""
+    if not _HOLDS:
+        time.sleep(seconds)
+        return
     watched = select.poll()
     descriptors = []
     for pid in pids:
@@ -381,7 +390,4 @@ def _reap(pids: Iterable[int]) -> None:
 
 
 def _exe(process: Running) -> str:
-    try:
-        return str(Path(f"/proc/{process.pid}/exe").readlink()).removesuffix(" (deleted)")
-    except OSError:
-        return process.name
+    return executable(process.pid) or process.name

@@ -1,4 +1,4 @@
-"""What Linux tells of a process in /proc/PID/stat (proc(5))."""
+"""What the system tells of processes (csrc/procstat.h)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from porttrace._core import ffi, lib
 from porttrace.records import record
 
-__all__ = ["Running", "parse", "running"]
+__all__ = ["Running", "all_pids", "executable", "parse", "running"]
 
 
 @record(frozen=True)
 class Running:
-    """A process at the moment of the look. `started`: clock ticks after boot."""
+    """A process at the moment of the look. `started`: clock ticks after boot, on macOS microseconds since 1970."""
 
     pid: int
     ppid: int
@@ -58,3 +58,21 @@ def running(pid: int) -> Running | None:
     """The process with this id; None where there is none."""
     process = ffi.new("struct pt_process *")
     return Running.of(process) if lib.pt_process_look(pid, process) else None
+
+
+def all_pids() -> list[int]:
+    """The ids of all processes that the system tells of."""
+    room = 4096
+    while True:
+        found = ffi.new("int32_t[]", room)
+        count = lib.pt_process_all(found, room)
+        if count < room:
+            return list(found[0:count])
+        room *= 2
+
+
+def executable(pid: int) -> str:
+    """The path of a process' program; empty where the system does not tell."""
+    path = ffi.new("char[]", 4096)
+    length = lib.pt_process_exe(pid, path, 4096)
+    return os.fsdecode(ffi.buffer(path, length)[:]).removesuffix(" (deleted)") if length > 0 else ""

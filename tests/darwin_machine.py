@@ -154,9 +154,7 @@ class Mac:
     passed: list[tuple[str, list[str]]] = field(default_factory=list)  # function and real paths that came to the system
     cwd: str = "/"
     thread_cwd: str = ""
-    bits: dict[str, tuple[int, int]] = field(
-        default_factory=dict
-    )  # mode and st_flags, where not the usual ones
+    bits: dict[str, tuple[int, int]] = field(default_factory=dict)  # mode and st_flags, where not the usual ones
     unreadable: set[str] = field(default_factory=set)
     modes: list[int] = field(default_factory=list)  # that opens were given
     firmlinks: tuple[str, ...] = FIRMLINKS

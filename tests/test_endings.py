@@ -20,7 +20,7 @@ import pytest
 from porttrace import endings
 from porttrace._core import lib
 from porttrace.endings import Moment, Search
-from porttrace.procstat import Running
+from porttrace.procstat import Running, all_pids, executable
 from porttrace.records import replace
 
 RLIMIT_LOCKS = 10  # setrlimit(2)
@@ -274,6 +274,54 @@ def test_what_is_hard_to_end_is_ended(forks: Path, how: str, tag: bool, adopts: 
     assert ended
     assert all(left.signal in ("TERM", "KILL") for left in ended)
     assert "deaf" not in how or ended[-1].signal == "KILL"
+
+
+@pytest.mark.parametrize("how", ["sleep", "chain"])
+def test_without_descriptors_of_processes(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """As on macOS, whose processes also have no tags, and where nobody hunts: one look after the other ends them."""
+    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.delattr(signal, "pidfd_send_signal")
+    monkeypatch.setattr(endings, "_HOLDS", False)
+    monkeypatch.setattr(Search, "hunt", lambda self, number, seconds: [])
+    with tempfile.TemporaryDirectory() as place:
+        since = Moment.now()
+        words = ["sleep", "98.5"] if how == "sleep" else ["sh", "-c", "sleep 98.5 & setsid sleep 98.5 & wait"]
+        with subprocess.Popen(words, env={"PATH": os.environ["PATH"], "X": f"{place}/1/x"}, start_new_session=True):
+            ended = endings.end_processes(Search(Path(place), since=since))
+    assert {left.signal for left in ended} == {"TERM"}
+    assert sorted(Path(left.exe).name for left in ended)[-1] == "sleep"
+    assert len(ended) == (1 if how == "sleep" else 3)
+
+
+PADDED = b"/opt/work/prog" + bytes(6)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [
+        ([b"prog", b"-x"], b"HOME=/x\0DYLD_INSERT_LIBRARIES=/tmp/1/x\0"),
+        ([b"prog", b"", b""], b"A=1\0"),  # empty words count
+        ([b"prog"], b""),
+        ([], b"A=1\0"),
+    ],
+)
+def test_the_environment_behind_a_process_words(words: list[bytes], environment: bytes) -> None:
+    """KERN_PROCARGS2 of macOS' sysctl(3): number, path, NULs up to a whole word, the words, the environment."""
+    block = len(words).to_bytes(4, sys.byteorder) + PADDED + b"".join(word + b"\0" for word in words) + environment
+    assert block[lib.pt_words_environment(block, len(block)) :] == environment
+
+
+@pytest.mark.parametrize(
+    "block", [b"", b"\1", b"\7\0\0\0", b"\7\0\0\0/prog", b"\xff\xff\xff\xff/prog\0\0", b"\7\0\0\0/p\0\0a\0b"]
+)
+def test_words_that_end_too_early(block: bytes) -> None:
+    assert lib.pt_words_environment(block, len(block)) == len(block)
+
+
+def test_every_process_is_listed() -> None:
+    assert {os.getpid(), os.getppid()} <= set(all_pids())
+    assert executable(os.getpid()) == os.fspath(Path("/proc/self/exe").readlink())
+    assert executable(2**30) == ""
 
 
 def test_a_zombie_is_nobody() -> None:

@@ -14,6 +14,7 @@ from porttrace.filemap import Access, Action, Filemap, Rule
 from porttrace.findings import Finding, FindingKind, Program, fix_line, merge
 from porttrace.identity import Identity, privileged
 from porttrace.policy import Decision, Ownership, Policy
+from porttrace.procstat import executable
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.inport import Answer, hidden_below, judge, open_places
 
@@ -405,7 +406,7 @@ class Backend:
             described = "not listed: no rule allows it"
         else:
             described = f"{rule} ({rule.origin})" if rule.origin else str(rule)
-        exe = _executable(self._host_pid)
+        exe = executable(self._host_pid or os.getpid()) or "port"
         return Finding(
             kind,
             path,
@@ -462,10 +463,3 @@ def _names(path: bytes) -> list[bytes]:
     """A rule's path, and its real one where that differs: verdicts are given on real paths."""
     real = os.path.realpath(path)
     return [path] if real == path else [path, real]
-
-
-def _executable(pid: int | None) -> str:
-    try:
-        return os.readlink(f"/proc/{pid or 'self'}/exe")  # noqa: PTH115
-    except OSError:
-        return "port"
