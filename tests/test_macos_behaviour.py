@@ -418,7 +418,8 @@ def test_a_long_name_of_an_interpreter_is_judged(machine: Machine) -> None:
     machine.mac.content["/opt/work/script"] = f"#!{name}\n".encode()
     machine.mac.files["/opt/work/script"] = "f"
     assert len(name) > 256
-    nothing = ctypes.addressof((ctypes.c_void_p * 1)(None))
+    kept = (ctypes.c_void_p * 1)(None)
+    nothing = ctypes.addressof(kept)
     assert machine.library.call("execve", b"/opt/work/script", nothing, nothing) == (-1, ENOENT)
     assert machine.found() == {"/opt/secret/x"}
     assert not machine.mac.started

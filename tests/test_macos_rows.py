@@ -478,6 +478,8 @@ def test_a_program_is_judged_where_the_child_will_stand(machine: Machine, name: 
     visible = [
         ("prog", [chdir(b"/opt/work")]),
         ("work/prog", [chdir(b"/"), fchdir(opt)]),
+        ("prog", [chdir(b"/opt"), chdir(b"/opt/work")]),
+        ("../prog", [chdir(b"/opt/work"), chdir(b"sub")]),
         ("prog", [chdir(b"work")]),  # the name is the child's, and not taken from here once more
     ]
     for path, made in visible:
@@ -485,8 +487,17 @@ def test_a_program_is_judged_where_the_child_will_stand(machine: Machine, name: 
         for action in made:
             actions.add(action)
         assert spawn(machine, name, path, actions, None) == 0
-    assert [path for path, _ in machine.mac.started] == ["/opt/work/prog"] * 3
+    assert [path for path, _ in machine.mac.started] == ["/opt/work/prog"] * 5
     assert machine.found() == {"/opt/secret/x"}
+
+
+@SPAWNS
+def test_a_program_need_not_ask_for_the_childs_number(machine: Machine, name: str) -> None:
+    kept = (ctypes.c_void_p * 1)(None)
+    nothing = ctypes.addressof(kept)
+    between = [0, 0] if name == "posix_spawn" else [0]
+    assert machine.library.call(name, 0, b"/opt/work/prog", *between, nothing, nothing) == (0, 0)
+    assert [path for path, _ in machine.mac.started] == ["/opt/work/prog"]
 
 
 @pytest.mark.parametrize("twin", ["", "_np"])
