@@ -1,8 +1,9 @@
 /*
- * porttrace-supervisor [--alone] [--socket=FD] DIR/N: serves one policy of a session until its standard
+ * porttrace-supervisor [--alone] [--socket=FD] [--workers=N] DIR/N: serves one policy of a session until its standard
  * input ends (port has gone, or has stopped the trace). Says "ready" on its
  * standard output once launchers can connect. --alone: no injected library announces programs, so all are announced here.
- * --socket: what port listens on already, for the first program that comes.
+ * --socket: what port listens on already, for the first program that comes. --workers: how many at a time answer a tree
+ * whose programs ask a lot (tests want more than the machine's processors call for).
  */
 #include "supervisor.h"
 
@@ -40,10 +41,10 @@
 
 void pt_sup_guard(void);
 
-struct tree {
+/* A tree that comes, and with which ids. */
+struct newcomer {
 	struct pt_sup *sup;
-	int listener;
-	uint64_t since;
+	int listener;                  /* before it is greeted: the connection */
 	uid_t uid;
 	gid_t gid;
 	gid_t groups[MAX_GROUPS];
@@ -144,64 +145,92 @@ static bool wait_for(int listener, int timeout)
 	}
 }
 
-static void *serve(void *argument)
+/* false: no question comes any more. */
+static bool receive(struct pt_task *t, size_t size)
 {
-	struct tree *tree = argument;
+	for (;;) {
+		memset(t->req, 0, size);
+		if (!wakes_at_end && !wait_for(t->listener, -1))
+			return false;
+		if (!ioctl(t->listener, SECCOMP_IOCTL_NOTIF_RECV, t->req))
+			return true;
+		/* killed before we looked; or the last process of the tree is gone */
+		if (errno != EINTR && (errno != ENOENT || !wait_for(t->listener, 0)))
+			return false;
+	}
+}
+
+static void answer_all(struct pt_task *t, size_t size)
+{
+	char *const real = t->at.real;
+	while (pt_turn_take(t->tree)) {
+		if (!receive(t, size)) {
+			pt_turn_over(t->tree);
+			return;
+		}
+		pt_turn_pass(t->tree);
+		t->compat = t->req->data.arch == AUDIT_ARCH_I386;
+		t->pid = (pid_t)t->req->pid;
+		t->call = pt_sup_call(t->req->data.nr, t->compat);
+		memset(&t->at, 0, sizeof t->at);
+		t->at.real = real;
+		t->at.physical = t->physical;
+		atomic_fetch_add_explicit(&t->sup->calls, 1, memory_order_relaxed);
+		pt_task_answer(t);
+	}
+}
+
+/* A worker of the tree, with the ids of the thread that made it, to its end. */
+static void work(struct pt_tree *tree)
+{
 	struct seccomp_notif_sizes sizes;
 	static __thread struct pt_task t;
-	t = (struct pt_task){ .sup = tree->sup, .listener = tree->listener };
-	t.since = tree->since;
-	t.looks = geteuid() == 0 && tree->uid != 0;
-	/* CLONE_FS: a umask of its own */
-	if (unshare(CLONE_FS) || !pt_rights_adopt(tree->uid, tree->gid, tree->groups, tree->ngroups) || syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes))
-		goto out; /* closing the listener makes every call of the tree fail: closed, not open */
-	t.req = calloc(1, sizes.seccomp_notif + 64);
-	t.resp = calloc(1, sizes.seccomp_notif_resp + 64);
-	t.asked = text();
-	t.full = text();
-	t.scratch = text();
-	t.dents = malloc(PT_DENTS_CAP);
-	char *real = text(), *physical = t.physical = text();
-	if (!t.req || !t.resp || !t.dents)
-		goto out;
-	(void)ioctl(tree->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6 */
-	for (;;) {
-		memset(t.req, 0, sizes.seccomp_notif);
-		if (!wakes_at_end && !wait_for(tree->listener, -1))
-			break;
-		if (ioctl(tree->listener, SECCOMP_IOCTL_NOTIF_RECV, t.req)) {
-			/* killed before we looked; or the last process of the tree is gone */
-			if (errno == EINTR || (errno == ENOENT && wait_for(tree->listener, 0)))
-				continue;
-			break;
-		}
-		t.compat = t.req->data.arch == AUDIT_ARCH_I386;
-		t.pid = (pid_t)t.req->pid;
-		t.call = pt_sup_call(t.req->data.nr, t.compat);
-		memset(&t.at, 0, sizeof t.at);
-		t.at.real = real;
-		t.at.physical = physical;
-		atomic_fetch_add_explicit(&tree->sup->calls, 1, memory_order_relaxed);
-		pt_task_answer(&t);
+	t = (struct pt_task){ .sup = tree->sup, .tree = tree, .listener = tree->listener };
+	if (!unshare(CLONE_FS) /* a umask of its own */ && !syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes)) {
+		t.req = calloc(1, sizes.seccomp_notif + 64);
+		t.resp = calloc(1, sizes.seccomp_notif_resp + 64);
+		t.asked = text();
+		t.full = text();
+		t.scratch = text();
+		t.dents = malloc(PT_DENTS_CAP);
+		char *real = t.at.real = text();
+		t.physical = text();
+		if (t.req && t.resp && t.dents)
+			answer_all(&t, sizes.seccomp_notif);
+		free(real);
 	}
-	free(real);
-	free(physical);
-out:
-	close(tree->listener);
 	if (t.live > 0)
 		close(t.live - 1);
+	free(t.physical);
 	free(t.req);
 	free(t.resp);
 	free(t.asked);
 	free(t.full);
 	free(t.scratch);
 	free(t.dents);
+	if (!pt_turn_leave(tree))
+		return;
+	close(tree->listener); /* every call of what is left of the tree fails: closed, not open */
+	atomic_fetch_sub(&tree->sup->trees, 1);
 	free(tree);
+}
+
+static pthread_attr_t small_detached;
+
+static void *hired(void *tree)
+{
+	work(tree);
 	return NULL;
 }
 
+bool pt_tree_hire(struct pt_tree *tree)
+{
+	pthread_t thread;
+	return !pthread_create(&thread, &small_detached, hired, tree);
+}
+
 /* A launcher's listener, with the identity that the kernel vouches for. */
-static struct tree *greet(const struct pt_sup *sup, int connection)
+static struct pt_tree *greet(struct newcomer *who, int connection)
 {
 	struct pt_supervise_hello hello = { 0 };
 	struct timeval patience = { .tv_sec = 2 };
@@ -211,52 +240,51 @@ static struct tree *greet(const struct pt_sup *sup, int connection)
 	setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
 	if (recv(connection, &hello, sizeof hello, 0) != sizeof hello || memcmp(hello.text, PT_SUPERVISE_HELLO, sizeof hello.text) ||
 	    getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) || peer.pid <= 0 ||
-	    !pt_may_join(sup->owner, peer.uid, peer.pid))
+	    !pt_may_join(who->sup->owner, peer.uid, peer.pid))
 		return NULL;
 	int fd = pt_target_fd(peer.pid, hello.listener);
 	if (fd < 0)
 		return NULL;
-	struct tree *tree = calloc(1, sizeof *tree);
+	struct pt_tree *tree = calloc(1, sizeof *tree);
 	if (!tree || ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &probe) == 0 || errno != ENOENT) {
 		close(fd);
 		free(tree);
 		return NULL;
 	}
+	(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6 */
+	tree->sup = who->sup;
 	tree->since = pt_ticks_now();
 	tree->listener = fd;
-	tree->uid = peer.uid;
-	tree->gid = peer.gid;
-	size = sizeof tree->groups;
-	if (!getsockopt(connection, SOL_SOCKET, SO_PEERGROUPS, tree->groups, &size))
-		tree->ngroups = (int)(size / sizeof tree->groups[0]);
+	tree->looks = geteuid() == 0 && peer.uid != 0;
+	pthread_mutex_init(&tree->lock, NULL);
+	pt_turn_begin(tree);
+	who->uid = peer.uid;
+	who->gid = peer.gid;
+	size = sizeof who->groups;
+	if (!getsockopt(connection, SOL_SOCKET, SO_PEERGROUPS, who->groups, &size))
+		who->ngroups = (int)(size / sizeof who->groups[0]);
 	return tree;
 }
 
 static void *welcome(void *argument)
 {
-	struct tree *start = argument;
-	struct pt_sup *sup = start->sup;
-	int connection = start->listener;
-	free(start);
-	struct tree *tree = greet(sup, connection);
-	if (tree && atomic_fetch_add(&sup->trees, 1) < MAX_TREES) {
-		char ack = PT_SUPERVISE_ACK;
-		tree->sup = sup;
-		if (send(connection, &ack, 1, MSG_NOSIGNAL) != 1) {
-			close(tree->listener);
-			free(tree);
-			tree = NULL;
-		}
-	} else if (tree) {
-		close(tree->listener);
-		free(tree);
-		tree = NULL;
-	}
+	struct newcomer *who = argument;
+	int connection = who->listener;
+	struct pt_tree *tree = greet(who, connection);
+	const char ack = PT_SUPERVISE_ACK;
+	bool comes = tree && atomic_fetch_add(&who->sup->trees, 1) < MAX_TREES && send(connection, &ack, 1, MSG_NOSIGNAL) == 1;
 	close(connection);
-	if (tree) {
-		serve(tree);
-		atomic_fetch_sub(&sup->trees, 1);
+	if (comes && pt_rights_adopt(who->uid, who->gid, who->groups, who->ngroups)) {
+		free(who);
+		work(tree);
+		return NULL;
 	}
+	if (tree) {
+		close(tree->listener);
+		atomic_fetch_sub(&who->sup->trees, 1);
+	}
+	free(tree);
+	free(who);
 	return NULL;
 }
 
@@ -275,16 +303,16 @@ static int listen_in(const char *dir)
 	return s;
 }
 
-static bool start(struct pt_sup *sup, int connection, pthread_attr_t *attr)
+static bool start(struct pt_sup *sup, int connection)
 {
-	struct tree *tree = calloc(1, sizeof *tree);
+	struct newcomer *who = calloc(1, sizeof *who);
 	pthread_t thread;
-	if (!tree)
+	if (!who)
 		return false;
-	tree->sup = sup;
-	tree->listener = connection;
-	if (pthread_create(&thread, attr, welcome, tree)) {
-		free(tree);
+	who->sup = sup;
+	who->listener = connection;
+	if (pthread_create(&thread, &small_detached, welcome, who)) {
+		free(who);
 		return false;
 	}
 	return true;
@@ -295,6 +323,17 @@ static void nothing(int number)
 	(void)number;
 }
 
+/*
+ * How many workers of a tree are worth waking. On two processors a second one gains nothing: each runs where the program
+ * runs that asks, and two programs that do nothing but ask take a quarter longer with two workers than with one.
+ */
+static unsigned worth(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+	return n < 4 ? 1 : (unsigned)n / 2;
+}
+
 int main(int argc, char **argv)
 {
 	static struct pt_sup sup;
@@ -302,20 +341,22 @@ int main(int argc, char **argv)
 	const char *why = "";
 	char path[4096];
 	int s = -1;
-	if (argc > 2 && !strcmp(argv[1], "--alone")) {
-		sup.alone = true;
-		argv++;
-		argc--;
-	}
-	if (argc > 2 && !strncmp(argv[1], "--socket=", 9)) {
-		s = atoi(argv[1] + 9);
-		if (s < 3 || fcntl(s, F_SETFD, FD_CLOEXEC))
-			fail("%s: no socket of mine", argv[1]);
-		argv++;
-		argc--;
+	sup.workers = worth();
+	for (; argc > 2; argv++, argc--) {
+		if (!strcmp(argv[1], "--alone")) {
+			sup.alone = true;
+		} else if (!strncmp(argv[1], "--socket=", 9)) {
+			s = atoi(argv[1] + 9);
+			if (s < 3 || fcntl(s, F_SETFD, FD_CLOEXEC))
+				fail("%s: no socket of mine", argv[1]);
+		} else if (!strncmp(argv[1], "--workers=", 10)) {
+			sup.workers = (unsigned)atoi(argv[1] + 10);
+		} else {
+			break;
+		}
 	}
 	if (argc != 2 || argv[1][0] != '/' || strlen(argv[1]) > 4000)
-		fail("usage: porttrace-supervisor [--alone] [--socket=FD] DIR/N (started by a session)");
+		fail("usage: porttrace-supervisor [--alone] [--socket=FD] [--workers=N] DIR/N (started by a session)");
 	/* In a port that has switched only its effective uid, root is still there to be had. */
 	if (geteuid() && !getuid())
 		(void)!setresuid((uid_t)-1, 0, (uid_t)-1);
@@ -345,10 +386,9 @@ int main(int argc, char **argv)
 	sup.events = events_of(argv[1], &size);
 	if (s < 0)
 		s = listen_in(argv[1]);
-	pthread_attr_t attr;
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 256 * 1024);
+	pthread_attr_init(&small_detached);
+	pthread_attr_setdetachstate(&small_detached, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&small_detached, 256 * 1024);
 	if (write(1, "ready\n", 6) != 6)
 		return 125;
 	for (;;) {
@@ -362,7 +402,7 @@ int main(int argc, char **argv)
 		int connection = accept4(s, NULL, NULL, SOCK_CLOEXEC);
 		if (connection < 0)
 			poll(NULL, 0, 10); /* no descriptor left, where the build holds thousands of connections: not at full speed */
-		else if (!start(&sup, connection, &attr))
+		else if (!start(&sup, connection))
 			close(connection);
 	}
 	char line[128];

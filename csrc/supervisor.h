@@ -5,14 +5,15 @@
  *
  * It is a process of its own beside port: a build that truncates the shared
  * event file, or a bug here, costs a report and not port; and port's switching
- * of its effective uid does not reach it. Each supervised tree has one thread,
- * which works with the ids of that tree and without root's capabilities, so that it never opens
+ * of its effective uid does not reach it. Each supervised tree has threads of its own, one or as many as find work,
+ * which work with the ids of that tree and without root's capabilities, so that they never open
  * for a build what the build could not open itself.
  */
 #ifndef PORTTRACE_SUPERVISOR_H
 #define PORTTRACE_SUPERVISOR_H
 
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -38,15 +39,46 @@ struct pt_sup {
 	const char *dir;               /* DIR/N */
 	size_t dir_len;
 	uid_t owner;                   /* the build user */
+	unsigned workers;              /* of a tree, that are worth waking */
 	atomic_ulong calls, refused, trees;
 };
 
 #define PT_TARGET_GROUPS 255
 #define PT_STARTS 64u          /* programs of a tree that start at the same time */
+#define PT_NO_LINKS 4096u
 
-/* A thread's working memory; the texts are PT_PATH_CAP bytes each. */
+/* A program that was let start, and is to be looked at when it asks something: supervisor_exec.c. */
+struct pt_start {
+	pid_t pid, tid;
+	uint64_t before, asked;
+};
+
+/* What is known of a supervised tree, to all of its workers. */
+struct pt_tree {
+	struct pt_sup *sup;
+	int listener;
+	uint64_t since;                /* when it came under us, in ticks of the clock since the machine started */
+	bool looks;                    /* with a right that the program has not: to look into it (supervisor_rights.c) */
+	atomic_bool changes;           /* some program of the tree has become somebody else, or can have */
+	atomic_uint starting;          /* how many of `starts` are taken */
+	_Atomic uint64_t no_links[PT_NO_LINKS]; /* hashes of paths that are known to be no links, and to stay so */
+	pthread_mutex_t lock;          /* of all that follows up to `turn` */
+	struct pt_start starts[PT_STARTS];
+	pid_t carriers[64];            /* of the injected library */
+	struct { pid_t pid; uint32_t image; } images[64];
+	unsigned next_image;
+	struct {                       /* whose it is to receive: supervisor_turns.c */
+		pthread_mutex_t lock;
+		pthread_cond_t free;
+		bool taken, over;
+		unsigned workers, useful, waiting, busy, alone, crowd;
+	} turn;
+};
+
+/* A worker's own memory; the texts are PT_PATH_CAP bytes each. */
 struct pt_task {
 	struct pt_sup *sup;
+	struct pt_tree *tree;
 	int listener;
 	struct seccomp_notif *req;
 	struct seccomp_notif_resp *resp;
@@ -60,17 +92,7 @@ struct pt_task {
 	uint8_t outcome;               /* enum pt_outcome: what the judgement came to */
 	bool last_link;                /* the last component is meant as it stands, link or not */
 	bool answered;                 /* the reply went out already, or will: a descriptor is handed over */
-	struct { pid_t pid, tid; uint64_t before, asked; } starts[PT_STARTS]; /* programs that were let start, see supervisor_exec.c */
-	unsigned starting;             /* how many of them */
-	uint64_t since;                /* when the tree came under us, in ticks of the clock since the machine started */
-	bool changes;                  /* some program of the tree has become somebody else, or can have */
-	bool looks;                    /* with a right that the program has not: to look into it (supervisor_rights.c) */
 	int live;                      /* connection to the session's socket, plus 1; 0: none */
-	pid_t carriers[64];            /* of the injected library */
-	struct { pid_t pid; uint32_t image; } images[64];
-	unsigned next_image;
-#define PT_NO_LINKS 4096u
-	uint64_t no_links[PT_NO_LINKS]; /* hashes of paths that are known to be no links, and to stay so */
 };
 
 enum pt_judge_flag {
@@ -137,6 +159,16 @@ void pt_task_ask_live(struct pt_task *, enum pt_map, const char *path, size_t le
 bool pt_rights_adopt(uid_t, gid_t, const gid_t *groups, int count);
 /* In a build of root's: those of the program that asks. false: they cannot be had. */
 bool pt_rights_follow(struct pt_task *);
+
+/* --- supervisor_turns.c --- */
+void pt_turn_begin(struct pt_tree *);  /* before the first worker */
+bool pt_turn_take(struct pt_tree *);   /* waits until it is the worker's to receive; false: the tree is over */
+void pt_turn_pass(struct pt_tree *);   /* received: what comes next may be another worker's */
+void pt_turn_done(struct pt_tree *);   /* the answer is known */
+void pt_turn_over(struct pt_tree *);   /* nobody is left who could ask */
+bool pt_turn_leave(struct pt_tree *);  /* true: the last worker has gone */
+void pt_turn_long(struct pt_tree *);   /* what comes now may take its time */
+bool pt_tree_hire(struct pt_tree *);   /* supervisor.c: one more worker */
 
 /* --- supervisor_join.c --- */
 uid_t pt_session_owner(const char *dir);

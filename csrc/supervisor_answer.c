@@ -171,7 +171,7 @@ static int answer(struct pt_task *t)
 	case PT_SH_CONNECT: case PT_SH_BIND: case PT_SH_SENDTO: case PT_SH_SENDMSG: case PT_SH_SENDMMSG: case PT_SH_SOCKETCALL:
 		return pt_answer_socket(t);
 	case PT_SH_IDS:
-		t->changes = true;
+		t->tree->changes = true;
 		return GO_ON;
 	case PT_SH_CHROOT: /* paths would mean something else than what is judged */
 	case PT_SH_REFUSE:
@@ -191,10 +191,11 @@ void pt_task_answer(struct pt_task *t)
 	int result = ENOSYS; /* a call that the filter knows and this table does not: nothing goes on unjudged */
 	if (t->call) {
 		t->access = t->call->access;
-		bool able = !t->changes || pt_rights_follow(t);
+		bool able = !t->tree->changes || pt_rights_follow(t);
 		pt_task_check_start(t);
 		result = able ? answer(t) : EACCES;
 	}
+	pt_turn_done(t->tree);
 	if (t->answered)
 		return;
 	if (result == GO_ON)

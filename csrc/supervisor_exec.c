@@ -21,28 +21,52 @@ static bool note_start(struct pt_task *t)
 	pid_t process, parent;
 	uint64_t identity;
 	char path[4100];
+	struct pt_tree *tree = t->tree;
 	unsigned slot = PT_STARTS;
 	pt_target_ids(t->pid, &process, &parent);
 	if (pt_target_program(t->pid, &identity, path, sizeof path) < 0)
 		identity = 0;
-	memset(t->carriers, 0, sizeof t->carriers); /* threads of it have other numbers */
+	pthread_mutex_lock(&tree->lock);
+	memset(tree->carriers, 0, sizeof tree->carriers); /* threads of it have other numbers */
 	for (unsigned i = 0; i < PT_STARTS && slot == PT_STARTS; i++)
-		if (t->starts[i].pid == process && t->starts[i].tid == t->pid)
+		if (tree->starts[i].pid == process && tree->starts[i].tid == t->pid)
 			slot = i; /* it did not come to it the last time */
 	for (unsigned i = 0; i < PT_STARTS && slot == PT_STARTS; i++)
-		if (!t->starts[i].pid)
+		if (!tree->starts[i].pid)
 			slot = i;
 	for (unsigned i = 0; i < PT_STARTS && slot == PT_STARTS; i++)
-		if (kill(t->starts[i].pid, 0) && errno == ESRCH)
+		if (kill(tree->starts[i].pid, 0) && errno == ESRCH)
 			slot = i;
-	if (slot == PT_STARTS)
-		return false;
-	t->starting += t->starts[slot].pid == 0;
-	t->starts[slot].pid = process;
-	t->starts[slot].tid = t->pid;
-	t->starts[slot].before = identity;
-	t->starts[slot].asked = hash(t, t->asked);
-	return true;
+	if (slot < PT_STARTS) {
+		tree->starting += tree->starts[slot].pid == 0;
+		tree->starts[slot] = (struct pt_start){ process, t->pid, identity, hash(t, t->asked) };
+	}
+	pthread_mutex_unlock(&tree->lock);
+	return slot < PT_STARTS;
+}
+
+/* The entry as it stands. false: there is none, or it is of a process that does not concern `asks` (0: all do). */
+static bool start_at(struct pt_tree *tree, unsigned i, pid_t asks, struct pt_start *out)
+{
+	pthread_mutex_lock(&tree->lock);
+	*out = tree->starts[i];
+	pthread_mutex_unlock(&tree->lock);
+	return out->pid && (!asks || out->pid == asks || out->tid == asks);
+}
+
+/* Only one worker looks at what has started; another may have taken the place for a later start meanwhile. */
+static bool take_start(struct pt_tree *tree, unsigned i, const struct pt_start *as)
+{
+	pthread_mutex_lock(&tree->lock);
+	bool mine = !memcmp(&tree->starts[i], as, sizeof *as);
+	if (mine) {
+		tree->starts[i].pid = 0;
+		tree->starting--;
+		/* Its threads could still ask while the kernel ended them, and be taken for the new program. */
+		memset(tree->carriers, 0, sizeof tree->carriers);
+	}
+	pthread_mutex_unlock(&tree->lock);
+	return mine;
 }
 
 /* Is the file itself, wherever its name led, one that the program may not see? */
@@ -61,26 +85,22 @@ static bool runs_hidden(struct pt_task *t)
 }
 
 /* Has it come to what was to be started there, and is that what was judged? `first`: the program asks us something. */
-static void check_start(struct pt_task *t, unsigned i, bool first)
+static void check_start(struct pt_task *t, unsigned i, const struct pt_start *start, bool first)
 {
 	pid_t process, parent;
 	uint64_t identity = 0;
 	char path[4100];
 	int len = pt_target_program(t->pid, &identity, path, sizeof path);
-	bool same = len < 0 || identity == t->starts[i].before;
+	bool same = len < 0 || identity == start->before;
 	/* Other threads ask on until the kernel ends them: only the one that executes says that nothing came of it. */
-	if (same && (!first || t->starts[i].tid != t->pid))
-		return;
-	t->starts[i].pid = 0;
-	t->starting--;
-	if (same)
+	if ((same && (!first || start->tid != t->pid)) || !take_start(t->tree, i, start) || same)
 		return;
 	pt_target_ids(t->pid, &process, &parent);
 	if (runs_hidden(t)) {
 		kill(process, SIGKILL);
 		return;
 	}
-	if (hash(t, path) == t->starts[i].asked)
+	if (hash(t, path) == start->asked)
 		return;
 	/* Another name than the one that was judged. It may be as good: then it is let live. */
 	strcpy(t->asked, path);
@@ -88,28 +108,30 @@ static void check_start(struct pt_task *t, unsigned i, bool first)
 	bool known = !pt_task_resolve_text(t, AT_FDCWD, path, (size_t)len, 0) && (!t->at.error || t->at.hidden);
 	/* Below a descriptor the kernel makes up a name, which leads nowhere once that is closed. */
 	const char *below = starts(path, "/dev/fd") ? strchr(path + 8 + (path[7] != 0), '/') : NULL;
-	if (known ? pt_task_judge(t, 0) != 0 : !starts(path, "/dev/fd") || hash(t, below ? below + 1 : "") != t->starts[i].asked)
+	if (known ? pt_task_judge(t, 0) != 0 : !starts(path, "/dev/fd") || hash(t, below ? below + 1 : "") != start->asked)
 		kill(process, SIGKILL);
 }
 
 void pt_task_check_start(struct pt_task *t)
 {
-	if (!t->starting)
+	struct pt_start start;
+	if (!t->tree->starting)
 		return;
 	for (unsigned i = 0; i < PT_STARTS; i++)
-		if (t->starts[i].pid && (t->starts[i].pid == t->pid || t->starts[i].tid == t->pid))
-			check_start(t, i, true);
+		if (start_at(t->tree, i, t->pid, &start))
+			check_start(t, i, &start, true);
 }
 
 /* Programs that have started and ask nothing: looked at before their places are all taken. */
 static void check_silent(struct pt_task *t)
 {
 	const pid_t asks = t->pid;
-	for (unsigned i = 0; i < PT_STARTS; i++) {
-		t->pid = t->starts[i].pid;
-		if (t->pid)
-			check_start(t, i, false);
-	}
+	struct pt_start start;
+	for (unsigned i = 0; i < PT_STARTS; i++)
+		if (start_at(t->tree, i, 0, &start)) {
+			t->pid = start.pid;
+			check_start(t, i, &start, false);
+		}
 	t->pid = asks;
 }
 
@@ -127,7 +149,7 @@ int pt_answer_meddle(struct pt_task *t, pid_t other)
 {
 	pid_t process, parent;
 	pt_target_ids(t->pid, &process, &parent);
-	if (other == process || other == t->pid || other <= 0 || pt_target_descends(other, process, t->since) ||
+	if (other == process || other == t->pid || other <= 0 || pt_target_descends(other, process, t->tree->since) ||
 	    shares_memory(t, other))
 		return GO_ON;
 	return EPERM;
@@ -161,7 +183,7 @@ static bool loader_of(const unsigned char *head, ssize_t got, const char **name,
 int pt_answer_exec(struct pt_task *t)
 {
 	unsigned flags = at_flags(t);
-	if (t->starting == PT_STARTS) {
+	if (t->tree->starting == PT_STARTS) {
 		check_silent(t);
 		t->access = t->call->access;
 	}

@@ -15,10 +15,14 @@ static bool carries_library(struct pt_task *t)
 {
 	if (t->sup->alone)
 		return false;
-	unsigned slot = (unsigned)t->pid % (sizeof t->carriers / sizeof *t->carriers);
-	if (t->carriers[slot] != t->pid && pt_target_maps(t->pid, t->sup->dir, "/tracelib.so"))
-		t->carriers[slot] = t->pid;
-	return t->carriers[slot] == t->pid;
+	struct pt_tree *tree = t->tree;
+	pid_t *slot = &tree->carriers[(unsigned)t->pid % (sizeof tree->carriers / sizeof *tree->carriers)];
+	pthread_mutex_lock(&tree->lock);
+	if (*slot != t->pid && pt_target_maps(t->pid, t->sup->dir, "/tracelib.so"))
+		*slot = t->pid;
+	bool carries = *slot == t->pid;
+	pthread_mutex_unlock(&tree->lock);
+	return carries;
 }
 
 size_t pt_task_own_name(struct pt_task *t, char *path, size_t len)
@@ -278,12 +282,28 @@ static void note_rule(struct pt_task *t)
 	writing = 0;
 }
 
-static uint32_t known_image(const struct pt_task *t, pid_t process)
+static uint32_t known_image(struct pt_tree *tree, pid_t process)
 {
-	for (unsigned i = 0; i < 64; i++)
-		if (t->images[i].pid == process)
-			return t->images[i].image;
-	return 0;
+	uint32_t image = 0;
+	pthread_mutex_lock(&tree->lock);
+	for (unsigned i = 0; i < 64 && !image; i++)
+		if (tree->images[i].pid == process)
+			image = tree->images[i].image;
+	pthread_mutex_unlock(&tree->lock);
+	return image;
+}
+
+static void note_image(struct pt_tree *tree, pid_t process, uint32_t image)
+{
+	unsigned slot = 0;
+	pthread_mutex_lock(&tree->lock);
+	while (slot < 64 && tree->images[slot].pid != process)
+		slot++;
+	if (slot == 64)
+		slot = tree->next_image++ % 64;
+	tree->images[slot].pid = process;
+	tree->images[slot].image = image;
+	pthread_mutex_unlock(&tree->lock);
 }
 
 static uint64_t now(void)
@@ -301,18 +321,12 @@ void pt_task_announce(struct pt_task *t, const char *exe, size_t len)
 	pt_target_ids(t->pid, &process, &parent);
 	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 2, .pid = process, .ppid = parent, .time = now(),
 			      .path = exe, .path_len = (uint32_t)len, .rule = PT_NO_RULE, .port = PT_NO_PORT };
+	uint32_t image = 0;
 	writing = 1;
-	if (!sigsetjmp(fault, 1)) {
-		uint32_t image = pt_events_image(t->sup->events, &e);
-		unsigned slot = 0;
-		while (slot < 64 && t->images[slot].pid != process)
-			slot++;
-		if (slot == 64)
-			slot = t->next_image++ % 64;
-		t->images[slot].pid = process;
-		t->images[slot].image = image;
-	}
+	if (!sigsetjmp(fault, 1))
+		image = pt_events_image(t->sup->events, &e);
 	writing = 0;
+	note_image(t->tree, process, image);
 }
 
 void pt_task_report(struct pt_task *t, uint8_t kind, uint8_t outcome, int error)
@@ -321,14 +335,14 @@ void pt_task_report(struct pt_task *t, uint8_t kind, uint8_t outcome, int error)
 		return;
 	pid_t process, parent;
 	pt_target_ids(t->pid, &process, &parent);
-	uint32_t image = known_image(t, process);
+	uint32_t image = known_image(t->tree, process);
 	if (!image && t->call->shape != PT_SH_EXEC) {
 		/* a fork of a supervised process: it runs its parent's program */
 		char exe[4096];
 		ssize_t len = pt_target_path(t->pid, PT_TARGET_EXE, exe, sizeof exe);
 		if (len > 0) {
 			pt_task_announce(t, exe, (size_t)len);
-			image = known_image(t, process);
+			image = known_image(t->tree, process);
 		}
 	}
 	struct pt_event e = {

@@ -1,4 +1,4 @@
-/* A live answer from the session (csrc/ask.h says how it is spoken); each tree's thread keeps one connection. */
+/* A live answer from the session (csrc/ask.h says how it is spoken); each worker keeps one connection. */
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -46,6 +46,7 @@ void pt_task_ask_live(struct pt_task *t, enum pt_map map, const char *path, size
 	t->dents[digits + 1] = (char)map;
 	memcpy(t->dents + digits + 2, path, len);
 	ssize_t got = -1;
+	pt_turn_long(t->tree); /* for as long as the session thinks about it */
 	for (int tries = 0; tries < 2 && got < 2; tries++) { /* the other end may have given up a connection that was long idle */
 		int s = connected(t);
 		if (s < 0)

@@ -55,7 +55,7 @@ bool pt_rights_follow(struct pt_task *t)
 	static __thread struct pt_target_rights before;
 	static __thread bool known;
 	struct pt_target_rights now;
-	if (getuid() != 0 || t->looks)
+	if (getuid() != 0 || t->tree->looks)
 		return true; /* a build that is not root's cannot become anybody */
 	if (!pt_target_rights(t->pid, &now))
 		return false;
@@ -91,7 +91,7 @@ static bool in_others_proc(const struct pt_task *t, int fd)
 
 bool pt_rights_lower(const struct pt_task *t, int fd)
 {
-	return (t->looks || t->changes) && !(of_program >> CAP_SYS_PTRACE & 1) && in_others_proc(t, fd) && effective(false);
+	return (t->tree->looks || t->tree->changes) && !(of_program >> CAP_SYS_PTRACE & 1) && in_others_proc(t, fd) && effective(false);
 }
 
 void pt_rights_raise(void)

@@ -262,8 +262,9 @@ static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
 	struct pt_task *t = user;
 	const pid_t pid = t->pid;
 	const size_t path_len = strlen(path);
-	uint64_t hash = pt_hash_path(pt_image_seed(t->sup->image), path, path_len), *known = &t->no_links[hash % PT_NO_LINKS];
-	if (*known == hash && hash)
+	uint64_t hash = pt_hash_path(pt_image_seed(t->sup->image), path, path_len);
+	_Atomic uint64_t *known = &t->tree->no_links[hash % PT_NO_LINKS];
+	if (atomic_load_explicit(known, memory_order_relaxed) == hash && hash)
 		return -EINVAL;
 	if (!strncmp(path, "/proc/", 6) && (!strcmp(path + 6, "self") || !strcmp(path + 6, "thread-self"))) {
 		char text[64];
@@ -284,7 +285,7 @@ static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
 	/* What the session cannot write stays what it is; /proc belongs to nobody. */
 	if (err == EINVAL && strncmp(path, "/proc", 5) && !(t->sup->flags & PT_IMG_AUDIT) &&
 	    pt_decide(t->sup->image, PT_WRITE, path, path_len).action == PT_DENY)
-		*known = hash;
+		atomic_store_explicit(known, hash, memory_order_relaxed);
 	return -err;
 }
 

@@ -217,12 +217,20 @@ static long fuzz_arguments(long rounds)
 	return taken;
 }
 
+/* Nobody works here but us. */
+bool pt_tree_hire(struct pt_tree *tree)
+{
+	(void)tree;
+	return false;
+}
+
 /* ---- the supervisor's questions: this process is the one that asks ---- */
 
 static long fuzz_questions(const char *dir, const void *image, size_t size, long rounds)
 {
 	static struct pt_sup sup;
 	static struct pt_task t;
+	static struct pt_tree tree = { .listener = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
 	static char texts[64][256];
 	static unsigned char room[1 << 16];
 	const char *why;
@@ -238,7 +246,9 @@ static long fuzz_questions(const char *dir, const void *image, size_t size, long
 	sup.flags = pt_image_flags(sup.image);
 	sup.dir = dir;
 	sup.dir_len = strlen(dir);
-	t.sup = &sup;
+	tree.sup = t.sup = &sup;
+	t.tree = &tree;
+	pt_turn_begin(&tree);
 	t.listener = -1; /* nobody waits: nothing is written back, and no wait is long */
 	t.req = calloc(1, sizeof *t.req);
 	t.resp = calloc(1, sizeof *t.resp);
