@@ -108,6 +108,27 @@ core.close()
 """
 
 
+EARLY = """
+import sys
+from porttrace import owners, places
+from porttrace.tclbridge.commands import Core
+core, (prefix, registry, work) = Core(), sys.argv[1:]
+assert core.invoke("", "get_ready", registry, prefix)[0] == "ok"
+owners.ownership = places._below = None  # whoever reads again fails
+for words in (("context", "prefix", prefix, "registry", registry), ("setdeps", "port0"), ("trace_start", work)):
+    status, value, *rest = core.invoke("a", *words)
+    assert status == "ok", value
+print(core.client("a").trace.image.decide(prefix.encode() + b"/share/port3/0/file7").port)
+core.close()
+"""
+
+
+def test_what_was_read_before_a_phase_is_not_read_in_it(registry: Path, open_tmp: Path) -> None:
+    words = [sys.executable, "-c", EARLY, registry.parents[3], registry, open_tmp]
+    done = subprocess.run(words, capture_output=True, text=True, cwd="/")
+    assert done.stdout == "port3\n", done.stdout + done.stderr
+
+
 def test_what_ports_need_is_kept(registry: Path, open_tmp: Path) -> None:
     needs = "INSERT INTO dependencies (id, name) SELECT id, '{}' FROM ports WHERE name = '{}'"
     pairs = (("Port1", "port0"), ("Port1", "port3"), ("port2", "port0"))

@@ -149,6 +149,15 @@ class Backend:
         known()
         classify("/", "")
 
+    def get_ready(self, registry: str, prefix: str) -> None:
+        """Begin, and read what every phase of a port in this prefix needs, while nobody waits for it."""
+        from porttrace.places import known
+
+        self.begin()
+        if registry:
+            self._registry(registry, [])
+            known(Path(prefix))
+
     def warm(self, client: Client, workpath: str) -> tuple[list[tuple[bytes, list[bytes]]], str]:
         """Do what each trace of the client's port needs and none has alone, while nobody waits for it.
 

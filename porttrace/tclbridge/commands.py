@@ -190,6 +190,14 @@ def _recover(client: Client, words: list[str]) -> TclValue:
     return ""
 
 
+@command("get_ready", 0, 2, "?registry prefix?")
+def _get_ready(client: Client, words: list[str]) -> TclValue:
+    """Do what needs nothing but the registry and the prefix of the port to come."""
+    registry, prefix = words if len(words) == 2 else ("", "")
+    client.core.backend.get_ready(registry, prefix)
+    return ""
+
+
 @command("warm", 1, 1, "workpath")
 def _warm(client: Client, words: list[str]) -> TclValue:
     """Get ready for traces of what the context says; nothing is in force after it.

@@ -84,13 +84,10 @@ proc porttrace::pipe::start {} {
 }
 
 ##
-# Start the core where there is none yet.
-proc porttrace::pipe::prepare {} {
-    variable channel
+# Start the core where there is none yet, and have it do something that nobody waits for.
+proc porttrace::pipe::prepare {request} {
     # what fails here fails again, and is said, where the core is needed
-    if {$channel eq ""} {
-        catch start
-    }
+    send "" [list "" {*}$request]
 }
 
 ##

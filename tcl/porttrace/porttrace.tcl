@@ -53,10 +53,19 @@ foreach sibling {transport.tcl environment.tcl messages.tcl inport.tcl tracelib.
 }
 unset sibling
 
+##
+# What the core can do before there is a phase: read the registry that MacPorts asks in each.
+proc porttrace::wanted_early {} {
+    if {[info exists ::registry.path] && [info exists ::prefix]} {
+        return [list get_ready [file join ${::registry.path} registry registry.db] $::prefix]
+    }
+    return [list get_ready]
+}
+
 # A port that is going to be traced: its core starts while port gets ready.
 if {[info exists ::ports_trace] && [string is true -strict $::ports_trace]
         && ![llength [info commands ::porttrace::core::invoke]]} {
-    porttrace::transport::prepare
+    porttrace::transport::prepare [porttrace::wanted_early]
     # With the first change of `file` Tcl compiles anew what it has compiled: that is little yet, and much in a phase.
     porttrace::inport::cover_file
 }

@@ -171,15 +171,17 @@ proc porttrace::transport::why {} {
 
 ##
 # Start the core without waiting for it, so that it is there when it is needed.
-proc porttrace::transport::prepare {} {
+#
+# @param request what it is to do meanwhile; nobody is told what came of it
+proc porttrace::transport::prepare {request} {
     variable thread
     if {$thread eq ""} {
         set thread [find_thread]
     }
     if {$thread ne "none"} {
-        thread::send -async $thread ::porttrace::pipe::prepare
+        thread::send -async $thread [list ::porttrace::pipe::prepare $request]
     } else {
-        ::porttrace::pipe::prepare
+        ::porttrace::pipe::prepare $request
     }
 }
 
