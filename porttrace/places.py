@@ -54,7 +54,7 @@ def _below(directory: bytes, entries: list[os.DirEntry[bytes]]) -> Iterator[tupl
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield entry.path, entry.path
-        elif entry.is_symlink() and entry.is_dir():
+        elif b".so" not in entry.name and entry.is_symlink() and entry.is_dir():  # many lead to libraries
             target = os.path.normpath(os.path.join(directory, os.readlink(entry.path)))  # noqa: PTH115, PTH118 - bytes
             if os.path.realpath(target) == target:
                 yield entry.path, target
