@@ -54,6 +54,12 @@ static void keep(const char *lex, size_t len, const struct pt_info *info, const 
 		slot_write(d, key, lex, len, info, real);
 }
 
+void pt_dir_keep(const char *lex, size_t len, const struct pt_info *info, const char *real)
+{
+	if (len + info->real_len <= PT_DIR_TEXT)
+		keep(lex, len, info, real);
+}
+
 /* ---- the walk ---- */
 
 /* Of a path that a slab has no room for. */

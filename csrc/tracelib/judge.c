@@ -24,6 +24,13 @@ static const char *physical(const struct pt_at *at)
 	return at->path == at->slab->physical ? at->slab->physical : at->real;
 }
 
+/* Of what is refused for reading: hidden, or not there anyway? */
+static uint8_t hidden_or_absent(const struct pt_at *at)
+{
+	bool there = at->there == PT_THERE_UNKNOWN ? exists(physical(at)) : at->there == PT_THERE;
+	return there ? PT_OUT_HIDE : PT_OUT_ABSENT;
+}
+
 static struct pt_verdict decide(const struct pt_at *at, enum pt_map map)
 {
 	struct pt_verdict v;
@@ -154,7 +161,7 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 		if (!(at->flags & PT_ALSO_READ) || readable(at, read))
 			return 0;
 		at->verdict = read;
-		return refuse(op, at, exists(physical(at)) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
+		return refuse(op, at, hidden_or_absent(at), ENOENT);
 	}
 	bool makes = at->access == PT_ACC_CREATE || (at->flags & PT_MAY_CREATE);
 	if (at->parent.missing) {
@@ -284,7 +291,7 @@ int pt_judge(uint16_t op, struct pt_at *at)
 	if (at->access > PT_ACC_READLINK)
 		error = judge_write(op, at, at->verdict);
 	else if (!readable(at, at->verdict))
-		error = refuse(op, at, exists(physical(at)) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
+		error = refuse(op, at, hidden_or_absent(at), ENOENT);
 	else if ((at->flags & PT_PROBE_WRITE) && decide(at, PT_WRITE).action == PT_DENY && exists(physical(at)) && !(pt.flags & PT_IMG_AUDIT))
 		error = EACCES;
 #ifdef __linux__

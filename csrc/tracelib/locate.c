@@ -5,10 +5,83 @@
 #include "locate.h"
 
 /*
+ * Compilers ask for files by …/gcc/x/12/../../../x/lib, and of each part of which ".." is said it has to be asked whether
+ * it is a directory. What was found at the end of such a beginning is kept by its text, for as long as nobody in the
+ * session can change any of it.
+ */
+struct pt_untidy {
+	bool kept;                     /* of this path the beginnings are kept */
+	size_t dir;                    /* where its directory part ends, if make_clean changes it and the last part is a plain name; or 0 */
+};
+
+static struct pt_untidy look_for_untidy(const struct pt_at *at)
+{
+	const char *path = at->path;
+	/* of our copy: the program's own text may change meanwhile */
+	struct pt_untidy u = { path == at->slab->asked && path[0] == '/' && !PT_NAMES_VARY && !(pt.flags & PT_IMG_REDIRECTS), 0 };
+	size_t cut = 0, n;
+	bool plain = true, all = true;
+	for (size_t from = 0; u.kept && path[from]; from += n + 1) {
+		for (n = 0; path[from + 1 + n] && path[from + 1 + n] != '/'; n++)
+			;
+		cut = from;
+		plain = n && !(n < 3 && dots(path + from + 1, n));
+		all = all && plain;
+	}
+	if (!all && plain)
+		u.dir = cut;
+	return u;
+}
+
+static void keep_untidy(const struct pt_at *at, size_t len, const struct pt_untidy *u, const struct pt_info *info)
+{
+	if (u->kept && len && len <= PT_DIR_TEXT && info->stable && !info->error && !info->magic && !info->unseen && !at->slab->passing)
+		pt_dir_keep(at->path, len, info, at->slab->real);
+}
+
+#define WALK_ENDS (-1)
+
+/*
+ * The step of "." or ".." (`up`) from slab->lex, `len` bytes of it; path[..end] ends with it. 0, an errno, or WALK_ENDS:
+ * what is hidden is to be judged, and told.
+ */
+static int step_dotted(struct pt_at *at, size_t *len, bool up, size_t end, struct pt_untidy *u)
+{
+	struct pt_slab *s = at->slab;
+	struct pt_info info;
+	if (u->kept && end <= PT_DIR_TEXT && pt_dir_cached(at->path, end, &info, s->real)) {
+		*len = info.real_len;
+		memcpy(s->lex, s->real, *len);
+		return 0;
+	}
+	pt_dir_resolve(s->lex, *len, s, &info);
+	if (info.error && !info.hidden)
+		return info.error;
+	if (info.unseen)
+		at->unseen = info.unseen;
+	int error = info.hidden ? ENOENT : pt_not_passable(s->real, info.real_len, &info);
+	u->kept = u->kept && !error && info.stable && !info.magic && !info.unseen;
+	if (info.hidden && at->access <= PT_ACC_READLINK)
+		return WALK_ENDS;
+	at->final = at->final || error;
+	if (error || !up)
+		return error;
+	*len = info.real_len;
+	memcpy(s->lex, s->real, *len);
+	while (*len && s->lex[--*len] != '/')
+		;
+	if (u->kept) {
+		pt_dir_resolve(s->lex, *len, s, &info);
+		keep_untidy(at, end, u, &info);
+	}
+	return 0;
+}
+
+/*
  * Appends the components of `path` to slab->lex, cleaned; ".." is taken from
  * the real path. 0 or errno; at->final where the kernel need not be asked.
  */
-static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool *dir)
+static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool *dir, struct pt_untidy *untidy)
 {
 	struct pt_slab *s = at->slab;
 	size_t len = *lex_len;
@@ -22,30 +95,15 @@ static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool 
 		size_t n = 0;
 		while (p[n] && p[n] != '/')
 			n++;
-		*dir = false;
-		if (n < 3 && dots(p, n)) {
-			*dir = true;
-			if (n == 2 || len != *lex_len) {  /* what it is said of has to be a directory */
-				struct pt_info info;
-				pt_dir_resolve(s->lex, len, s, &info);
-				if (info.error && !info.hidden)
-					return info.error;
-				if (info.unseen)
-					at->unseen = info.unseen;
-				int error = info.hidden ? ENOENT : pt_not_passable(s->real, info.real_len, &info);
-				if (info.hidden && at->access <= PT_ACC_READLINK)
-					break;         /* what is hidden is judged, and told */
-				if (error) {
-					at->final = true;
-					return error;
-				}
-				if (n == 2) {
-					len = info.real_len;
-					memcpy(s->lex, s->real, len);
-					while (len && s->lex[--len] != '/')
-						;
-				}
-			}
+		*dir = n < 3 && dots(p, n);
+		if (*dir) {
+			int error = 0;
+			if (n == 2 || len != *lex_len)   /* what it is said of has to be a directory */
+				error = step_dotted(at, &len, n == 2, (size_t)(p - path) + n, untidy);
+			if (error == WALK_ENDS)
+				break;
+			if (error)
+				return error;
 		} else {
 			if (sys_fork_name(p, n))
 				break;         /* a fork of the file before it, which is judged */
@@ -126,6 +184,7 @@ void pt_prepare(struct pt_at *at, struct pt_slab *s)
 	at->real_len = 0;
 	at->fixed = at->linked = at->final = false;
 	at->magic = 0;
+	at->there = PT_THERE_UNKNOWN;
 	at->unseen = 0;
 	at->parent.hidden = 0;
 }
@@ -134,6 +193,7 @@ int pt_locate(struct pt_at *at)
 {
 	struct pt_slab *s = at->slab;
 	struct pt_info info;
+	struct pt_untidy untidy = look_for_untidy(at);
 	size_t lex_len = 0;
 	bool dir = false;
 	int error;
@@ -144,9 +204,7 @@ int pt_locate(struct pt_at *at)
 			return error;
 		lex_len = info.real_len;
 	}
-	if (!at->path[0])
-		dir = true;
-	error = make_clean(at, &lex_len, at->path, &dir);
+	error = make_clean(at, &lex_len, at->path, &dir, &untidy);
 	if (error)
 		return error;
 	at->fixed = true;
@@ -171,6 +229,7 @@ int pt_locate(struct pt_at *at)
 		return info.error;
 	if (!lex_len)
 		return 0;
+	keep_untidy(at, untidy.dir, &untidy, &info);
 	if (info.real_len + n + 2 > s->cap)
 		return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
 	s->real[info.real_len] = '/';
@@ -202,6 +261,7 @@ int pt_locate(struct pt_at *at)
 	if (got == (ssize_t)s->cap - 1)
 		return s->cap < PT_PATH_CAP ? PT_NO_ROOM : ENAMETOOLONG;
 	if (got <= 0) {
+		at->there = got == -EINVAL ? PT_THERE : got == -ENOENT || got == -ENOTDIR ? PT_NOT_THERE : PT_THERE_UNKNOWN;
 		if (got == -EINVAL && remember)
 			pt_word_keep(known);
 		else if (got < 0 && got != -EINVAL && got != -ENOENT && got != -ENOTDIR)

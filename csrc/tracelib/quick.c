@@ -15,21 +15,26 @@ struct taken {
 };
 #define NO_SLASH SIZE_MAX
 
-/* Some part is empty or begins with a dot. True: none of them is "", "." or ".." but for "./" at the very beginning, which goes. */
+/*
+ * Some part is empty or begins with a dot. True: none of them is "", "." or ".." but for "./" at the very beginning, which
+ * goes; or the path is from the root and its last part is a plain name, then it may be known as it is written (see
+ * pt_dir_keep).
+ */
 static __attribute__((noinline)) bool tidy(struct taken *t)
 {
 	while (t->len > 2 && t->text[0] == '.' && t->text[1] == '/' && t->text[2] != '/')
 		t->text += 2, t->len -= 2;
 	t->cut = NO_SLASH;
+	bool plain = true, all = true;
 	for (size_t at = t->text[0] == '/', n = 0; at <= t->len; at += n + 1) {
 		for (n = 0; at + n < t->len && t->text[at + n] != '/'; n++)
 			;
-		if (!n || (n < 3 && dots(t->text + at, n)))
-			return false;
+		plain = n && !(n < 3 && dots(t->text + at, n));
+		all = all && plain;
 		if (at)
 			t->cut = at - 1;
 	}
-	return true;
+	return all || (plain && t->text[0] == '/');
 }
 
 /*

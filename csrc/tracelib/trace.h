@@ -174,6 +174,8 @@ bool pt_far_cached(const char *lex, size_t len, struct pt_info *, char *real, si
 void pt_far_keep(const char *lex, size_t len, const struct pt_info *, const char *real);
 
 bool pt_dir_cached(const char *lex, size_t len, struct pt_info *, char *real);
+/* A directory by a name that is not clean ("a/../b", "a//b"), which then is found by pt_dir_cached; `info` has to be stable. */
+void pt_dir_keep(const char *lex, size_t len, const struct pt_info *, const char *real);
 /* Whether ".." leads out of a real path: 0, ENOENT where nothing is there or it is hidden (set in `info`), ENOTDIR. */
 int pt_not_passable(const char *real, size_t len, struct pt_info *info);
 /* Resolves a clean absolute directory path ("" is the root); real path into slab->real. info->error may be PT_NO_ROOM. */
@@ -224,6 +226,8 @@ enum pt_at_flag {
 	PT_DIR_FD = 1u << 7,
 };
 
+enum pt_there { PT_THERE_UNKNOWN, PT_THERE, PT_NOT_THERE };
+
 struct pt_at {
 	int dirfd;
 	const char *path;              /* in: as the program gave it; out: what the kernel is to be given */
@@ -234,6 +238,7 @@ struct pt_at {
 	bool fixed;                    /* nobody in the session can make the path mean something else between our look and the kernel's */
 	bool linked;                   /* links were followed: `real` is not what `path` says */
 	uint8_t magic;
+	uint8_t there;                 /* enum pt_there: what is at `real`, where the walk has seen it */
 	int16_t unseen;                /* see struct pt_info */
 	int16_t lost;                  /* with `judged` false: the errno with which the walk ended */
 	struct pt_verdict verdict;
