@@ -155,6 +155,7 @@ class Mac:
     cwd: str = "/"
     thread_cwd: str = ""
     bits: dict[str, tuple[int, int]] = field(default_factory=dict)  # mode and st_flags, where not the usual ones
+    images: list[str | None] = field(default_factory=list)  # that the loader has opened before the library
     unreadable: set[str] = field(default_factory=set)
     modes: list[int] = field(default_factory=list)  # that opens were given
     firmlinks: tuple[str, ...] = FIRMLINKS
@@ -287,6 +288,18 @@ class Mac:
 
     def path_of(self, fd: int) -> bytes:
         return os.fsencode(self.descriptors[fd]) + b"\0"
+
+
+def program_header() -> bytes:
+    """As a program's begins: all that lies below it, a command that is no segment, and a page of code."""
+    commands = [
+        struct.pack("<II16sQQQQIIII", 0x19, 72, b"__PAGEZERO", 0, 1 << 63, 0, 0, 0, 0, 0, 0),
+        struct.pack("<II64s", 0x1B, 72, b"\xff" * 64),  # LC_UUID
+        struct.pack("<II16sQQQQIIII", 0x19, 72, b"__TEXT", 1 << 32, 0x1000, 0, 0x1000, 5, 5, 0, 0),
+    ]
+    return struct.pack("<IIIIIIII", 0xFEEDFACF, 0x01000007, 3, 2, len(commands), 72 * len(commands), 0, 0) + b"".join(
+        commands
+    )
 
 
 class Image:
@@ -452,9 +465,11 @@ class Library:
 
     def _bodies(self) -> dict[str, Callable[..., int]]:
         mac = self.mac
-        name = ctypes.create_string_buffer(os.fsencode(mac.session + "/1/tracelib.dylib"))
+        paths = [*mac.images, f"{mac.session}/1/tracelib.dylib"]
+        names = [ctypes.create_string_buffer(os.fsencode(path)) if path else None for path in paths]
+        other = ctypes.create_string_buffer(program_header())
         plus = self.image.inode64
-        self._kept.append(name)
+        self._kept += [names, other]
 
         def text(at: int) -> str:
             return os.fsdecode(ctypes.string_at(at))
@@ -521,9 +536,9 @@ class Library:
 
         return {
             "__error": lambda *_: ctypes.addressof(self._errno),
-            "_dyld_image_count": lambda *_: 1,
-            "_dyld_get_image_header": lambda *_: self.base,
-            "_dyld_get_image_name": lambda *_: ctypes.addressof(name),
+            "_dyld_image_count": lambda *_: len(mac.images) + 1,
+            "_dyld_get_image_header": lambda at, *_: ctypes.addressof(other) if at < len(mac.images) else self.base,
+            "_dyld_get_image_name": lambda at, *_: ctypes.addressof(names[at]) if names[at] else 0,
             "proc_pidpath": lambda pid, buffer, size, *_: put(buffer, b"/bin/x") or 6,
             "getpid": lambda *_: os.getpid(),
             "getppid": lambda *_: os.getppid(),

@@ -20,6 +20,7 @@ from test_sipcopy import ARM64E, compiled, fat, restricted
 from tracelib_session import Session
 
 from porttrace import machosign
+from porttrace.policy import Ownership
 from porttrace.sipcopy import identity
 
 if platform.machine() != "x86_64" or sys.platform != "linux":
@@ -505,6 +506,23 @@ def test_a_damaged_program_is_no_trouble(machine: Machine, programs: dict[str, b
 def test_the_library_finds_itself_and_tells_the_process(machine: Machine) -> None:
     machine.stat("/opt/seen")
     assert [event.path for event in machine.session.events("process")] == ["/bin/x"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_loader_has_opened_before_is_used(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Libraries of declared ports; and the library knows itself among them, by its address."""
+    owners = Ownership(
+        [(b"/opt/lib/liba.dylib", "mine"), (b"/opt/lib/libb.dylib", "another"), (b"/opt/secret/x", "mine")]
+    )
+    with Session("r:/opt=?", "r:/=+", owners=owners, closure=["mine"], prefix=Path("/opt")) as session:
+        files = {**WORLD, "/opt/lib": "d", "/opt/lib/liba.dylib": "f", "/opt/lib/libb.dylib": "f"}
+        mac = Mac(str(session.top), files)
+        mac.images = ["/opt/lib/liba.dylib", None, "/usr/lib/libSystem.B.dylib", "/opt/lib/libb.dylib"]
+        machine = Machine(session, mac, Library(image(kind, built(tmp_path_factory)), mac))
+        assert machine.stat("/Users/old") == 0
+        assert mac.unknown == []
+        assert [event.path for event in session.events("used")] == ["/opt/lib/liba.dylib"]
+        assert [event.path for event in session.events("process")] == ["/bin/x"]
 
 
 def test_the_machine_is_a_machine(tmp_path: Path) -> None:
