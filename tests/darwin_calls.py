@@ -288,6 +288,9 @@ def bodies(library: Library) -> dict[str, Callable[..., int]]:
             address, size = words[at], words[length] & 0xFFFFFFFF
             if word(address + 1, ctypes.c_uint8) == AF_UNIX:
                 path = os.fsdecode(ctypes.string_at(address + 2, size - 2).split(b"\0")[0])
+                if mac.real(path) and mac.sockets is not None:
+                    mac.sockets[words[0]].connect(path)
+                    return 0
                 where = mac.absolute(path)
                 note(name, mac.placed(where) if name == "bind" else mac.walk(where, True))
             return 0

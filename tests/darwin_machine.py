@@ -11,6 +11,8 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import select
+import socket
 import struct
 import sys
 from collections.abc import Callable
@@ -155,6 +157,7 @@ class Mac:
     cwd: str = "/"
     thread_cwd: str = ""
     bits: dict[str, tuple[int, int]] = field(default_factory=dict)  # mode and st_flags, where not the usual ones
+    sockets: dict[int, socket.socket] | None = None  # real ones, to the session's; None: there is none
     images: list[str | None] = field(default_factory=list)  # that the loader has opened before the library
     unreadable: set[str] = field(default_factory=set)
     modes: list[int] = field(default_factory=list)  # that opens were given
@@ -253,6 +256,9 @@ class Mac:
 
     def close(self, fd: int) -> int:
         self.descriptors.pop(fd, None)
+        if self.sockets and fd in self.sockets:
+            self.sockets.pop(fd).close()
+            return 0
         os.close(fd)
         return 0
 
@@ -512,8 +518,27 @@ class Library:
             mac.passed.append(("execve", [mac.walk(mac.absolute(text(path)), True)]))
             raise Failure(ENOEXEC)
 
-        def no_socket(*_: int) -> int:
-            raise Failure(EINVAL)  # nobody there who could be asked
+        def make_socket(*_: int) -> int:
+            if mac.sockets is None:
+                raise Failure(EINVAL)  # nobody there who could be asked
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            mac.sockets[made.fileno()] = made
+            return made.fileno()
+
+        def sockets() -> dict[int, socket.socket]:
+            assert mac.sockets is not None
+            return mac.sockets
+
+        def recv(fd: int, buffer: int, size: int, *_: int) -> int:
+            data = sockets()[fd].recv(min(size, 1))  # as little at a time as a stream may bring
+            put(buffer, data)
+            return len(data)
+
+        def poll(at: int, count: int, timeout: int, *_: int) -> int:
+            assert count == 1
+            asked = select.poll()
+            asked.register(darwin_calls.word(at), select.POLLIN)
+            return len(asked.poll(timeout))
 
         def lstat(path: int, buffer: int, *_: int) -> int:
             where = mac.absolute(text(path))
@@ -550,7 +575,12 @@ class Library:
             "readlink": readlink,
             "getattrlist": getattrlist,
             "fcntl": fcntl,
-            "socket": no_socket,
+            "socket": make_socket,
+            "setsockopt": lambda *_: 0,
+            "send": lambda fd, data, size, *_: sockets()[fd].send(ctypes.string_at(data, min(size, 3))),
+            "shutdown": lambda fd, how, *_: sockets()[fd].shutdown(how) or 0,
+            "poll": poll,
+            "recv": recv,
             "sandbox_check": lambda *_: 1,
             "pread": pread,
             "dirfd": lambda stream, *_: darwin_calls.word(stream),

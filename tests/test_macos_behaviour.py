@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+import socket
 import struct
 import sys
 from collections.abc import Iterator
@@ -20,7 +22,11 @@ from test_sipcopy import ARM64E, compiled, fat, restricted
 from tracelib_session import Session
 
 from porttrace import machosign
-from porttrace.policy import Ownership
+from porttrace.askserver import Asked, AskServer
+from porttrace.errors import PorttraceError
+from porttrace.filemap import Filemap
+from porttrace.policy import Image as PolicyImage
+from porttrace.policy import Ownership, Policy
 from porttrace.sipcopy import identity
 
 if platform.machine() != "x86_64" or sys.platform != "linux":
@@ -381,6 +387,36 @@ def test_a_protected_program_without_a_copy_is_told(
     assert (started_as, arguments, entered) == (path, words, False), "the kernel does as it was asked"
     told = [(event.path, event.asked) for event in machine.session.events("untraced")]
     assert told == [("/bin/sh", "protected by the system")]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_copy_is_asked_for(machine: Machine, programs: dict[str, bytes], made: bool) -> None:
+    """Once, over the session's own socket, which the core answers: with the copy, or not."""
+    copy = Path(protected(machine, programs["x86_64+arm64e"], False))
+    machine.mac.sockets = {}
+    asked: list[bytes] = []
+
+    def copier(path: bytes) -> None:
+        asked.append(path)
+        if not made:
+            raise PorttraceError("it cannot be copied")
+        copy.parent.mkdir(parents=True)
+        copy.touch()
+
+    server = AskServer(machine.session.top / "socket", {os.getuid()}, socket.SOCK_STREAM)
+    server.copier = copier
+    server.policies[1] = Asked(PolicyImage(Policy(Filemap(), Filemap()).compile()), lambda path: None, False)
+    try:
+        for _ in range(2):
+            machine.mac.started.clear()
+            started_as = str(copy) if made else "/bin/sh"
+            assert execve(machine, "/bin/sh", ["sh", "-c", "x"]) == (started_as, ["sh", "-c", "x"], made)
+    finally:
+        server.close()
+    assert asked == [b"/bin/sh"] * (1 if made else 2), "a copy that is there is not asked for"
+    told = [event.asked for event in machine.session.events("untraced")]
+    assert set(told) == (set() if made else {"protected by the system"})
+    assert machine.mac.sockets == {}, "no descriptor is left open"
 
 
 BANGS = [
