@@ -313,7 +313,11 @@ def diagnose(user: str = "macports") -> Diagnosis:
     except KeyError:
         found.notes.append(
             f"user {user} does not exist; a port that runs as root needs it: "
-            f"useradd --system --home-dir /var/empty --shell /usr/sbin/nologin {user}"
+            + (
+                "MacPorts' installer makes it"
+                if sys.platform == "darwin"
+                else f"useradd --system --home-dir /var/empty --shell /usr/sbin/nologin {user}"
+            )
         )
     for base in base_candidates():
         there = base if base.exists() else base.parent

@@ -157,6 +157,9 @@ class Mac:
     cwd: str = "/"
     thread_cwd: str = ""
     bits: dict[str, tuple[int, int]] = field(default_factory=dict)  # mode and st_flags, where not the usual ones
+    sandboxed: bool = True  # whether the process is in a sandbox already
+    profiles: list[str] = field(default_factory=list)  # that it has asked to be put in; one that begins with "!" fails
+    freed: list[int] = field(default_factory=list)  # what sandbox_init had said of why
     sockets: dict[int, socket.socket] | None = None  # real ones, to the session's; None: there is none
     images: list[str | None] = field(default_factory=list)  # that the loader has opened before the library
     unreadable: set[str] = field(default_factory=set)
@@ -518,6 +521,13 @@ class Library:
             mac.passed.append(("execve", [mac.walk(mac.absolute(text(path)), True)]))
             raise Failure(ENOEXEC)
 
+        def sandbox_init(profile: int, flags: int, error: int, *_: int) -> int:
+            mac.profiles.append(text(profile))
+            if mac.profiles[-1].startswith("!"):
+                ctypes.c_uint64.from_address(error).value = 4242
+                raise Failure(EINVAL)
+            return 0
+
         def make_socket(*_: int) -> int:
             if mac.sockets is None:
                 raise Failure(EINVAL)  # nobody there who could be asked
@@ -581,7 +591,9 @@ class Library:
             "shutdown": lambda fd, how, *_: sockets()[fd].shutdown(how) or 0,
             "poll": poll,
             "recv": recv,
-            "sandbox_check": lambda *_: 1,
+            "sandbox_check": lambda *_: int(mac.sandboxed),
+            "sandbox_init": sandbox_init,
+            "sandbox_free_error": lambda why, *_: mac.freed.append(why) or 0,
             "pread": pread,
             "dirfd": lambda stream, *_: darwin_calls.word(stream),
             "posix_spawnattr_getflags": lambda attributes, flags, *_: put(flags, ctypes.string_at(attributes, 2)),

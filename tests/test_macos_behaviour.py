@@ -561,6 +561,34 @@ def test_what_the_loader_has_opened_before_is_used(kind: str, tmp_path_factory: 
         assert [event.path for event in session.events("process")] == ["/bin/x"]
 
 
+PROFILE = "(version 1)\n(allow default)\n(deny file-write*)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "raised"),
+    [
+        (PROFILE, [PROFILE]),
+        ("!" + PROFILE, ["!" + PROFILE]),
+        ("", []),
+        (PROFILE.ljust(8192), []),  # nothing would end it in memory: the core writes none like that
+        (PROFILE.ljust(8193), [PROFILE.ljust(8193)]),
+        (None, []),
+    ],
+    ids=["profile", "refused", "empty", "whole pages", "long", "none"],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_first_process_raises_the_fence(
+    machine: Machine, text: str | None, raised: list[str], inside: bool
+) -> None:
+    """Whoever is in a sandbox already stays in it: there is but one for each process."""
+    machine.mac.sandboxed = inside
+    if text is not None:
+        (machine.session.dir / "fence").write_text(text)
+    assert machine.stat("/opt/secret/x") == ENOENT
+    assert machine.mac.profiles == ([] if inside else raised)
+    assert machine.mac.freed == ([4242] if machine.mac.profiles and raised[0][0] == "!" else [])
+
+
 def test_the_machine_is_a_machine(tmp_path: Path) -> None:
     """What the tests above rest on: links, second names and case are found as a kernel would."""
     mac = Mac(str(tmp_path), dict(WORLD), folding=("/opt",))
