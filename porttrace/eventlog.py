@@ -47,6 +47,11 @@ class Outcome(IntEnum):
     REDIRECTED_MISSING = 6
 
 
+_KINDS = {int(kind): kind for kind in Kind}
+_OUTCOMES = {int(outcome): outcome for outcome in Outcome}
+"""By number: quicker than a call of the class, and a large build has a hundred thousand."""
+
+
 @record(frozen=True, slots=True)
 class Event:
     """One record of csrc/events.h; `image`, `parent` and `op` are numbers of that file, `time` is in ns (monotonic)."""
@@ -149,9 +154,9 @@ class Snapshot:
                 e = batch[at]
                 process = e.kind == Kind.PROCESS
                 yield Event(
-                    Kind(e.kind),
+                    _KINDS[e.kind],
                     ACCESSES[e.access],
-                    Outcome(e.outcome),
+                    _OUTCOMES[e.outcome],
                     e.op,
                     e.error,
                     e.pid,
