@@ -372,6 +372,33 @@ def contents(macports: Macports, name: str) -> dict[str, bytes]:
         return {each.name: hashlib.sha256(archive.extractfile(each).read()).digest() for each in members}  # type: ignore[union-attr]
 
 
+def test_targets_that_need_no_work_directory(macports: Macports) -> None:
+    """MacPorts traces them too; none of its other targets has made the directory yet."""
+    macports.forget("foo", "libbar")
+    plain = macports.run("livecheck", "libbar")
+    traced = macports.run("-t", "livecheck", "libbar")
+    assert (traced.status, traced.text) == (plain.status, plain.text)
+
+
+def test_tcls_own_library_is_there(no_foo: Macports) -> None:
+    """Tcl 9 has it within its program, and loads some of it when it is needed."""
+    portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
+    former = portfile.read_text()
+    portfile.write_text(
+        former + "\npre-build {\n"
+        '    ui_msg "the clock: [clock format 86400 -gmt 1 -format {%Y in %B}]"\n'
+        '    ui_msg "its files: [expr {[llength [glob -directory [info library] *.tcl]] > 3}]"\n'
+        '    ui_msg "one: [file readable [info library]/clock.tcl]"\n'
+        "}\n"
+    )
+    try:
+        said = no_foo.port("-s", "-t", "build", "libbar").text
+    finally:
+        portfile.write_text(former)
+    for line in ("the clock: 1970 in January", "its files: 1", "one: 1"):
+        assert line in said, said
+
+
 def test_a_portfile_allows_what_it_names(no_foo: Macports) -> None:
     portfile = no_foo.prefix.tree / "devel/foo/Portfile"
     former = portfile.read_text()

@@ -149,7 +149,8 @@ class Client:
             raise TclError(f'workpath "{workpath}" is not absolute', "PORTTRACE", "USAGE")
         if self.active:
             self.stop()
-        if not os.path.isdir(self.encode(workpath)):  # noqa: PTH112 - bytes
+        place = self.encode(workpath)
+        if os.path.lexists(place) and not os.path.isdir(place):  # noqa: PTH112 - bytes
             raise TclError(f'workpath "{workpath}" is not a directory', "PORTTRACE", "USAGE")
         self.past, self.own, self.fence, self.ended = [], [], False, None
         self.used, self.rules_used, self.incomplete = {}, set(), False

@@ -41,6 +41,10 @@ namespace eval porttrace::inport {
     # writing: {directory exceptions}. What lies there under a name without links is allowed without a question.
     variable open_places [dict create read {} write {}]
 
+    # Where Tcl has its own library, some of which it loads when it is needed. That of Tcl 9 is in its program, by names
+    # that mean nothing to the system.
+    variable own_library [expr {[string match //* [info library]] ? [file dirname [info library]] : [info library]}]
+
     # Tcl's own commands while ours are in front.
     namespace eval real {}
 }
@@ -160,9 +164,14 @@ proc porttrace::inport::know {reading writing} {
 # the access `tree`, with all that is below it.
 proc porttrace::inport::is_open {access path} {
     variable open_places
+    variable own_library
     ::porttrace::learn_places
     set map [expr {$access in {read stat lstat exec list readlink entry tree} ? "read" : "write"}]
-    foreach pair [dict get $open_places $map] {
+    set places [dict get $open_places $map]
+    if {$map eq "read"} {
+        lappend places [list $own_library {}]
+    }
+    foreach pair $places {
         lassign $pair place exceptions
         if {$path eq $place || [string equal -length [string length $place/] $place/ $path]} {
             foreach exception $exceptions {
