@@ -181,7 +181,8 @@ class Mac:
             raise Failure(ENOENT)
         dirfd = ctypes.c_int(dirfd).value
         if dirfd != AT_FDCWD and dirfd not in self.descriptors:
-            raise Failure(EBADF)
+            os.fstat(dirfd)  # OSError: EBADF, the same number as on macOS
+            raise Failure(ENOTDIR)
         base = (self.thread_cwd or self.cwd) if dirfd == AT_FDCWD else self.descriptors[dirfd]
         return f"{base.rstrip('/')}/{path}"
 
@@ -296,6 +297,8 @@ class Mac:
         return struct.pack("<IiI", 12 + len(name), 8, len(name)) + name
 
     def path_of(self, fd: int) -> bytes:
+        if fd not in self.descriptors:
+            raise Failure(EBADF)
         return os.fsencode(self.descriptors[fd]) + b"\0"
 
 

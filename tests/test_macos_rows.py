@@ -307,6 +307,23 @@ def test_what_is_known_of_a_descriptor_ends_with_it(machine: Machine, name: str)
     machine.mac.close(fd)
 
 
+@pytest.mark.parametrize("kept", ["pipe", "nothing"])
+def test_what_is_no_directory_is_said_as_the_kernel_does(machine: Machine, kept: str) -> None:
+    """Of a pipe, whose path the kernel does not tell either, otherwise than of a number that is not open."""
+    call, stat = machine.library.call, f"fstatat{machine.library.image.inode64}"
+    ends = os.pipe()
+    if kept == "nothing":
+        os.close(ends[0])
+    expected = 20 if kept == "pipe" else 9  # ENOTDIR, EBADF
+    assert [call(stat, ends[0], b"x", bytes(144), 0)[1] for _ in range(2)] == [expected] * 2
+    assert call("openat", ends[0], b"x", 0)[1] == expected
+    assert call(stat, ends[0], b"/opt/secret/x", bytes(144), 0)[1] == ENOENT, (
+        "of which an absolute path takes no notice"
+    )
+    for end in ends[kept == "nothing" :]:
+        os.close(end)
+
+
 def test_fchdir_and_the_working_directory(machine: Machine) -> None:
     call = machine.library.call
     fd = call("open", b"/opt", 0x100000)[0]

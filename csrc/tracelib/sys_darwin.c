@@ -50,16 +50,12 @@ ssize_t sys_exe(char *buf, size_t size)
 	return PT_DARWIN(ssize_t, proc_pidpath(getpid(), buf, size > PROC_PIDPATHINFO_MAXSIZE ? PROC_PIDPATHINFO_MAXSIZE : (uint32_t)size));
 }
 
-/* F_GETPATH wants room for MAXPATHLEN bytes. */
+/* F_GETPATH wants room for MAXPATHLEN bytes. EBADF also where it is a pipe or a socket: what that is, the call itself will say. */
 ssize_t sys_fd_path(int fd, char *buf, size_t size)
 {
 	if (size < MAXPATHLEN)
 		return -ENAMETOOLONG;
 	int r = PT_DARWIN(int, fcntl(fd, F_GETPATH, buf));
-	if (r == -EINVAL || r == -ENOTSUP) {   /* a pipe or a socket: no path begins like this */
-		memcpy(buf, "none", 5);
-		r = 0;
-	}
 	return r < 0 ? r : (ssize_t)strlen(buf);
 }
 
