@@ -35,6 +35,8 @@ static const struct call calls[] = {
 };
 static const unsigned requests[] = PT_ATTRIBUTE_REQUESTS;
 #define REQUESTS (sizeof requests / sizeof requests[0])
+static const unsigned keys[] = PT_KEYS_REQUESTS;
+#define KEYS (sizeof keys / sizeof keys[0])
 
 #define CALLS (sizeof calls / sizeof calls[0])
 #define X32_BIT 0x40000000
@@ -105,12 +107,15 @@ static unsigned section(struct sock_filter *f, int compat)
 			count += nr >= 0;
 	}
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)ioctl, 0, REQUESTS + 3);
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)ioctl, 0, KEYS + REQUESTS + 4);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
+	for (unsigned i = 0; i < KEYS; i++)
+		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, keys[i], (unsigned char)(KEYS - i + REQUESTS + 1), 0);
 	for (unsigned i = 0; i < REQUESTS; i++)
 		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, requests[i], (unsigned char)(REQUESTS - i), 0);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO);
 	n += sendto_part(f + n, (unsigned)sendto);
 	n += limits_part(f + n, compat);
 	if (!compat) /* x32 numbers are no calls that anybody needs */
@@ -146,7 +151,7 @@ static unsigned program(struct sock_filter *f)
 /* The filter is built in pages of its own: small stacks must do. */
 static int install(bool threads)
 {
-	const size_t room = (2 * (CALLS + REQUESTS + SENDTO_PART + LIMITS_PART + 12) + 8) * sizeof(struct sock_filter);
+	const size_t room = (2 * (CALLS + KEYS + REQUESTS + SENDTO_PART + LIMITS_PART + 13) + 8) * sizeof(struct sock_filter);
 	_Static_assert(CALLS < 250, "a BPF jump reaches 255 instructions");
 	long at = pt_raw6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at < 0 && at > -4096)

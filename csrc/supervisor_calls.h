@@ -188,6 +188,9 @@ enum pt_sc_shape {
 #define PT_ATTRIBUTE_REQUESTS { PT_IOC_SETFLAGS, PT_IOC32_SETFLAGS, PT_IOC_FSSETXATTR, \
 	0x40087602u, 0x40047602u /* SETVERSION */, 0x40806685u /* ENABLE_VERITY */, 0x800c6613u /* SET_ENCRYPTION_POLICY */ }
 
+/* Keys put into a terminal as if somebody had typed them: the next to read it is the user's shell. EIO, as of newer kernels. */
+#define PT_KEYS_REQUESTS { 0x5412u /* TIOCSTI */, 0x541cu /* TIOCLINUX: what is marked on the console */ }
+
 /*
  * Numbers of the machine that this is compiled for. arm64 never had the oldest calls (those without "at").
  */

@@ -131,7 +131,7 @@ typedef int ioctl_request;             /* musl */
 
 PT_EXPORT int ioctl(int fd, ioctl_request request, ...)
 {
-	static const uint32_t changing[] = PT_ATTRIBUTE_REQUESTS;
+	static const uint32_t changing[] = PT_ATTRIBUTE_REQUESTS, keys[] = PT_KEYS_REQUESTS;
 	va_list args;
 	va_start(args, request);
 	void *data = va_arg(args, void *);
@@ -140,6 +140,9 @@ PT_EXPORT int ioctl(int fd, ioctl_request request, ...)
 	for (size_t i = 0; i < sizeof changing / sizeof *changing && !error; i++)
 		if (unlikely((uint32_t)request == changing[i]))
 			error = pt_judge_fd(PT_OP_ioctl, fd);
+	for (size_t i = 0; i < sizeof keys / sizeof *keys && !error; i++)
+		if (unlikely((uint32_t)request == keys[i]) && pt_on() && !(pt.flags & PT_IMG_AUDIT))
+			error = EIO;
 	return pt_outcome(error ? -error : PT_SYS3(SYS_ioctl, fd, (uint32_t)request, data));
 }
 

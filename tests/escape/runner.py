@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 SECRET = "secret"
 _BASE_FLAGS = ["-D_GNU_SOURCE", "-O1", "-w", "-lpthread"]
 
-SOURCES = ("main.c", "read.c", "exist.c", "write.c", "loader.c", "kernel.c", "socket.c", "race.c")
+SOURCES = ("main.c", "read.c", "exist.c", "write.c", "loader.c", "kernel.c", "socket.c", "race.c", "doors.c")
 
 #: How the attempts are compiled; "sys" flavours run only those attempts that make the system call themselves.
 FLAVOURS: dict[str, list[str]] = {
@@ -248,7 +248,7 @@ class Ground:
         read, write = Filemap(), Filemap()
         for path, action in ((base + b"/hidden", Action.DENY), (b"/", Action.ALLOW)):
             read.append(Rule(path, action))
-        for path in (base + b"/work", b"/dev/null"):
+        for path in (base + b"/work", b"/dev/null", b"/dev/ptmx", b"/dev/pts"):
             write.append(Rule(path, Action.ALLOW))
         return Policy(read=read, write=write, prefix=None, owners=None, closure=frozenset())
 
