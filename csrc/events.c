@@ -288,7 +288,8 @@ bool pt_events_exec(const struct pt_events *ev, int32_t pid, const char *asked, 
 	    where > ev->capacity - RECORD_MIN)
 		return false;
 	const struct record *r = at(ev, where);
-	uint64_t word = atomic_load_explicit(&r->word, memory_order_acquire), size = WORD_SIZE(word);
+	/* a write before the first look: our own record will mostly lie in the same page */
+	uint64_t word = atomic_fetch_add_explicit((_Atomic uint64_t *)(uintptr_t)&r->word, 0, memory_order_acquire), size = WORD_SIZE(word);
 	uint32_t path_len = r->path_len, asked_len = r->asked_len;
 	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > ev->capacity - where || r->kind != PT_EV_EXEC || r->pid != pid ||
 	    !asked_len || (uint64_t)path_len + asked_len + sizeof *r > size)

@@ -137,7 +137,7 @@ static inline void slot_write(struct pt_dir *d, uint64_t key, const char *lex, s
 {
 	bool same = len == info->real_len && memcmp(lex, real, len) == 0;
 	bool fits = len + (same ? 0 : info->real_len) <= PT_DIR_TEXT;
-	if (!fits && (d < pt.fds || (key & 2)))
+	if (!fits && (d >= pt.dirs || (key & 2)))
 		return;
 	uint32_t seq = 0;              /* a fresh slot is written without a look at it, which would cost a fault of its own */
 	if (!atomic_compare_exchange_strong_explicit(&d->seq, &seq, 1, memory_order_acquire, memory_order_relaxed) &&

@@ -6,7 +6,6 @@
 
 #include "dircache.h"
 
-_Atomic uint8_t pt_fd_facts[PT_FDS];
 static _Atomic bool shared;            /* with a process that has memory of its own: nothing that is remembered would hold */
 /*
  * A vfork child has the parent's memory, yet a working directory of its own:

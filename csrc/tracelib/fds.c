@@ -12,7 +12,7 @@
 #define PT_ALONE(call) do { } while (0)
 #endif
 
-PT_EXPORT int PT_WRAP(close)(int fd)
+PT_EXPORT PT_HOT int PT_WRAP(close)(int fd)
 {
 	typedef int real_t(int);
 	pt_fd_forget(fd);
@@ -21,7 +21,7 @@ PT_EXPORT int PT_WRAP(close)(int fd)
 }
 PT_ALIASES_close
 
-PT_EXPORT int PT_WRAP(dup2)(int old, int fd)
+PT_EXPORT PT_HOT int PT_WRAP(dup2)(int old, int fd)
 {
 	typedef int real_t(int, int);
 	if (old != fd)

@@ -166,7 +166,7 @@ static bool is_hidden(const char *name)
  * Before any code of the program or its libraries has run (this library is marked to be the first). It is started
  * once more, under the supervisor.
  */
-void pt_start_again(char *const *argv, char *const *envp)
+PT_HOT void pt_start_again(char *const *argv, char *const *envp)
 {
 	char exe[512];
 	bool hidden = false;
