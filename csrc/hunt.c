@@ -37,7 +37,7 @@ static enum pt_carried carries(const struct pt_hunt *hunt, int32_t pid)
 {
 	char text[65536];
 	ssize_t n = pt_process_file(pid, "environ", text, sizeof text);
-	return n == 0 ? PT_NO_ENVIRONMENT : n < 0 ? PT_NOTHING : pt_hunt_carried(hunt, text, (size_t)n);
+	return n == 0 ? PT_NO_ENVIRONMENT : n < 0 ? PT_UNREADABLE : pt_hunt_carried(hunt, text, (size_t)n);
 }
 
 static bool is_child(const struct pt_hunt *hunt, const struct pt_process *p)
@@ -68,7 +68,12 @@ static enum pt_belongs whose(const struct pt_hunt *hunt, const struct pt_process
 	/* An exec gives it memory first, and an environment when the program has been read. */
 	if (carried == PT_NO_ENVIRONMENT && p->memory && !p->env_end)
 		return PT_UNSURE;
-	return is_child(hunt, p) ? PT_OURS : p->memory ? PT_NOT_OURS : PT_ENDED;
+	if (is_child(hunt, p))
+		return PT_OURS;
+	/* Who has ended since it was looked at had an environment, which nobody can tell any more. */
+	struct pt_process now = *p;
+	bool lives = p->memory && (carried == PT_NOTHING || (pt_process_look(p->pid, &now) && now.started == p->started && now.memory));
+	return lives ? PT_NOT_OURS : PT_ENDED;
 }
 
 uint64_t pt_hunt_tag(const char *directory)

@@ -57,7 +57,7 @@ static inline bool pt_hunt_among(const int32_t *list, int32_t one)
 }
 
 /* What of the session's a process carries in its environment. */
-enum pt_carried { PT_NOTHING, PT_NO_ENVIRONMENT, PT_ANOTHERS, PT_THE_MARK };
+enum pt_carried { PT_NOTHING, PT_UNREADABLE, PT_NO_ENVIRONMENT, PT_ANOTHERS, PT_THE_MARK };
 
 static inline enum pt_carried pt_hunt_carried(const struct pt_hunt *hunt, const char *text, size_t n)
 {
