@@ -199,6 +199,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("macports_prefix", named or [pytest.param(None, marks=skip)], ids=str, scope="module")
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory outside all default places of a run: neither /tmp, nor base system, nor the current directory."""
+    with tempfile.TemporaryDirectory(prefix="porttrace-test-", dir="/opt") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """The current directory of a run."""
+    with tempfile.TemporaryDirectory(prefix="porttrace-work-", dir="/srv") as name:
+        yield Path(name)
+
+
 @pytest.fixture(scope="module")
 def macports_source(request: pytest.FixtureRequest) -> Path:
     """The source tree of MacPorts base that was named."""

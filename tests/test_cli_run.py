@@ -9,9 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +22,6 @@ from porttrace.registry import Registry
 from porttrace.registry.models import NewPort
 
 PORTTRACE = str(Path(sys.executable).with_name("porttrace"))
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory outside all default places of a run: neither /tmp, nor base system, nor the current directory."""
-    with tempfile.TemporaryDirectory(prefix="porttrace-test-", dir="/opt") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-@pytest.fixture
-def work() -> Iterator[Path]:
-    """The current directory of a run."""
-    with tempfile.TemporaryDirectory(prefix="porttrace-work-", dir="/srv") as name:
-        yield Path(name)
 
 
 class Result:

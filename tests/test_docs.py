@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import BIN, ROOT, run_command
 
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 #: Of port(1); `deptest` has a help text of its own.
 SHOWN = re.compile(
     r"(?<![\w./-])(?:\.venv/bin/)?(porttrace|port) "

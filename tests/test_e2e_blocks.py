@@ -11,23 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Prefix, prefix_script
+from conftest import PORT_HEAD, ROOT, Prefix, prefix_script
 
 import porttrace
 
-PORT = """\
-PortSystem 1.0
-name {name}
-version 1.0
-categories devel
-license public-domain
-maintainers nomaintainer
-description a port of the tests
-long_description a port of the tests
-homepage https://porttrace.invalid/
-distfiles
-extract.mkdir yes
-use_configure no
+PORT = (
+    PORT_HEAD
+    + """\
 build {{}}
 destroot {{
     xinstall -d ${{destroot}}${{prefix}}/share/{name}
@@ -35,6 +25,7 @@ destroot {{
 }}
 variant loud description {{say more}} {{}}
 """
+)
 
 BLOCKS = """
 proc say {what} {

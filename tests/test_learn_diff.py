@@ -6,8 +6,6 @@ import json
 import shlex
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,6 @@ from porttrace.baseline import compare, fresh
 from porttrace.learn import learn
 
 PORTTRACE = str(Path(sys.executable).with_name("porttrace"))
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory outside all default places of a run."""
-    with tempfile.TemporaryDirectory(prefix="porttrace-learn-", dir="/opt") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-@pytest.fixture
-def work() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="porttrace-work-", dir="/srv") as name:
-        yield Path(name)
 
 
 def tool(cwd: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
