@@ -310,6 +310,9 @@ def test_without_descriptors_of_processes(monkeypatch: pytest.MonkeyPatch, how: 
         since = Moment.now()
         words = ["sleep", "98.5"] if how == "sleep" else ["sh", "-c", "sleep 98.5 & setsid sleep 98.5 & wait"]
         with subprocess.Popen(words, env={"PATH": os.environ["PATH"], "X": f"{place}/1/x"}, start_new_session=True):
+            search = Search(Path(place), since=since)
+            while sum(process.name == "sleep" for process in search.look().values()) < (1 if how == "sleep" else 2):
+                time.sleep(0.01)  # until all of them are there
             ended = endings.end_processes(Search(Path(place), since=since))
     assert {left.signal for left in ended} == {"TERM"}
     assert sorted(Path(left.exe).name for left in ended)[-1] == "sleep"
