@@ -68,12 +68,7 @@ static enum pt_belongs whose(const struct pt_hunt *hunt, const struct pt_process
 	/* An exec gives it memory first, and an environment when the program has been read. */
 	if (carried == PT_NO_ENVIRONMENT && p->memory && !p->env_end)
 		return PT_UNSURE;
-	if (is_child(hunt, p))
-		return PT_OURS;
-	/* Who has ended since it was looked at had an environment, which nobody can tell any more. */
-	struct pt_process now = *p;
-	bool lives = p->memory && (carried == PT_NOTHING || (pt_process_look(p->pid, &now) && now.started == p->started && now.memory));
-	return lives ? PT_NOT_OURS : PT_ENDED;
+	return is_child(hunt, p) ? PT_OURS : pt_hunt_stranger(p, carried);
 }
 
 uint64_t pt_hunt_tag(const char *directory)

@@ -66,6 +66,18 @@ static inline enum pt_carried pt_hunt_carried(const struct pt_hunt *hunt, const 
 	return memmem(text, n, hunt->others, strlen(hunt->others)) ? PT_ANOTHERS : PT_NOTHING;
 }
 
+/*
+ * Nobody's, for all that is known. Who has ended since it was looked at had an environment, which nobody can tell any
+ * more; who has executed another program has not had it yet when we looked.
+ */
+static inline enum pt_belongs pt_hunt_stranger(const struct pt_process *p, enum pt_carried carried)
+{
+	struct pt_process now = *p;
+	if (!p->memory || (carried != PT_NOTHING && (!pt_process_look(p->pid, &now) || now.started != p->started || !now.memory)))
+		return PT_ENDED;
+	return now.env_end == p->env_end ? PT_NOT_OURS : PT_UNSURE;
+}
+
 /* What processes of the policy in this directory are tagged with; 0: nothing. */
 uint64_t pt_hunt_tag(const char *directory);
 

@@ -21,12 +21,12 @@ enum pt_belongs pt_hunt_look(const struct pt_hunt *hunt, int32_t pid, struct pt_
 	if (pt_hunt_knows(hunt, out->session))
 		return PT_OURS;
 	ssize_t n = pt_process_environment(pid, text, sizeof text);
-	enum pt_carried carried = n > 0 ? pt_hunt_carried(hunt, text, (size_t)n) : PT_NOTHING;
+	enum pt_carried carried = n > 0 ? pt_hunt_carried(hunt, text, (size_t)n) : PT_UNREADABLE;
 	if (carried == PT_THE_MARK)
 		return PT_OURS;
 	if (carried == PT_ANOTHERS)
 		return PT_NOT_OURS;
-	return is_child(hunt, out) ? PT_OURS : out->memory ? PT_NOT_OURS : PT_ENDED;
+	return is_child(hunt, out) ? PT_OURS : pt_hunt_stranger(out, carried);
 }
 
 uint64_t pt_hunt_tag(const char *directory)
