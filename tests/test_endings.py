@@ -165,7 +165,7 @@ def test_who_ends_while_it_is_judged_is_not_a_stranger() -> None:
         search = Search(Path(name))
         for _ in range(400):
             child = os.posix_spawn(program, ["true"], {"MARK": f"{name}/policy"})
-            with contextlib.suppress(OSError):     # until then its memory, and its environment, are ours
+            with contextlib.suppress(OSError):  # until then its memory, and its environment, are ours
                 while Path(f"/proc/{child}/exe").readlink() != Path(program).resolve():
                     pass
             while (verdict := search._judge(child)[1]) != lib.PT_ENDED:
@@ -318,8 +318,9 @@ def test_without_descriptors_of_processes(monkeypatch: pytest.MonkeyPatch, how: 
                 time.sleep(0.01)  # until all of them are there
             ended = endings.end_processes(Search(Path(place), since=since))
     assert {left.signal for left in ended} == {"TERM"}
-    assert sorted(Path(left.exe).name for left in ended)[-1] == "sleep"
-    assert len(ended) == (1 if how == "sleep" else 3)
+    names = [Path(left.exe).name for left in ended]
+    assert names.count("sleep") == (1 if how == "sleep" else 2)
+    assert len(names) - names.count("sleep") <= (how == "chain")  # the shell, unless it has ended with the last of them
 
 
 PADDED = b"/opt/work/prog" + bytes(6)

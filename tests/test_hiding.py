@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli_run import PORTTRACE, place, work
+from test_cli_run import PORTTRACE
 
 from porttrace.registry import Registry
 from porttrace.registry.models import NewPort
 
-__all__ = ["place", "work"]
 
 PROGRAM = r"""
 import errno, glob, json, os, socket, subprocess, sys
