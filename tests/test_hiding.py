@@ -19,7 +19,6 @@ from test_cli_run import PORTTRACE
 from porttrace.registry import Registry
 from porttrace.registry.models import NewPort
 
-
 PROGRAM = r"""
 import errno, glob, json, os, socket, subprocess, sys
 here, out = sys.argv[1], {}
