@@ -280,16 +280,17 @@ uint64_t pt_events_put(struct pt_events *ev, const struct pt_event *e)
 	return where;
 }
 
-bool pt_events_exec(const struct pt_events *ev, int32_t pid, const char *asked, struct pt_event *out)
+bool pt_events_exec(struct pt_events *ev, int32_t pid, const char *asked, struct pt_event *out)
 {
 	const struct exec_slot *slot = &ev->execs[(uint32_t)pid % EXEC_SLOTS];
 	uint64_t where = atomic_load_explicit(&slot->record, memory_order_relaxed);
+	/* No further than the disk has room: it is written to, and anybody may have put a number there. */
 	if ((int32_t)(atomic_load_explicit(&slot->image, memory_order_acquire) >> 32) != pid || where < STARTS || (where & 15) ||
-	    where > ev->capacity - RECORD_MIN)
+	    where > ev->capacity - RECORD_MIN || where + RECORD_MIN > atomic_load_explicit(&ev->backed, memory_order_relaxed))
 		return false;
-	const struct record *r = at(ev, where);
+	struct record *r = at(ev, where);
 	/* a write before the first look: our own record will mostly lie in the same page */
-	uint64_t word = atomic_fetch_add_explicit((_Atomic uint64_t *)(uintptr_t)&r->word, 0, memory_order_acquire), size = WORD_SIZE(word);
+	uint64_t word = atomic_fetch_add_explicit(&r->word, 0, memory_order_acquire), size = WORD_SIZE(word);
 	uint32_t path_len = r->path_len, asked_len = r->asked_len;
 	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > ev->capacity - where || r->kind != PT_EV_EXEC || r->pid != pid ||
 	    !asked_len || (uint64_t)path_len + asked_len + sizeof *r > size)

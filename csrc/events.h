@@ -71,7 +71,7 @@ uint64_t pt_events_put(struct pt_events *, const struct pt_event *); /* where it
  * What the exec that this process came from ran, where its record says that the kernel was given `asked` (AT_EXECFN):
  * `path` of `out`. false: not known. The text lies in the file: copy it.
  */
-bool pt_events_exec(const struct pt_events *, int32_t pid, const char *asked, struct pt_event *out);
+bool pt_events_exec(struct pt_events *, int32_t pid, const char *asked, struct pt_event *out);
 /* An exec is logged before it happens, because nothing can be after it; where it comes back, this says why. */
 void pt_events_amend(struct pt_events *, uint64_t event, int error);
 /* This rule has decided something: remembered once, so that an allowance that never did can be named. */

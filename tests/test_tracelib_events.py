@@ -153,3 +153,22 @@ def test_reader_survives_scribbling(tmp_path: Path, seed: int) -> None:
 def test_create_refuses_what_exists(tmp_path: Path) -> None:
     (tmp_path / "e").symlink_to("/etc/passwd")
     assert lib.pt_events_create(os.fsencode(tmp_path / "e"), 0) < 0
+
+
+def test_no_forged_number_makes_the_file_larger(tmp_path: Path) -> None:
+    """A program that starts writes to its exec's record, where the number of that is one of the file's."""
+    path, asked, pid = tmp_path / "events", b"/bin/program", 12345
+    file = File(path)
+    event = file.event(lib.PT_EV_EXEC, b"/usr/bin/program", pid)
+    event.asked, event.asked_len = ffi.from_buffer(asked), len(asked)
+    where = lib.pt_events_put(file.ev, event)
+    out = ffi.new("struct pt_event *")
+    assert lib.pt_events_exec(file.ev, pid, asked, out)
+    assert bytes(ffi.buffer(out.path, out.path_len)) == b"/usr/bin/program"
+    at = file.map.find(struct.pack("=Q", where), 0, 4096)
+    assert at > 0
+    blocks = path.stat().st_blocks
+    for forged in (len(file.map) - 4096, len(file.map) // 2):
+        file.map[at : at + 8] = struct.pack("=Q", forged)
+        assert not lib.pt_events_exec(file.ev, pid, asked, out)
+        assert path.stat().st_blocks == blocks

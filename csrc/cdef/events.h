@@ -20,6 +20,7 @@ int pt_events_create(const char *path, uint64_t capacity);
 bool pt_events_check(const struct pt_events *, size_t mapped_size);
 uint32_t pt_events_image(struct pt_events *, struct pt_event *process);
 uint64_t pt_events_put(struct pt_events *, const struct pt_event *);
+bool pt_events_exec(struct pt_events *, int32_t pid, const char *asked, struct pt_event *out);
 void pt_events_amend(struct pt_events *, uint64_t event, int error);
 void pt_events_rule_used(struct pt_events *, uint32_t rule);
 bool pt_events_rule_was_used(const struct pt_events *, uint32_t rule);
