@@ -40,13 +40,6 @@ static enum pt_carried carries(const struct pt_hunt *hunt, int32_t pid)
 	return n == 0 ? PT_NO_ENVIRONMENT : n < 0 ? PT_UNREADABLE : pt_hunt_carried(hunt, text, (size_t)n);
 }
 
-static bool is_child(const struct pt_hunt *hunt, const struct pt_process *p)
-{
-	if (!hunt->below || p->ppid != hunt->below || (hunt->strangers && pt_hunt_among(hunt->own_sessions, p->session)))
-		return false;
-	return hunt->uid < 0 || pt_process_user(p->pid) == hunt->uid;
-}
-
 /*
  * What the kernel keeps comes first. The environment is for those who have no tag of ours: started by port itself a moment
  * ago, or within another session.
@@ -68,7 +61,7 @@ static enum pt_belongs whose(const struct pt_hunt *hunt, const struct pt_process
 	/* An exec gives it memory first, and an environment when the program has been read. */
 	if (carried == PT_NO_ENVIRONMENT && p->memory && !p->env_end)
 		return PT_UNSURE;
-	return is_child(hunt, p) ? PT_OURS : pt_hunt_stranger(p, carried);
+	return pt_hunt_child(hunt, p) ? PT_OURS : pt_hunt_stranger(p, carried);
 }
 
 uint64_t pt_hunt_tag(const char *directory)

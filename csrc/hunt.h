@@ -6,10 +6,9 @@
 #ifndef PORTTRACE_HUNT_H
 #define PORTTRACE_HUNT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <stdbool.h>
 #include <string.h>
 
 #include "procstat.h"
@@ -54,6 +53,14 @@ static inline bool pt_hunt_among(const int32_t *list, int32_t one)
 		if (*list == one)
 			return true;
 	return false;
+}
+
+/* Told by whose child it is, and by its user. */
+static inline bool pt_hunt_child(const struct pt_hunt *hunt, const struct pt_process *p)
+{
+	if (!hunt->below || p->ppid != hunt->below || (hunt->strangers && pt_hunt_among(hunt->own_sessions, p->session)))
+		return false;
+	return hunt->uid < 0 || pt_process_user(p->pid) == hunt->uid;
 }
 
 /* What of the session's a process carries in its environment. */

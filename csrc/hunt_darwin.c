@@ -4,13 +4,6 @@
  */
 #include "hunt.h"
 
-static bool is_child(const struct pt_hunt *hunt, const struct pt_process *p)
-{
-	if (!hunt->below || p->ppid != hunt->below || (hunt->strangers && pt_hunt_among(hunt->own_sessions, p->session)))
-		return false;
-	return hunt->uid < 0 || pt_process_user(p->pid) == hunt->uid;
-}
-
 enum pt_belongs pt_hunt_look(const struct pt_hunt *hunt, int32_t pid, struct pt_process *out)
 {
 	char text[65536];
@@ -26,7 +19,7 @@ enum pt_belongs pt_hunt_look(const struct pt_hunt *hunt, int32_t pid, struct pt_
 		return PT_OURS;
 	if (carried == PT_ANOTHERS)
 		return PT_NOT_OURS;
-	return is_child(hunt, out) ? PT_OURS : pt_hunt_stranger(out, carried);
+	return pt_hunt_child(hunt, out) ? PT_OURS : pt_hunt_stranger(out, carried);
 }
 
 uint64_t pt_hunt_tag(const char *directory)
