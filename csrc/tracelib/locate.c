@@ -14,25 +14,6 @@ struct pt_untidy {
 	size_t dir;                    /* where its directory part ends, if make_clean changes it and the last part is a plain name; or 0 */
 };
 
-static struct pt_untidy look_for_untidy(const struct pt_at *at)
-{
-	const char *path = at->path;
-	/* of our copy: the program's own text may change meanwhile */
-	struct pt_untidy u = { path == at->slab->asked && path[0] == '/' && !PT_NAMES_VARY && !(pt.flags & PT_IMG_REDIRECTS), 0 };
-	size_t cut = 0, n;
-	bool plain = true, all = true;
-	for (size_t from = 0; u.kept && path[from]; from += n + 1) {
-		for (n = 0; path[from + 1 + n] && path[from + 1 + n] != '/'; n++)
-			;
-		cut = from;
-		plain = n && !(n < 3 && dots(path + from + 1, n));
-		all = all && plain;
-	}
-	if (!all && plain)
-		u.dir = cut;
-	return u;
-}
-
 static void keep_untidy(const struct pt_at *at, size_t len, const struct pt_untidy *u, const struct pt_info *info)
 {
 	if (u->kept && len && len <= PT_DIR_TEXT && info->stable && !info->error && !info->magic && !info->unseen && !at->slab->passing)
@@ -85,9 +66,11 @@ static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool 
 {
 	struct pt_slab *s = at->slab;
 	size_t len = *lex_len;
+	bool changed = false;
 	*dir = false;
 	for (const char *p = path; *p;) {
 		if (*p == '/') {
+			changed = changed || (p > path && p[-1] == '/');
 			p++;
 			*dir = true;
 			continue;
@@ -98,6 +81,7 @@ static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool 
 		*dir = n < 3 && dots(p, n);
 		if (*dir) {
 			int error = 0;
+			changed = true;
 			if (n == 2 || len != *lex_len)   /* what it is said of has to be a directory */
 				error = step_dotted(at, &len, n == 2, (size_t)(p - path) + n, untidy);
 			if (error == WALK_ENDS)
@@ -112,9 +96,12 @@ static int make_clean(struct pt_at *at, size_t *lex_len, const char *path, bool 
 			s->lex[len] = '/';
 			memcpy(s->lex + len + 1, p, n);
 			len += n + 1;
+			untidy->dir = p > path ? (size_t)(p - path) - 1 : 0;
 		}
 		p += n;
 	}
+	if (!changed || *dir)
+		untidy->dir = 0;
 	s->lex[len] = 0;
 	*lex_len = len;
 	return 0;
@@ -193,7 +180,8 @@ int pt_locate(struct pt_at *at)
 {
 	struct pt_slab *s = at->slab;
 	struct pt_info info;
-	struct pt_untidy untidy = look_for_untidy(at);
+	/* of our copy: the program's own text may change meanwhile */
+	struct pt_untidy untidy = { .kept = at->path == s->asked && at->path[0] == '/' && !PT_NAMES_VARY && !(pt.flags & PT_IMG_REDIRECTS) };
 	size_t lex_len = 0;
 	bool dir = false;
 	int error;
