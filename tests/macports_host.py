@@ -115,6 +115,17 @@ class Macports:
 
 
 @contextmanager
+def appended(portfile: Path, text: str) -> Iterator[None]:
+    """The Portfile with this at its end; afterwards it is as it was."""
+    former = portfile.read_text()
+    portfile.write_text(former + text)
+    try:
+        yield
+    finally:
+        portfile.write_text(former)
+
+
+@contextmanager
 def scratch_macports(home: Path) -> Iterator[Macports]:
     """A scratch prefix of the MacPorts at `home`, integrated; everything is as it was afterwards.
 

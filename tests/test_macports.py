@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, processes_of, sessions
-from macports_host import Macports, scratch_macports
+from macports_host import Macports, appended, scratch_macports
 from test_endings import beats
 
 from porttrace.owners import cache_places
@@ -102,13 +102,11 @@ def test_stray_is_hidden_and_explained(no_foo: Macports) -> None:
 
 def test_declared_it_is_found(no_foo: Macports) -> None:
     portfile = no_foo.prefix.tree / "devel/foo/Portfile"
-    former = portfile.read_text()
-    portfile.write_text(former + "\ndepends_build port:stray\n")
     try:
-        no_foo.index()
-        result = no_foo.port("-v", "-s", "-t", "install", "foo")
+        with appended(portfile, "\ndepends_build port:stray\n"):
+            no_foo.index()
+            result = no_foo.port("-v", "-s", "-t", "install", "foo")
     finally:
-        portfile.write_text(former)
         no_foo.index()
     assert "stray: 1.0" in foo_says(no_foo)
     assert "belongs to port stray" not in result.text
@@ -141,20 +139,17 @@ def test_the_core_starts_while_port_reads_its_configuration(no_foo: Macports) ->
 
 def test_exec_and_pipes_of_a_portfile_are_held(no_foo: Macports) -> None:
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
-    former = portfile.read_text()
-    portfile.write_text(
-        former + "\npre-build {\n"
+    with appended(
+        portfile,
+        "\npre-build {\n"
         "    set script {grep ^Uid: /proc/self/status; cat $0 2>&1 || true}\n"
         '    ui_msg "by exec: [exec sh -c $script ${prefix}/include/stray.h]"\n'
         '    set pipe [open "|[list sh -c $script ${prefix}/include/stray.h]"]\n'
         '    ui_msg "by pipe: [read $pipe]"\n'
         "    close $pipe\n"
-        "}\n"
-    )
-    try:
+        "}\n",
+    ):
         result = no_foo.port("-s", "-t", "build", "libbar")
-    finally:
-        portfile.write_text(former)
     uid = subprocess.run(["id", "-u", "macports"], capture_output=True, text=True, check=True).stdout.strip()
     for way in ("by exec: ", "by pipe: "):
         block = result.text.partition(way)[2].split()
@@ -181,18 +176,17 @@ def test_the_kernel_refuses_what_a_build_writes_outside(no_foo: Macports) -> Non
         assert done.stdout == "outside: 0\n", "the program works, or nothing is tried here"
         (outside / "bare").unlink()
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
-    former = portfile.read_text()
-    portfile.write_text(
-        former + "\npre-build {\n"
-        f'    system "{tools}/raw {outside}/1; {tools}/static {outside}/2; echo x > {outside}/3 || :"\n'
-        f'    system "env -i setsid {tools}/raw {outside}/4; {tools}/raw ${{workpath}}/inside"\n'
-        '    system "grep NoNewPrivs /proc/self/status"\n'
-        "}\n"
-    )
     try:
-        result = no_foo.port("-v", "-s", "-t", "build", "libbar")
+        with appended(
+            portfile,
+            "\npre-build {\n"
+            f'    system "{tools}/raw {outside}/1; {tools}/static {outside}/2; echo x > {outside}/3 || :"\n'
+            f'    system "env -i setsid {tools}/raw {outside}/4; {tools}/raw ${{workpath}}/inside"\n'
+            '    system "grep NoNewPrivs /proc/self/status"\n'
+            "}\n",
+        ):
+            result = no_foo.port("-v", "-s", "-t", "build", "libbar")
     finally:
-        portfile.write_text(former)
         left = sorted(path.name for path in outside.iterdir())
         shutil.rmtree(outside)
         shutil.rmtree(tools)
@@ -207,22 +201,21 @@ def test_the_kernel_refuses_what_a_build_writes_outside(no_foo: Macports) -> Non
 def test_what_forks_without_end_ends_with_its_phase(no_foo: Macports, how: str) -> None:
     """The core is not above the build's processes here: orphans are init's."""
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
-    former = portfile.read_text()
     source = portfile.parent / "forks.c"
     shutil.copy(ROOT / "tests/endings/forks.c", source)
-    portfile.write_text(
-        former + "\npre-build {\n"
-        f'    system -W ${{workpath}} "cc -pthread -o forks {source} && head -c 8 /dev/zero > beat"\n'
-        f'    system -W ${{workpath}} "./forks beat {how} > /dev/null 2>&1 & sleep 0.3"\n'
-        "}\n"
-    )
     try:
-        result = no_foo.port("-v", "-s", "-t", "build", "libbar")
-        (beat,) = (no_foo.path / "var/macports/build").rglob("beat")
-        assert any(beat.read_bytes()), "it ran"
-        assert not beats(beat)
+        with appended(
+            portfile,
+            "\npre-build {\n"
+            f'    system -W ${{workpath}} "cc -pthread -o forks {source} && head -c 8 /dev/zero > beat"\n'
+            f'    system -W ${{workpath}} "./forks beat {how} > /dev/null 2>&1 & sleep 0.3"\n'
+            "}\n",
+        ):
+            result = no_foo.port("-v", "-s", "-t", "build", "libbar")
+            (beat,) = (no_foo.path / "var/macports/build").rglob("beat")
+            assert any(beat.read_bytes()), "it ran"
+            assert not beats(beat)
     finally:
-        portfile.write_text(former)
         source.unlink()
     assert "still running and w" in result.text
 
@@ -234,25 +227,22 @@ def test_what_forks_without_end_ends_with_its_phase(no_foo: Macports, how: str) 
 def test_a_static_orphan_without_a_name_ends_with_its_phase(no_foo: Macports, how: str) -> None:
     """No library is in it, its environment is empty, its parents are static and gone, and orphans are init's here."""
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
-    former = portfile.read_text()
-    portfile.write_text(
-        former + "\npre-build {\n"
+    with appended(
+        portfile,
+        "\npre-build {\n"
         # as daemons do: whoever waits for the end of a pipe shall not wait for them
         "    system -W ${workpath} {exec bash -c '"
         'for f in /proc/$$/fd/*; do [ ${f##*/} -lt 3 ] || eval "exec ${f##*/}>&-"; done; '
         f'/bin/busybox sh -c "{how}env -i /bin/busybox sleep 97.5 > /dev/null 2>&1 & echo \\$! > orphan"; '
         "sleep 0.3'}\n"
-        "}\n"
-    )
-    try:
+        "}\n",
+    ):
         result = no_foo.port("-v", "-s", "-t", "build", "libbar")
         (orphan,) = (no_foo.path / "var/macports/build").rglob("orphan")
         pid = int(orphan.read_text())
         left = running(pid)
         if left is not None and left.lives:
             os.kill(pid, signal.SIGKILL)
-    finally:
-        portfile.write_text(former)
     assert left is None or not left.lives, result.text
     assert f"process {pid} (/usr/bin/busybox) was still running and was ended (SIGTERM)" in result.text, result.text
 
@@ -260,9 +250,9 @@ def test_a_static_orphan_without_a_name_ends_with_its_phase(no_foo: Macports, ho
 def test_what_a_quiet_phase_does_is_held(no_foo: Macports) -> None:
     """In phases where MacPorts itself starts nothing: a question, and programs, whatever becomes of the environment."""
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
-    former = portfile.read_text()
-    portfile.write_text(
-        former + "\npost-fetch {\n"
+    with appended(
+        portfile,
+        "\npost-fetch {\n"
         '    ui_msg "asked: [file exists ${prefix}/include/stray.h]"\n'
         "}\n"
         "pre-checksum {\n"
@@ -274,12 +264,9 @@ def test_what_a_quiet_phase_does_is_held(no_foo: Macports) -> None:
         "    catch {system -W ${workpath} [list cat ${prefix}/include/stray.h]}\n"
         "    set ::env(LD_PRELOAD) {}\n"
         "    catch {system -W ${workpath} [list cat ${prefix}/bin/stray-config]}\n"
-        "}\n"
-    )
-    try:
+        "}\n",
+    ):
         result = no_foo.port("-v", "-s", "-t", "checksum", "libbar")
-    finally:
-        portfile.write_text(former)
     assert "asked: 0" in result.text, result.text
     for name in ("include/stray.h", "bin/stray-config"):
         assert f"cat: {no_foo.path}/{name}: No such file or directory" in result.text, result.text
@@ -297,24 +284,22 @@ def test_a_run_names_the_tiers_though_nothing_had_to_be_held(no_foo: Macports) -
 def test_a_core_that_is_lost_in_a_phase(no_foo: Macports, number: signal.Signals) -> None:
     """The phase fails within five seconds and says why, the phase's processes end, nothing is left."""
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
-    former = portfile.read_text()
-    portfile.write_text(former + '\npre-build {\n    system "touch ${workpath}/here; sleep 300.25"\n}\n')
     argv = [no_foo.home / "bin/port", "-s", "-t", "build", "libbar"]
-    try:
-        with subprocess.Popen(
+    with (
+        appended(portfile, '\npre-build {\n    system "touch ${workpath}/here; sleep 300.25"\n}\n'),
+        subprocess.Popen(
             argv, env=no_foo.env, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as port:
-            try:
-                eventually(lambda: any((no_foo.path / "var/macports/build").rglob("here")), 60)
-                (core,) = children_of(port.pid, b"tclbridge.coprocess")
-                os.kill(core, number)
-                began = time.monotonic()
-                said, _ = port.communicate(timeout=30)
-                took = time.monotonic() - began
-            finally:
-                port.kill()
-    finally:
-        portfile.write_text(former)
+        ) as port,
+    ):
+        try:
+            eventually(lambda: any((no_foo.path / "var/macports/build").rglob("here")), 60)
+            (core,) = children_of(port.pid, b"tclbridge.coprocess")
+            os.kill(core, number)
+            began = time.monotonic()
+            said, _ = port.communicate(timeout=30)
+            took = time.monotonic() - began
+        finally:
+            port.kill()
     assert port.returncode == 1, said
     assert took <= 5, f"{took} s\n{said}"
     error = "has ended unexpectedly" if number == signal.SIGKILL else "has not answered for 4.0 seconds and was ended"
@@ -383,33 +368,27 @@ def test_targets_that_need_no_work_directory(macports: Macports) -> None:
 def test_tcls_own_library_is_there(no_foo: Macports) -> None:
     """Tcl 9 has it within its program, and loads some of it when it is needed."""
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
-    former = portfile.read_text()
-    portfile.write_text(
-        former + "\npre-build {\n"
+    with appended(
+        portfile,
+        "\npre-build {\n"
         '    ui_msg "the clock: [clock format 86400 -gmt 1 -format {%Y in %B}]"\n'
         '    ui_msg "its files: [expr {[llength [glob -directory [info library] *.tcl]] > 3}]"\n'
         '    ui_msg "one: [file readable [info library]/clock.tcl]"\n'
-        "}\n"
-    )
-    try:
+        "}\n",
+    ):
         said = no_foo.port("-s", "-t", "build", "libbar").text
-    finally:
-        portfile.write_text(former)
     for line in ("the clock: 1970 in January", "its files: 1", "one: 1"):
         assert line in said, said
 
 
 def test_a_portfile_allows_what_it_names(no_foo: Macports) -> None:
     portfile = no_foo.prefix.tree / "devel/foo/Portfile"
-    former = portfile.read_text()
-    portfile.write_text(
-        former + "\nPortGroup porttrace 1.0\nconfigure.trace_read-append ${prefix}/include/stray.h\n"
-        "trace.hide-append ${prefix}/include/bar.h\n"
-    )
-    try:
+    with appended(
+        portfile,
+        "\nPortGroup porttrace 1.0\nconfigure.trace_read-append ${prefix}/include/stray.h\n"
+        "trace.hide-append ${prefix}/include/bar.h\n",
+    ):
         result = no_foo.run("-s", "-t", "configure", "foo")
-    finally:
-        portfile.write_text(former)
     assert f"denied to {no_foo.path}/include/stray.h" not in result.text, result.text
     assert f"{no_foo.path}/include/bar.h" in result.text, "hidden although libbar is declared"
 
