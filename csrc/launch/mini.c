@@ -169,7 +169,7 @@ char *stpcpy(char *restrict to, const char *restrict from)
 	return to + n;
 }
 
-unsigned long __isoc23_strtoul(const char *restrict s, char **restrict end, int base);
+/* Since glibc 2.38 its header has this function, for who calls it and here, be __isoc23_strtoul. */
 unsigned long strtoul(const char *restrict s, char **restrict end, int base)
 {
 	unsigned long value = 0;
@@ -182,7 +182,6 @@ unsigned long strtoul(const char *restrict s, char **restrict end, int base)
 	*end = (char *)(uintptr_t)s;
 	return value;
 }
-unsigned long __isoc23_strtoul(const char *restrict s, char **restrict end, int base) { return strtoul(s, end, base); }
 
 /* ---- printing: %s, %.*s, %d ---- */
 

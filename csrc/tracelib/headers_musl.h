@@ -3,14 +3,17 @@
 #define PORTTRACE_HEADERS_MUSL_H
 /* The names of large files are macros there; ours are functions. */
 #undef getdents64
-#include <linux/stat.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
+#ifndef STATX_TYPE              /* since 1.2.5 it has statx */
+#include <linux/stat.h>
+int statx(int dirfd, const char *restrict path, int flags, unsigned mask, struct statx *restrict stx);
+#endif
+
 struct mount_attr;
-struct statx;
 struct file_handle;
 ssize_t getdents64(int fd, void *buf, size_t size);
-int statx(int dirfd, const char *restrict path, int flags, unsigned mask, struct statx *restrict stx);
 int renameat2(int olddir, const char *old, int dirfd, const char *path, unsigned flags);
 int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags);
 int close_range(unsigned first, unsigned last, int flags);
