@@ -10,6 +10,7 @@ below an allowed directory is held by the other tiers only (``Fence.gaps``).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -179,21 +180,28 @@ def _is_below(path: bytes, directory: bytes) -> bool:
     return path.startswith(directory.rstrip(b"/") + b"/")
 
 
+def make_probe(directory: Path) -> None:
+    """Make the probe's directory below `directory`, where it is not there yet. Raises `OSError`."""
+    probe = directory / PROBE_NAME
+    with contextlib.suppress(FileExistsError):
+        probe.mkdir()
+        probe.chmod(0o1777)  # a device node in it: everybody gets as far as being refused that; a fence answers first
+
+
 def write(directory: Path, rules: Iterable[RuleLike]) -> Fence:
     """Write the fence of `rules` into the session directory `directory` (``N/``), with its probe file.
 
     The session's ``events`` file, if it is there, is writable.  Raises `OSError` where the directory cannot be written.
     """
-    events = directory / "events"
     rules = list(rules)
-    fence = build(rules, [events] if events.exists() else [])
-    probe = directory / PROBE_NAME
-    probe.mkdir(exist_ok=True)
-    probe.chmod(0o1777)  # a device node in it: everybody gets as far as being refused that, and a fence answers first
+    events = directory / "events"
+    extra = [events] if events.exists() else []
+    fence = build(rules, extra)
+    make_probe(directory)
     path = directory / LIST_NAME
     path.unlink(missing_ok=True)
     if sys.platform == "darwin":
-        profile = seatbelt_profile(list(rules), [events] if events.exists() else []).encode("utf-8", "surrogateescape")
+        profile = seatbelt_profile(rules, extra).encode("utf-8", "surrogateescape")
         # The library reads it through a mapping, where a zero must follow.
         path.write_bytes(profile if len(profile) % 4096 else profile + b"\n")
     else:

@@ -12,7 +12,6 @@ import fcntl
 import os
 import pwd
 import re
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from porttrace.errors import PorttraceError
 
-__all__ = ["RuntimeDir", "base_candidates"]
+__all__ = ["RuntimeDir", "base_candidates", "remove_tree"]
 
 _PREPARED = re.compile(r"\.new-([0-9]+)-")
 _LOCK = "lock"
@@ -133,7 +132,7 @@ class RuntimeDir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             prepared.rename(self.path)
         except OSError as error:
-            shutil.rmtree(prepared, ignore_errors=True)
+            remove_tree(prepared)
             if self._lock >= 0:
                 os.close(self._lock)
                 self._lock = -1
@@ -158,7 +157,7 @@ class RuntimeDir:
                 continue  # refused by _create
             if prepared:
                 if not _alive(int(prepared[1])):
-                    shutil.rmtree(entry, ignore_errors=True)
+                    remove_tree(entry)
                 continue
             # The lock is held until the directory is gone: where the process id comes back meanwhile, the new
             # session's directory has the same name and must not be the one that is removed.
@@ -167,20 +166,36 @@ class RuntimeDir:
                     # What runs in another user's directory is that user's affair, and nothing in it is to be trusted.
                     if on_stale is not None and not foreign:
                         on_stale(entry)
-                    shutil.rmtree(entry, ignore_errors=True)
+                    remove_tree(entry)
 
     def close(self) -> None:
         """Remove the directory and all that is in it. Can be called again; a forked child's call does nothing."""
         if self._lock < 0:
             return
         if os.getpid() == self._maker:
-            shutil.rmtree(self.path, ignore_errors=True)
+            remove_tree(self.path)
             if self.base.exists() and self.base.lstat().st_uid == os.geteuid() != 0:
                 # Another user's start refuses a base that is ours; root's may stay, it serves all.
                 with contextlib.suppress(OSError):
                     self.base.rmdir()
         os.close(self._lock)
         self._lock = -1
+
+
+def remove_tree(top: Path) -> None:
+    """Remove a directory with what is in it, as far as that can be done, and follow no link."""
+    try:
+        for _, directories, files, here in os.fwalk(top, topdown=False):
+            for name in files:
+                os.unlink(name, dir_fd=here)
+            for name in directories:
+                os.rmdir(name, dir_fd=here)
+        top.rmdir()
+    except (OSError, RecursionError):
+        # Somebody else put something there. Not loaded before: that takes longer than to remove a session's directory.
+        import shutil
+
+        shutil.rmtree(top, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:

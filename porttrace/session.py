@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import mmap
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -34,7 +33,7 @@ from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import ProcessTree
 from porttrace.readout import Reader, Readout, Used, merge_used
 from porttrace.records import field, record, replace
-from porttrace.runtime_dir import RuntimeDir
+from porttrace.runtime_dir import RuntimeDir, remove_tree
 from porttrace.stamps import Stamps
 from porttrace.supervisor import Supervisor
 from porttrace.tiers import TIERS, available_tiers
@@ -48,6 +47,7 @@ __all__ = ["Session", "Trace", "TraceResult"]
 _CAPACITY = 256 << 20  # bytes of address space in each process; the file is sparse
 _LOG_CAPACITY = 16 << 30
 _PRELOAD = "DYLD_INSERT_LIBRARIES" if sys.platform == "darwin" else "LD_PRELOAD"
+_INJECTED = "tracelib.dylib" if sys.platform == "darwin" else "tracelib.so"
 _LIBRARY = "libtracelib.dylib" if sys.platform == "darwin" else "libtracelib.so"
 _MUSL_LIBRARY = "libtracelib-musl.so"
 """For programs whose C library is musl; only where porttrace was built with a compiler for it."""
@@ -168,11 +168,7 @@ class Trace:
         """Make the directory of this trace; its image, as the processes map it."""
         directory, identity = self.directory, self.identity
         try:
-            directory.mkdir()
-            directory.chmod(0o755)
-            os.link(self.session.directory / _LIBRARY, self.library)
-            if (self.session.directory / _MUSL_LIBRARY).exists():
-                os.link(self.session.directory / _MUSL_LIBRARY, directory / "tracelib-musl.so")
+            self.session.make_directory(self.number)
             image = directory / "policy"
             image.write_bytes(data)
             image.chmod(0o444)
@@ -232,7 +228,7 @@ class Trace:
     @property
     def library(self) -> Path:
         """The injected library, as the processes of this trace load it."""
-        return self.directory / ("tracelib.dylib" if sys.platform == "darwin" else "tracelib.so")
+        return self.directory / _INJECTED
 
     @property
     def env(self) -> dict[str, str]:
@@ -395,6 +391,7 @@ class Session:
         self.alive: Callable[[], None] | None = None
         self.traces: list[Trace] = []
         self.closed = False
+        self._made = 0
         self._closing = False
         self._pending_signal = 0
         self._pid = os.getpid()
@@ -412,6 +409,7 @@ class Session:
                 files["supervisor"] = "porttrace-supervisor"
             if installed(_MUSL_LIBRARY).is_file():
                 files[_MUSL_LIBRARY] = _MUSL_LIBRARY
+            self._files = frozenset(files)
             sources = {name: _package_file(source) for name, source in files.items()}
             become_subreaper()
             self._runtime = RuntimeDir(on_stale=self._end_stale, pid=pid)
@@ -435,7 +433,7 @@ class Session:
         try:
             for name, source in sources.items():
                 # a copy: the build user, or a thread that works as such, may not get at the installation
-                shutil.copyfile(source, self.directory / name)
+                (self.directory / name).write_bytes(source.read_bytes())
                 (self.directory / name).chmod(0o755)
             sock = self.directory / "socket"
             self.server = AskServer(sock, {os.geteuid(), os.getuid(), self.identity.uid})
@@ -488,6 +486,32 @@ class Session:
         trace.answer_with(owner)
         self.traces.append(trace)
         return trace
+
+    def make_directory(self, number: int) -> None:
+        """Make the directory of a trace, with what does not depend on its policy. It may be there already.
+
+        Raises OSError.
+        """
+        if number == self._made:
+            return
+        directory = self.directory / str(number)
+        directory.mkdir()
+        directory.chmod(0o755)
+        os.link(self.directory / _LIBRARY, directory / _INJECTED)
+        if _MUSL_LIBRARY in self._files:
+            os.link(self.directory / _MUSL_LIBRARY, directory / "tracelib-musl.so")
+        if "fence" in self.tiers:
+            fence.make_probe(directory)
+        self._made = number
+
+    def get_ahead(self) -> None:
+        """Make the directory of the next trace while nobody waits for it."""
+        number = len(self.traces) + 1
+        with privileged():
+            try:
+                self.make_directory(number)
+            except OSError:  # fails again, and is said, where it is needed
+                remove_tree(self.directory / str(number))
 
     def close(self) -> None:
         """Stop all traces and remove the directory. Can be called again; a forked child's call does nothing."""

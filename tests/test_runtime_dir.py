@@ -15,7 +15,7 @@ import pytest
 
 from porttrace import runtime_dir
 from porttrace.errors import PorttraceError
-from porttrace.runtime_dir import RuntimeDir
+from porttrace.runtime_dir import RuntimeDir, remove_tree
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to act for two users")
@@ -27,6 +27,26 @@ def base() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="porttrace-test-", dir="/tmp") as name:
         Path(name).chmod(0o1777)
         yield Path(name) / "macports"
+
+
+def test_whatever_is_in_it_goes_and_no_link_is_followed(base: Path) -> None:
+    outside = base.parent / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("")
+    top = base / "1"
+    (top / "a/b").mkdir(parents=True)
+    (top / "a/b/file").write_text("")
+    (top / "a/empty").mkdir()
+    (top / "a/locked").mkdir(mode=0)
+    (top / "gone").symlink_to("nowhere")
+    (top / "file").symlink_to(outside / "kept")
+    remove_tree(base / "none")
+    remove_tree(top / "a/b")
+    assert not (top / "a/b").exists()
+    (top / "directory").symlink_to(outside)
+    remove_tree(top)
+    assert not top.exists()
+    assert (outside / "kept").exists()
 
 
 def as_user(uid: int, action: Callable[[], None]) -> int:

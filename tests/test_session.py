@@ -78,6 +78,27 @@ def test_layout(work: Path) -> None:
     assert not directory.exists()
 
 
+def test_the_next_directory_made_ahead(work: Path) -> None:
+    """It is that of the next trace, whole, and none is left half made."""
+    with Session() as session:
+        session.get_ahead()
+        ahead = session.directory / "1"
+        made = ahead.stat().st_ino
+        assert {entry.name for entry in ahead.iterdir()} & {"policy", "events"} == set()
+        first = session.start(policy(), work)
+        assert first.directory.stat().st_ino == made
+        assert stat.S_IMODE(ahead.stat().st_mode) == 0o755
+        second = session.start(policy(), work)
+        names = [{entry.name for entry in trace.directory.iterdir()} for trace in (first, second)]
+        assert names[0] == names[1]
+        library = session.directory / "libtracelib.so"
+        aside = library.rename(library.with_name("aside"))
+        session.get_ahead()
+        assert not (session.directory / "3").exists(), "what could not be made is no obstacle"
+        aside.rename(library)
+        assert session.start(policy(), work).directory.name == "3"
+
+
 def test_the_sessions_own_files_cannot_be_written(work: Path) -> None:
     with Session() as session:
         trace = session.start(policy(), work)

@@ -175,6 +175,11 @@ class Backend:
         known(policy.prefix)
         return open_places(policy.read, os.fsencode(session.directory)), f"trace mode: {tiers_line(session.tiers)}"
 
+    def get_ahead(self) -> None:
+        """Make what the next trace needs in any case, while nobody waits for it."""
+        if self._session is not None and not self._session.closed:
+            self._session.get_ahead()
+
     def close(self) -> None:
         """End the session and remove its directory."""
         if self._session is not None:

@@ -1,4 +1,4 @@
-"""The core as a co-process of a Tcl program: ``python -m porttrace.tclbridge.coprocess``.
+"""The core as a co-process of a Tcl program: ``python -m porttrace.tclbridge.coprocess``, or a call of `serve`.
 
 Requests come on standard input, answers go to standard output, each as ``LENGTH\\n`` and so many bytes of UTF-8, which
 are a Tcl list: ``{client command arg …}`` one way, ``{status value errorcode}`` the other. A length of 0 in an answer
@@ -12,11 +12,16 @@ import os
 import select
 import signal
 import sys
+from typing import Final, NoReturn
 
 from porttrace.tclbridge import tcllist
 
 #: A longer request than this is not one of ours (16 MiB: a filemap of 100,000 rules fits).
 MAX_REQUEST = 1 << 24
+
+
+#: After these port has something else to do, and a phase comes next.
+_BETWEEN_PHASES: Final = ("get_ready", "finish")
 
 
 class Wire:
@@ -93,6 +98,8 @@ def main() -> int:
         gc.enable()
         while (request := wire.read()) is not None:
             wire.write(tcllist.join(core.invoke(*request)))
+            if request[1] in _BETWEEN_PHASES and wire.idle():
+                core.backend.get_ahead()
     except BrokenPipeError:
         pass
     except ValueError as error:
@@ -103,7 +110,12 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__":
+def serve() -> NoReturn:
+    """Be the core, and end with it."""
     status = main()
     sys.stderr.flush()
     os._exit(status)  # port waits for this end, and there is nothing left to tidy up
+
+
+if __name__ == "__main__":
+    serve()
