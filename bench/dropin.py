@@ -72,7 +72,9 @@ def timed(argv: list[str], env: dict[str, str]) -> tuple[float, float]:
 
 def core_start(host: Macports) -> tuple[float, float]:
     """Seconds until a core answers that is asked at once; processor time of one that gets ready, and ends unasked."""
-    argv = [str(host.python), "-I", "-m", "porttrace.tclbridge.coprocess"]
+    script = "import sys; sys.path += sys.argv[1:]; from porttrace.tclbridge.coprocess import serve; serve()"
+    site = next((host.path.parent / "venv/lib").glob("python3*")) / "site-packages"
+    argv = [str(host.python), "-I", "-S", "-c", script, str(site)]
     began = time.perf_counter()
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None

@@ -128,6 +128,14 @@ class Plan:
     changes: bool
 
 
+def _modules() -> list[str]:
+    """The directories in which this Python has what the core imports; none where it finds that by other means."""
+    import _cffi_backend
+
+    found = {str(Path(str(place)).parent): None for place in (files("porttrace"), _cffi_backend.__file__)}
+    return list(found) if set(found) <= set(sys.path) else []
+
+
 def index_text(python: Path, package: Path) -> str:
     """The contents of the index: one `package ifneeded` that names the interpreter and the package by absolute paths.
 
@@ -135,6 +143,8 @@ def index_text(python: Path, package: Path) -> str:
     package for every port, traced or not: so without ``-t`` the script reads no file, and the package proper comes
     with the first use of one of its commands. With ``-t`` on the command line the core starts right away.
     """
+    modules = _modules()
+    found = tcllist.join(["variable", "python", str(python), *(["modules", tcllist.join(modules)] if modules else [])])
     load = "; ".join(
         (
             tcllist.join(["package", "provide", "porttrace", PACKAGE_VERSION]),
@@ -145,7 +155,7 @@ def index_text(python: Path, package: Path) -> str:
                     "::porttrace",
                     "; ".join(
                         (
-                            tcllist.join(["variable", "python", str(python)]),
+                            found,
                             tcllist.join(["variable", "source", str(package / "porttrace.tcl")]),
                             "variable fifo_mktemp_template /tmp/macports/sock-XXXXXX",
                             _LAZY,
@@ -162,7 +172,7 @@ def index_text(python: Path, package: Path) -> str:
             "::porttrace",
             "; ".join(
                 (
-                    tcllist.join(["variable", "python", str(python)]),
+                    found,
                     "variable early 1",
                     tcllist.join(["uplevel", "#0", ["source", "-encoding", "utf-8", str(package / "early.tcl")]]),
                 )

@@ -201,7 +201,7 @@ def test_a_core_loads_no_more_than_a_phase_needs() -> None:
     """What costs milliseconds at each start and is of use in rare cases only."""
     rare = ["tempfile", "subprocess", "platform", "importlib.resources", "zipfile", "tarfile", "zstandard", "secrets",
             "dataclasses", "inspect", "json", "porttrace.archive", "porttrace.absent", "porttrace.sipcopy", "tkinter",
-            "argparse"]  # fmt: skip
+            "argparse", "shutil", "bz2", "lzma"]  # fmt: skip
     script = (
         "import sys, porttrace.tclbridge.coprocess\n"
         "from porttrace.tclbridge.backend import Backend\n"

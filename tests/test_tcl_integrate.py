@@ -205,14 +205,17 @@ def test_closed_directory(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_the_core_starts_with_port_where_it_is_asked_for(scratch: Path, words: list[str], early: bool) -> None:  # noqa: F811
     index, script = scratch / "pkgIndex.tcl", scratch / "script.tcl"
+    argv: list[str | Path]
     index.write_text(index_text(Path(sys.executable), Path(LIBRARY) / "porttrace"))
     script.write_text(f"source {index}\nsource {index}\nputs [llength [info commands ::porttrace::*]]\n")
     log = scratch / "execs"
-    argv = ["strace", "-f", "-qq", "-e", "trace=execve,openat", "-o", log, command("tclsh8.6")[0], script, *words]
+    argv = ["strace", "-f", "-qq", "-s", "200", "-e", "trace=execve,openat", "-o", log]
+    argv += [command("tclsh8.6")[0], script, *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = log.read_text()
     assert said.count("tclbridge.coprocess") == early, "once, however often the index is read"
+    assert "sitecustomize" not in said, "Python looks for nothing but our modules"
     assert ("transport.tcl" in said) == early, "nothing of ours is read beyond the index"
 
 

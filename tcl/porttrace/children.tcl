@@ -51,7 +51,7 @@ proc porttrace::inport::guard_child {child launcher} {
 # A script that makes known in another interpreter where the package lies, and by which name the core knows this one.
 proc porttrace::inport::whereabouts {} {
     set known [list]
-    foreach name {directory client python} {
+    foreach name {directory client python modules} {
         if {[info exists ::porttrace::$name]} {
             lappend known $name [set ::porttrace::$name]
         }

@@ -64,11 +64,20 @@ proc porttrace::pipe::start {} {
     variable wanted
     set python [interpreter]
     # A core that is started while a trace is in force is none of the traced.
-    # -I: neither the build's PYTHON* variables nor its directories matter
+    # -I: neither the build's PYTHON* variables nor its directories matter. Where it is known in which directories the
+    # core's modules lie, Python need not look for all that is installed (-S).
+    set directories [list]
+    set words [list -I]
+    if {[info exists ::porttrace::modules] && $python eq $::porttrace::python} {
+        set directories $::porttrace::modules
+        lappend words -S
+    }
+    lappend words -c "import sys; sys.path += sys.argv\[1:\];\
+        from porttrace.tclbridge.coprocess import serve; serve()" {*}$directories
     ::porttrace::transport::with_environment {
         set preload [array get ::env LD_PRELOAD]
         unset -nocomplain ::env(LD_PRELOAD)
-        set failed [catch {[::porttrace::transport::own open] |[list $python -I -m porttrace.tclbridge.coprocess] r+} opened]
+        set failed [catch {[::porttrace::transport::own open] |[list $python {*}$words] r+} opened]
         array set ::env $preload
     }
     if {$failed} {

@@ -145,10 +145,13 @@ proc porttrace::transport::find_thread {} {
             tsv::set porttrace mutex [thread::mutex create]
             tsv::set porttrace condition [thread::cond create]
             set found [thread::create]
-            set script [list namespace eval ::porttrace [list variable directory $directory]]
-            if {[info exists ::porttrace::python]} {
-                append script "\n" [list namespace eval ::porttrace [list variable python $::porttrace::python]]
+            set known [list directory $directory]
+            foreach name {python modules} {
+                if {[info exists ::porttrace::$name]} {
+                    lappend known $name [set ::porttrace::$name]
+                }
             }
+            set script [list namespace eval ::porttrace [list variable {*}$known]]
             append script "\n" [list source -encoding utf-8 [file join $directory transport.tcl]]
             append script "\nset ::porttrace::transport::helper 1"
             thread::send $found $script
