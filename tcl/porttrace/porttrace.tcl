@@ -33,17 +33,30 @@ namespace eval porttrace {
     # them nothing is done that the policy has a say in: these never reach the core.
     variable deferred 0
 
+    # Where it was asked for ahead of its need: what the answer is fetched by, and the requests that were made.
+    variable ahead ""
+    variable ahead_requests [list]
+
     # Whether that was tried and failed.
     variable unsettled 0
 
     # Whether the filemaps were edited.
     variable edited 0
 
+    # Targets of MacPorts that start a program if anything: the core makes their policy while port gets there.
+    variable targets_with_programs {extract configure build test destroot}
+
+    # The target of the trace, in MacPorts.
+    variable phase ""
+
     # Targets for which every MacPorts says the dependencies right after it
     # has asked for the fence.
     variable targets_with_deps {
         fetch checksum extract patch configure build test destroot dmg mdmg pkg mpkg portpkg ""
     }
+
+    # The question for what is in force, for `obey`.
+    variable in_force {batch environment launcher open_places}
 
     namespace eval core {}
 }
@@ -86,8 +99,6 @@ proc porttrace::call {command args} {
     variable client
     variable queued
     variable deferred
-    variable tracing
-    variable trace_core
     if {$deferred} {
         settle
     }
@@ -102,6 +113,18 @@ proc porttrace::call {command args} {
     } else {
         set answer [transport::request [list $client {*}$request]]
     }
+    set value [heed $answer]
+    if {$before} {
+        set value [lindex $value end]
+    }
+    return $value
+}
+
+##
+# The value of an answer, or its error.
+proc porttrace::heed {answer} {
+    variable tracing
+    variable trace_core
     lassign $answer status value code core
     if {$tracing} {
         if {$trace_core eq ""} {
@@ -114,10 +137,7 @@ proc porttrace::call {command args} {
         }
     }
     if {$status ne "ok"} {
-        return -level 1 -code error -errorcode $code $value
-    }
-    if {$before} {
-        set value [lindex $value end]
+        return -code error -errorcode $code $value
     }
     return $value
 }
@@ -153,7 +173,8 @@ proc porttrace::trace_start {workpath} {
     }
     # MacPorts' target_run has the name of the target in a variable of its own.
     upvar 1 target target
-    set context [gathered_context [expr {[info exists target] ? $target : ""}]]
+    variable phase [expr {[info exists target] ? $target : ""}]
+    set context [gathered_context $phase]
     lappend queued [list hello [encoding system]] [list context {*}$context]
     set trace_core ""
     set tracing 1
@@ -205,6 +226,12 @@ proc porttrace::end_phase {} {
     variable deferred 0
     variable unsettled 0
     variable queued [list]
+    variable ahead
+    if {$ahead ne ""} {
+        # whatever it was, nobody asks any more
+        transport::answer $ahead
+        set ahead ""
+    }
 }
 
 ##
@@ -228,14 +255,25 @@ proc porttrace::trace_enable_fence {} {
 #
 # @param args requests to be made before, as lists
 proc porttrace::put_in_force {args} {
+    variable client
     variable fence_pending
     variable queued
     variable deferred
+    variable ahead
+    variable ahead_requests
+    variable phase
+    variable targets_with_programs
+    variable in_force
     set fence_pending 0
     if {[in_macports] && [llength $queued]} {
         # The guards are there at once; what they ask first, or a program that is to be started, puts it in force.
         lappend queued {*}$args trace_enable_fence
         set deferred 1
+        if {$phase in $targets_with_programs} {
+            set ahead [transport::post [list $client batch {*}$queued $in_force]]
+            set ahead_requests $queued
+            set queued [list]
+        }
         inport::install deferred
         return
     }
@@ -248,10 +286,20 @@ proc porttrace::settle {} {
     variable deferred
     variable unsettled
     variable queued
+    variable ahead
+    variable ahead_requests
     if {$deferred} {
         set kept $queued
         set deferred 0
-        if {[catch follow message options]} {
+        if {$ahead ne ""} {
+            set kept $ahead_requests
+            set answer [transport::answer $ahead]
+            set ahead ""
+            set failed [catch {obey [lindex [heed $answer] end]} message options]
+        } else {
+            set failed [catch follow message options]
+        }
+        if {$failed} {
             # Whoever takes this for no error is told again.
             set queued $kept
             set deferred 1
@@ -269,12 +317,19 @@ proc porttrace::settle {} {
 #
 # @param args requests, as lists
 proc porttrace::follow {args} {
-    set wanted [list environment launcher]
-    if {![llength [info commands ::porttrace::core::invoke]]} {
+    variable in_force
+    if {[llength [info commands ::porttrace::core::invoke]]} {
         # In the core's own process a question costs next to nothing, and what port used is counted by the questions.
-        lappend wanted open_places
+        obey [lindex [call batch {*}$args {batch environment launcher}] end]
+    } else {
+        obey [lindex [call batch {*}$args $in_force] end]
     }
-    lassign [lrange [call batch {*}$args {*}$wanted] [llength $args] end] environment launcher places
+}
+
+##
+# Take over what is in force: {environment launcher ?open_places?}.
+proc porttrace::obey {answers} {
+    lassign $answers environment launcher places
     apply_environment $environment
     inport::know [lindex $places 0] [lindex $places 1]
     keep_common [lindex $places 0]
