@@ -172,8 +172,7 @@ class Search:
         """Who had ended, and might have been one of those: not an occasion to look again each time."""
         self.missed = False
         """Whether the last look may have overlooked somebody: amid an exec, or because there were always new ones."""
-        places = [directory, *(directory.glob("[0-9]*"))]
-        tags = [tag for tag in (lib.pt_hunt_tag(os.fsencode(place)) for place in places) if tag]
+        tags = [tag for tag in map(lib.pt_hunt_tag, _with_policies(os.fsencode(directory))) if tag]
         self._keep = (
             ffi.new("uint64_t[]", [*tags, 0]),
             ffi.new("char[]", os.fsencode(directory) + b"/"),
@@ -289,6 +288,15 @@ class Search:
         if process.ppid == os.getpid() == self._below and process.session not in self._own_sessions:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(process.pid, os.WNOHANG)
+
+
+def _with_policies(directory: bytes) -> list[bytes]:
+    """The directory, and those of the policies in it where it is a session's."""
+    try:
+        names = os.listdir(directory)  # noqa: PTH208 - bytes
+    except OSError:
+        names = []
+    return [directory, *(directory + b"/" + name for name in names if name[:1].isdigit())]
 
 
 def end_processes(

@@ -9,6 +9,7 @@ import os
 import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from porttrace.errors import PorttraceError
 from porttrace.records import record
@@ -31,15 +32,7 @@ class Identity:
 
         Raises PorttraceError where it does not exist.
         """
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            raise PorttraceError(
-                f"user {name!r} does not exist: create it "
-                f"(useradd --system --home-dir /var/empty --shell /usr/sbin/nologin {name}) or name another one"
-            ) from None
-        groups = tuple(sorted(set(os.getgrouplist(entry.pw_name, entry.pw_gid))))
-        return cls(entry.pw_uid, entry.pw_gid, groups, entry.pw_name)
+        return _named(name)
 
     @classmethod
     def current(cls) -> Identity:
@@ -84,6 +77,20 @@ class Identity:
             os.setegid(gid)
             os.setgroups(groups)
             os.seteuid(uid)
+
+
+@cache
+def _named(name: str) -> Identity:
+    """Asked once: each phase wants to know it, and the system's database may be behind a service."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise PorttraceError(
+            f"user {name!r} does not exist: create it "
+            f"(useradd --system --home-dir /var/empty --shell /usr/sbin/nologin {name}) or name another one"
+        ) from None
+    groups = tuple(sorted(set(os.getgrouplist(entry.pw_name, entry.pw_gid))))
+    return Identity(entry.pw_uid, entry.pw_gid, groups, entry.pw_name)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from porttrace.defaults import base_os_places
 __all__ = ["known"]
 
 
-def known(prefix: Path | None = None) -> dict[bytes, bytes]:
+@cache
+def known(prefix: Path | None = None) -> Mapping[bytes, bytes]:
     """The directories that there are: a path, and its real one. None of them is ``prefix`` or lies below.
 
     Only those whose path holds no link but perhaps the last component, which then leads to a directory without
@@ -27,7 +28,7 @@ def known(prefix: Path | None = None) -> dict[bytes, bytes]:
     """
     found = _known()
     if prefix is None:
-        return dict(found)
+        return found
     own = {os.fsencode(prefix), os.fsencode(os.path.realpath(prefix))}
     below = tuple(top + b"/" for top in own)
     return {path: real for path, real in found.items() if real not in own and not real.startswith(below)}

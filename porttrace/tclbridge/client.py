@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 from porttrace.records import field, record
@@ -68,6 +69,13 @@ class Edit:
     target: bytes | None = None
     data: bytes = b""
     literal: bool = False
+
+
+@cache
+def _place(encoding: str, place: bytes, exceptions: tuple[bytes, ...]) -> str:
+    """An open place as an element of a Tcl list: they are many, and nearly the same in each phase."""
+    paths = [path.decode(encoding, "surrogateescape") for path in (place, *exceptions)]
+    return tcllist.quote(tcllist.join([paths[0], paths[1:]]))
 
 
 @record
@@ -361,9 +369,9 @@ class Client:
             return [[], []]
         return [self.places(places) for places in self.core.backend.open_places(self.trace)]
 
-    def places(self, places: list[tuple[bytes, list[bytes]]]) -> list[TclValue]:
+    def places(self, places: list[tuple[bytes, list[bytes]]]) -> str:
         """Open places (`inport.open_places`) for Tcl: {directory exceptions} each."""
-        return [[self.decode(place), [self.decode(path) for path in exceptions]] for place, exceptions in places]
+        return " ".join([_place(self.encoding, place, tuple(exceptions)) for place, exceptions in places])
 
     def hidden_below(self, path: str) -> str:
         """What of the tree at `path` the policy hides, the first of it; empty where there is nothing."""
