@@ -22,16 +22,30 @@ uint64_t pt_tag_of(const char *directory)
 	return PT_TAG_BIT | (device & 0xffff) << INODE_BITS | ((uint64_t)st.st_ino & ((1ull << INODE_BITS) - 1));
 }
 
-uint64_t pt_tag_own(void)
+uint64_t pt_tag_own(bool *fenced)
 {
 	struct limit limit = { 0, UINT64_MAX };
 	pt_raw4(SYS_prlimit64, 0, RLIMIT_LOCKS, 0, &limit);
+	*fenced = pt_is_tag(limit.hard) && limit.soft == limit.hard;
 	return limit.hard;
+}
+
+static void set(uint64_t soft, uint64_t hard)
+{
+	const struct limit limit = { soft, hard };
+	if (pt_is_tag(hard))
+		pt_raw4(SYS_prlimit64, 0, RLIMIT_LOCKS, &limit, 0);
 }
 
 void pt_tag_take(uint64_t tag)
 {
-	const struct limit limit = { tag, tag };
-	if (pt_is_tag(tag))
-		pt_raw4(SYS_prlimit64, 0, RLIMIT_LOCKS, &limit, 0);
+	set(tag - 1, tag);
+}
+
+void pt_tag_fenced(void)
+{
+	bool already;
+	uint64_t own = pt_tag_own(&already);
+	if (!already)
+		set(own, own);
 }

@@ -21,9 +21,14 @@ static inline bool pt_is_tag(uint64_t limit)
 
 /* For the directory DIR/N; 0: there is none. */
 uint64_t pt_tag_of(const char *directory);
-/* The calling process's limit. */
-uint64_t pt_tag_own(void);
+/*
+ * The calling process's limit. `fenced`: the fence stands, as whoever raised it has said. Both are inherited together, so
+ * that no process has to ask the kernel anew; who says so of itself without cause could only be one that has it already.
+ */
+uint64_t pt_tag_own(bool *fenced);
 /* Take it, for good: for a process that has none, nor any limit. */
 void pt_tag_take(uint64_t tag);
+/* Say that the fence stands, by the soft limit, which is as high as the hard one from then on. */
+void pt_tag_fenced(void);
 
 #endif

@@ -295,7 +295,8 @@ static bool is_of_another(const char *session, uint64_t tag)
 /* A process keeps the policy that it was started with: nobody gets from one phase to another, which may do more. */
 static void join(const char *session)
 {
-	uint64_t tag = pt_tag_of(session), own = pt_tag_own();
+	bool fenced;
+	uint64_t tag = pt_tag_of(session), own = pt_tag_own(&fenced);
 	if (own == UINT64_MAX)
 		pt_tag_take(tag);
 	else if (own != tag && pt_is_tag(own) && is_of_another(session, own))
@@ -316,6 +317,8 @@ static void hold(const struct options *o)
 			fail("this kernel has no Landlock, so the fence cannot be raised; see porttrace doctor");
 		fail("cannot raise the fence of %s: %s", fence, err == -EINVAL ? "the list is malformed" : strerror(-err));
 	}
+	if (fence)
+		pt_tag_fenced();
 	/* Given up for good means also: not regained through a set-user-ID program, whatever tiers there are. */
 	if ((o->no_new_privs || o->ids.left_root) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		fail("cannot set no_new_privs: %s", strerror(errno));

@@ -48,12 +48,14 @@ static bool beside(const char *name, char *out, size_t size)
 void pt_enter_session(void)
 {
 	char path[sizeof pt.path];
-	if (pt_tag_own() == UINT64_MAX && names())
+	bool fenced;
+	if (pt_tag_own(&fenced) == UINT64_MAX && names())
 		pt_tag_take(pt_tag_of(session));
-	if (!(pt.flags & PT_IMG_FENCE) || !names() || !beside("unfenced", path, sizeof path) || pt_fence_stands(path))
+	if (fenced || !(pt.flags & PT_IMG_FENCE) || !names())
 		return;
-	if (beside("fence", path, sizeof path))
-		(void)pt_fence_raise_file(path, true);
+	if ((beside("unfenced", path, sizeof path) && pt_fence_stands(path)) ||
+	    (beside("fence", path, sizeof path) && !pt_fence_raise_file(path, true)))
+		pt_tag_fenced();
 }
 
 const char *pt_session_dir(void)
