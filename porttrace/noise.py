@@ -21,6 +21,7 @@ __all__ = ["NoiseClass", "classes", "classify", "classify_finding", "files_in_se
 
 _HOMES = ("/root", "/home/*", "/Users/*", "/var/root", "/private/var/root", "/var/empty", "/nonexistent")
 _SPECIAL = re.compile(r"[*?]|\[[^\]]+\]")
+_NOT_PLAIN = frozenset("?[")
 _KINDS = frozenset({"hidden", "absent", "unowned"})
 
 
@@ -51,9 +52,38 @@ class _Globs:
     def fullmatch(self, path: str) -> bool:
         """Does one of them match all of ``path``?"""
         return path.startswith(self._starts) and any(
-            path.startswith(start) and path.endswith(end) and _regex(glob).fullmatch(path)
+            path.startswith(start) and path.endswith(end) and _matches_path(glob, path)
             for start, end, glob in self._globs
         )
+
+
+def _matches_path(glob: str, path: str) -> bool:
+    """``*`` stands for anything but a slash, ``**`` for that too."""
+    if "**" in glob or not _NOT_PLAIN.isdisjoint(glob):
+        return _regex(glob).fullmatch(path) is not None
+    parts, names = glob.split("/"), path.split("/")
+    return len(parts) == len(names) and all(map(_stars, parts, names))
+
+
+def _matches_name(glob: str, name: str) -> bool:
+    return _stars(glob, name) if _NOT_PLAIN.isdisjoint(glob) else fnmatch.fnmatchcase(name, glob)
+
+
+def _stars(glob: str, text: str) -> bool:
+    """Does a pattern match in which only ``*`` is special? Nearly all are such, and no expression is compiled then."""
+    first, *middle = glob.split("*")
+    if not middle:
+        return text == glob
+    last = middle.pop()
+    at, end = len(first), len(text) - len(last)
+    if at > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for part in middle:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
 
 
 @cache
@@ -90,7 +120,7 @@ class NoiseClass:
         if not (self.paths.fullmatch(path) or (absent and self.absent.fullmatch(path))):
             return False
         name = program.rpartition("/")[2]
-        return not self.programs or any(fnmatch.fnmatchcase(name, glob) for glob in self.programs)
+        return not self.programs or any(_matches_name(glob, name) for glob in self.programs)
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -11,9 +13,11 @@ from pathlib import Path
 import pytest
 
 import porttrace
+from porttrace import noise
 from porttrace.findings import Finding, FindingKind, Program
 from porttrace.messages import plain, render
 from porttrace.noise import classes, classify, classify_finding, files_in_searched
+from porttrace.tables import table
 
 
 @pytest.mark.parametrize(
@@ -147,3 +151,21 @@ def test_the_noise_of_a_real_build() -> None:
         (other / "bin/planted").chmod(0o755)
         loud = run(f"{other}/bin:{path}", f"({script}; planted; cat {other}/include/p.h) >/dev/null 2>&1")
         assert f"  {other}/bin/planted" in loud and f"  {other}/include/p.h" in loud
+
+
+@pytest.mark.parametrize("glob", ["a*a", "a*b*", "*", "**", "", "a", "ab*ab", "*ab*ab*", "ab", "*ba"])
+def test_a_pattern_of_stars_is_that_of_the_shell(glob: str) -> None:
+    for length in range(7):
+        for text in map("".join, itertools.product("ab", repeat=length)):
+            assert noise._stars(glob, text) == fnmatch.fnmatchcase(text, glob), (glob, text)
+
+
+def test_paths_match_with_and_without_an_expression() -> None:
+    """Patterns without ``**`` are told without one: the same is said of what lies at and around them."""
+    globs = {glob for c in table("noise.toml")["class"] for glob in (*c.get("paths", ()), *c.get("absent", ()))}
+    assert sum("**" not in glob for glob in globs) > 50
+    for glob in globs:
+        for filling in ("", "x", "x/y", "-", "x.y-linux-gnu"):
+            path = glob.replace("**", filling).replace("*", filling)
+            for tried in (path, path[:-1], path + "z", path + "/", "/" + path):
+                assert noise._matches_path(glob, tried) == bool(noise._regex(glob).fullmatch(tried)), (glob, tried)
