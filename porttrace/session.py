@@ -505,7 +505,10 @@ class Session:
         self._made = number
 
     def get_ahead(self) -> None:
-        """Make the directory of the next trace while nobody waits for it."""
+        """Make the directory of the next trace, and load what it will need, while nobody waits for it."""
+        if "supervisor" in self.tiers:
+            # A program that the build has made itself, and every configure script makes one, waits for it to start.
+            import subprocess  # noqa: F401
         number = len(self.traces) + 1
         with privileged():
             try:
