@@ -41,6 +41,9 @@ namespace eval porttrace::inport {
     # writing: {directory exceptions}. What lies there under a name without links is allowed without a question.
     variable open_places [dict create read {} write {}]
 
+    # The same by directory.
+    variable places [dict create read {} write {}]
+
     # Where Tcl has its own library, some of which it loads when it is needed. That of Tcl 9 is in its program, by names
     # that mean nothing to the system.
     variable own_library [expr {[string match //* [info library]] ? [file dirname [info library]] : [info library]}]
@@ -154,7 +157,21 @@ proc porttrace::inport::absolute {path} {
 # The directories below which everything is allowed, by the core's word; to be told anew with each policy.
 proc porttrace::inport::know {reading writing} {
     variable open_places
-    set open_places [dict create read $reading write $writing]
+    variable places
+    variable own_library
+    if {$reading ne [dict get $open_places read] || $writing ne [dict get $open_places write]
+            || ![dict size [dict get $places read]]} {
+        set open_places [dict create read $reading write $writing]
+        set places [dict create]
+        foreach {map pairs} [list read [list {*}$reading [list $own_library {}]] write $writing] {
+            set known [dict create]
+            # where one is named twice the first decides
+            foreach pair [lreverse $pairs] {
+                dict set known {*}$pair
+            }
+            dict set places $map $known
+        }
+    }
     tell_children ::porttrace::inport::know $reading $writing
     tell_threads ::porttrace::inport::know $reading $writing
 }
@@ -163,35 +180,35 @@ proc porttrace::inport::know {reading writing} {
 # Whether an absolute path lies in a place where everything is allowed, under a name that no link can lead away; for
 # the access `tree`, with all that is below it.
 proc porttrace::inport::is_open {access path} {
-    variable open_places
-    variable own_library
+    variable places
     ::porttrace::learn_places
-    set map [expr {$access in {read stat lstat exec list readlink entry tree} ? "read" : "write"}]
-    set places [dict get $open_places $map]
-    if {$map eq "read"} {
-        lappend places [list $own_library {}]
+    set known [dict get $places [expr {$access in {read stat lstat exec list readlink entry tree} ? "read" : "write"}]]
+    # The next directory above it that is one of them: it has the exceptions of those above it that lie there, too.
+    # (Where all of / is open the core may say so.)
+    set place $path
+    while {![dict exists $known $place]} {
+        set last [string last / $place]
+        if {$last <= 0} {
+            return 0
+        }
+        set place [string range $place 0 $last-1]
     }
-    foreach pair $places {
-        lassign $pair place exceptions
-        if {$path eq $place || [string equal -length [string length $place/] $place/ $path]} {
-            foreach exception $exceptions {
-                if {[string equal -nocase -length [string length $exception] $exception $path]
-                        || $access eq "tree" && [string equal -nocase -length [string length $path] $path $exception]} {
-                    return 0
-                }
-            }
-            # a fresh value: Tcl keeps with one what it once found the links on the way to be
-            return [expr {[::tcl::file::normalize [format %s $path]] eq $path
-                && ($access in {lstat entry tree readlink delete rename link} || [catch {::tcl::file::readlink $path}])}]
+    foreach exception [dict get $known $place] {
+        if {[string equal -nocase -length [string length $exception] $exception $path]
+                || $access eq "tree" && [string equal -nocase -length [string length $path] $path $exception]} {
+            return 0
         }
     }
-    return 0
+    # a fresh value: Tcl keeps with one what it once found the links on the way to be
+    return [expr {[::tcl::file::normalize [format %s $path]] eq $path
+        && ($access in {lstat entry tree readlink delete rename link} || [catch {::tcl::file::readlink $path}])}]
 }
 
 ##
 # What the policy says to an absolute path: {verdict path-to-use}.
 proc porttrace::inport::verdict {access path} {
-    if {[is_open $access $path]} {
+    # With the policy comes what it leaves open.
+    if {[is_open $access $path] || [::porttrace::settle] && [is_open $access $path]} {
         return [list ok $path]
     }
     return [lindex [::porttrace::call check $access $path] 0]

@@ -282,12 +282,15 @@ proc porttrace::put_in_force {args} {
 
 ##
 # Make sure that the policy is in force, also in the environment: a program is about to be started, or a question asked.
+#
+# @return whether it was not before
 proc porttrace::settle {} {
     variable deferred
     variable unsettled
     variable queued
     variable ahead
     variable ahead_requests
+    set was $deferred
     if {$deferred} {
         set kept $queued
         set deferred 0
@@ -310,6 +313,7 @@ proc porttrace::settle {} {
         set unsettled 0
     }
     need_environment
+    return $was
 }
 
 ##
