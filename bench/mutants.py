@@ -1,11 +1,12 @@
 """Break the injected library, one place at a time, and see that a test goes red.
 
-usage: bench/mutants.py rows|intents|hand|manners [--part K/N] [NAME …]
+usage: bench/mutants.py rows|intents|hand|manners|macos [--part K/N] [NAME …]
 
 ``rows``     each wrapper is left out
 ``intents``  each plain row of the table with another access, another letter, without a descriptor, a path or an `after`
 ``hand``     each place in the hand-written wrappers that says an access, a follow flag or a descriptor
 ``manners``  what a guest may not do to its host (manners.py); NAME: a part of what it says
+``macos``    as ``hand``, and conditions besides, in what is macOS' alone: its x86_64 half over the made-up macOS
 
 The library is built in a directory of its own (the sources stay as they are) and given to the suites in
 PORTTRACE_TEST_TRACELIB; the programs of the tests are compiled once. The tests that noticed the last mutants are asked
@@ -24,13 +25,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 TOP = Path(__file__).parent.parent
 sys.path += [str(TOP / "csrc"), str(TOP / "tests")]
 import gen_calls  # noqa: E402
 import tracelib_build  # noqa: E402
 from manners import MANNERS  # noqa: E402
+
+sys.path.insert(0, str(TOP / "scripts"))
+import macos_library  # noqa: E402
 
 CSRC = TOP / "csrc"
 T = TypeVar("T")
@@ -74,7 +78,7 @@ KNOWN = {
 
 
 class Build:
-    """Objects of the library; a mutant compiles one of them again, or only links."""
+    """Objects of the library for Linux; a mutant compiles one of them again, or only links."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -94,6 +98,41 @@ class Build:
         return tracelib_build.link(objects, self.place / "libtracelib.so", *more)
 
 
+class MacBuild:
+    """The same of the x86_64 half for macOS, in a fat file of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        macos_library.generate(place)
+        self.objects = {CSRC / name: self.compile(CSRC / name) for name in macos_library.sources()}
+
+    def _run(self, *words: str | Path) -> None:
+        where = [f"-I{at}" for at in (self.place, CSRC, CSRC / "tracelib")]
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", f"x86_64-macos.{macos_library.MINIMUM}"]
+        done = subprocess.run(
+            [*command, *macos_library.FLAGS, "-Wno-error", *where, *words], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise ValueError(done.stderr[:500])
+
+    def compile(self, source: Path, text: str | None = None) -> Path:
+        """Raises ValueError where it does not compile."""
+        out = Path(tempfile.mkstemp(".o", f"{source.stem}-", self.place)[1])
+        at = source
+        if text is not None:
+            at = out.with_suffix(".c")
+            at.write_text(text)
+        self._run(f"-I{source.parent}", "-c", "-o", out, at)
+        return out
+
+    def link(self, other: dict[Path, Path] | None = None) -> Path:
+        half, library = self.place / "half.dylib", self.place / "libtracelib.dylib"
+        objects = {**self.objects, **(other or {})}.values()
+        self._run(*macos_library.LINK, "-o", half, *objects)
+        library.write_bytes(macos_library.join({"x86_64": half.read_bytes()}))
+        return library
+
+
 #: Tests that noticed a mutant, the last one first: neighbours are mostly noticed by the same.
 noticed: list[str] = []
 
@@ -104,11 +143,12 @@ def red(library: Path, suites: list[str], *more: str) -> set[str]:
     done = subprocess.run(
         [
             *(str(Path(sys.executable).parent / "pytest"), "-q", "-p", "no:cacheprovider", *more),
-            *("-k", "not musl and not valgrind", *first, *suites),
+            *("-k", "not musl and not valgrind and not arm64", *first, *suites),
         ],
         env={
             **os.environ,
             "PORTTRACE_TEST_TRACELIB": str(library),
+            "PORTTRACE_TEST_MACOS_LIBRARY": str(library),
             "PORTTRACE_TEST_TIMEOUT": "15",
             "PORTTRACE_TEST_COMPILED": str(library.parent),
         },
@@ -214,18 +254,43 @@ HAND = (
 )
 
 
+#: Conditions of what is macOS' alone, the other way round.
+CONDITIONS = (
+    (r"(?<= )&&(?= )", "||"),
+    (r"(?<= )\|\|(?= )", "&&"),
+    (r"(?<= )==(?= )", "!="),
+    (r"(?<= )!=(?= )", "=="),
+    (r"(?<=[( ])!(?=[\w*(])", ""),
+    (r"(?<=return )true", "false"),
+    (r"(?<=return )false", "true"),
+)
+MACOS = ("calls", "listings", "load", "spawn", "program", "slice")
+MACOS_SUITES = ["tests/test_macos_rows.py", "tests/test_macos_behaviour.py"]
+
+
+def macos_places(files: list[str]) -> Iterator[tuple[Path, re.Match[str], str]]:
+    """As places(), with conditions."""
+    for name in files or (*(f"{name}_darwin" for name in MACOS), "sip"):
+        yield from _places(CSRC / "tracelib" / f"{name}.c", (*PLACES, *CONDITIONS), set())
+
+
 def places(files: list[str]) -> Iterator[tuple[Path, re.Match[str], str]]:
     """Each place, and what it might say."""
     for name in files or HAND:
         source = CSRC / "tracelib" / f"{name}.c"
-        text = source.read_text()
-        elsewhere = macos_only(text)
-        for pattern, other in PLACES:
-            for m in re.finditer(pattern, text):
-                if m.string.count("\n", 0, m.start()) not in elsewhere and not line_of(m).startswith(
-                    ("/*", "*", "//", "#")
-                ):
-                    yield source, m, other
+        yield from _places(source, PLACES, macos_only(source.read_text()))
+
+
+def _places(
+    source: Path, patterns: Iterable[tuple[str, str]], elsewhere: set[int]
+) -> Iterator[tuple[Path, re.Match[str], str]]:
+    text = source.read_text()
+    for pattern, other in patterns:
+        for m in re.finditer(pattern, text):
+            if m.string.count("\n", 0, m.start()) not in elsewhere and not line_of(m).startswith(
+                ("/*", "*", "//", "#")
+            ):
+                yield source, m, other
 
 
 def macos_only(text: str) -> set[int]:
@@ -251,12 +316,22 @@ def line_of(m: re.Match[str]) -> str:
 
 
 def hand(build: Build, files: list[str], part: Part) -> Iterator[str]:
-    for source, m, other in part.take(places(files)):
+    yield from _each(build, part.take(places(files)), SUITES)
+
+
+def macos(build: MacBuild, files: list[str], part: Part) -> Iterator[str]:
+    yield from _each(build, part.take(macos_places(files)), MACOS_SUITES)
+
+
+def _each(
+    build: Build | MacBuild, places: Iterable[tuple[Path, re.Match[str], str]], suites: list[str]
+) -> Iterator[str]:
+    for source, m, other in places:
         try:
-            made = build.compile(source, m.string[: m.start()] + other + m.string[m.end() :])
+            made = build.compile(source, text=m.string[: m.start()] + other + m.string[m.end() :])
         except ValueError:
             continue  # not C: the compiler notices
-        if not red(build.link({source: made}), SUITES, "-x"):
+        if not red(build.link({source: made}), suites, "-x"):
             yield f"{source.name}:{m.string.count(chr(10), 0, m.start()) + 1}: {m[0]} is {other}: {line_of(m)}"
 
 
@@ -284,21 +359,22 @@ def a_part(text: str) -> Part:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=("rows", "intents", "hand", "manners"))
+    parser.add_argument("what", choices=("rows", "intents", "hand", "manners", "macos"))
     parser.add_argument(
-        "names", nargs="*", help="only these rows; with hand: only these files of csrc/tracelib, without .c"
+        "names", nargs="*", help="only these rows; with hand and macos: only these files of csrc/tracelib, without .c"
     )
     parser.add_argument("--part", metavar="K/N", type=a_part, default=Part(1, 1), help="the K-th of N parts")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mutants-") as top:
-        build = Build(Path(top))
-        if failed := red(build.link(), SUITES):
+        build: Build | MacBuild = MacBuild(Path(top)) if args.what == "macos" else Build(Path(top))
+        if failed := red(build.link(), MACOS_SUITES if args.what == "macos" else SUITES):
             raise SystemExit(f"mutants.py: these fail without a change: {sorted(failed)}")
-        makers: dict[str, Callable[[Build, list[str], Part], Iterator[str]]] = {
+        makers: dict[str, Callable[[Any, list[str], Part], Iterator[str]]] = {
             "rows": rows,
             "intents": intents,
             "hand": hand,
             "manners": manners,
+            "macos": macos,
         }
         found = 0
         for text in makers[args.what](build, args.names, args.part):

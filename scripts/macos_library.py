@@ -18,9 +18,10 @@ MACHINES = {"x86_64": (0x01000007, 3), "aarch64": (0x0100000C, 0)}  # cputype an
 PAGE = 14  # slices are aligned to arm64's pages, 2 to the power of this
 _WORDS = (
     "-std=gnu11 -O2 -Wall -Wextra -Werror -fvisibility=hidden -fno-stack-protector -U_FORTIFY_SOURCE "
-    "-D_FORTIFY_SOURCE=0 -fno-sanitize=all -dynamiclib -install_name @rpath/libtracelib.dylib"
+    "-D_FORTIFY_SOURCE=0 -fno-sanitize=all"
 )
 FLAGS = _WORDS.split()
+LINK = ["-dynamiclib", "-install_name", "@rpath/libtracelib.dylib"]
 
 
 def sources() -> list[str]:
@@ -48,7 +49,15 @@ def compile_one(machine: str, directory: Path) -> Path:
     """The library for one machine. Raises subprocess.CalledProcessError where it does not compile."""
     csrc = SOURCE / "csrc"
     output = directory / f"libtracelib-{machine}.dylib"
-    words = ["-target", f"{machine}-macos.{MINIMUM}", *FLAGS, f"-I{directory}", f"-I{csrc}", f"-I{csrc / 'tracelib'}"]
+    words = [
+        "-target",
+        f"{machine}-macos.{MINIMUM}",
+        *FLAGS,
+        *LINK,
+        f"-I{directory}",
+        f"-I{csrc}",
+        f"-I{csrc / 'tracelib'}",
+    ]
     files = [str(csrc / name) for name in sources()]
     subprocess.run([sys.executable, "-m", "ziglang", "cc", *words, "-o", str(output), *files], check=True)
     return output

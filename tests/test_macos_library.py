@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import sys
@@ -36,7 +37,9 @@ HELPERS = {*HELPED_BY.split(), "_free", "_malloc", "_realloc", "_pthread_is_thre
 
 
 def built(factory: pytest.TempPathFactory) -> Path:
-    """The library for both machines, as scripts/macos_library.py makes it."""
+    """The library for both machines, as scripts/macos_library.py makes it; or one with a mistake planted in it."""
+    if planted := os.environ.get("PORTTRACE_TEST_MACOS_LIBRARY"):
+        return Path(planted)
     name = "libtracelib.dylib"
     return made_once(factory, "macos-library", lambda directory: macos_library.build(directory / name)) / name
 

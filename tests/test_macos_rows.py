@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from darwin_calls import FTS_D, FTS_DP, FTS_F, FTS_SKIP, FileActions, Walk
-from darwin_machine import AT_FDCWD, ENOENT, ENOEXEC, Taken, described, paths_of, there_on
+from darwin_machine import AT_FDCWD, ELOOP, ENOENT, ENOEXEC, Taken, described, paths_of, there_on
 from test_macos_behaviour import KINDS, Machine, bulk, dirent, machine
 from tracelib_session import SOURCE
 
@@ -158,6 +158,44 @@ def test_the_mode_of_a_new_file_arrives(machine: Machine, name: str) -> None:
     words = [given.get(word, bytes(64) if "*" in kind else 0) for kind, word in described(name).parameters]
     assert machine.library.call(name, *words)[1] == 0
     assert machine.mac.modes == [0o640]
+
+
+OPENING = [name for name in sorted(WITH_PATHS) if "read,write,create" in described(name).paths]
+WRITE_ONLY, BOTH_WAYS, NO_FOLLOW, CREATE, TRUNCATE, EXCLUSIVE, THE_LINK = 1, 2, 0x100, 0x200, 0x400, 0x800, 0x200000
+FLAGS = [
+    ("/Users/old", 0, 0),
+    ("/Users/old", WRITE_ONLY, EACCES),
+    ("/Users/old", BOTH_WAYS, EACCES),
+    ("/Users/old", TRUNCATE, EACCES),
+    ("/Users/old", CREATE, 0),  # which is there, and is only read
+    ("/Users/old", CREATE | TRUNCATE, EACCES),
+    ("/Users/new", CREATE, EACCES),
+    ("/opt/work/a", WRITE_ONLY | TRUNCATE, 0),
+    ("/opt/work/a", BOTH_WAYS | CREATE, 0),
+    ("/opt/work/new", CREATE | EXCLUSIVE | WRITE_ONLY, 0),
+    ("/opt/work/out", 0, ENOENT),
+    ("/opt/work/out", THE_LINK, 0),
+    ("/opt/work/out", NO_FOLLOW, ELOOP),
+]
+
+
+@each(OPENING)
+def test_flags_of_open_say_what_is_meant(machine: Machine, name: str) -> None:
+    for path, flags, errno in FLAGS:
+        given = {"path": path.encode(), "dirfd": AT_FDCWD, "flags": flags, "mode": 0o640, "": 0o640}
+        words = [given.get(word, bytes(64) if "*" in kind else 0) for kind, word in described(name).parameters]
+        if name.startswith("posix_spawn_file_actions_"):
+            actions = FileActions()
+            words[0] = actions.address
+            machine.library.call(name, *words)
+            assert machine.mac.passed[-1][1] == [path if errno in (0, ELOOP) else ""], "the child is told an empty name"
+        else:
+            assert machine.library.call(name, *words)[1] == errno, (path, hex(flags))
+
+
+def test_copyfile_has_its_name_in_what_is_told(machine: Machine) -> None:
+    assert machine.library.call("copyfile", b"/opt/secret/x", b"/opt/work/new", 0, 0) == (-1, ENOENT)
+    assert {event.op for event in machine.session.findings()} == {"copyfile"}
 
 
 # ---- rows without a path of their own ----
@@ -389,15 +427,15 @@ def test_a_socket_is_a_file(machine: Machine, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["accessx_np", "__access_extended"])
 def test_accessx_np_judges_each_path(machine: Machine, name: str) -> None:
-    paths = ["/opt/seen", "/opt/secret/x", "/opt/work/dir/x", "/opt/work/a"]
-    asked = [(0, 0), (1, 0), (None, 0), (2, 0), (3, 2), (0, 2)]  # which path (None: the one before), and W_OK
+    paths = ["/opt/seen", "/opt/secret/x", "/opt/work/dir/x", "/opt/work/a", "/opt/work/out"]
+    asked = [(0, 0), (1, 0), (None, 0), (2, 0), (3, 2), (0, 2), (4, 0)]  # which path (None: the one before), and W_OK
     texts = b"".join(path.encode() + b"\0" for path in paths)
     head = 16 * len(asked)
     starts = [head + texts.index(path.encode() + b"\0") for path in paths]
     block = b"".join(struct.pack("<Ii8x", 0 if n is None else starts[n], mode) for n, mode in asked) + texts
     results = ctypes.create_string_buffer(4 * len(asked))
     assert machine.library.call(name, block, len(block), results, 0) == (0, 0)
-    assert struct.unpack(f"<{len(asked)}i", results.raw) == (0, ENOENT, ENOENT, ENOENT, 0, EACCES)
+    assert struct.unpack(f"<{len(asked)}i", results.raw) == (0, ENOENT, ENOENT, ENOENT, 0, EACCES, ENOENT)
 
 
 @pytest.mark.parametrize("name", ["fsgetpath", "fsgetpath_ext"])

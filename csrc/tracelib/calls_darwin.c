@@ -9,31 +9,10 @@
 
 /* ---- opens with more to say ---- */
 
-static void intend(struct pt_at *at, int flags)
-{
-	int mode = flags & O_ACCMODE;
-	at->access = PT_ACC_READ;
-	at->flags = flags & (O_NOFOLLOW | O_SYMLINK) ? 0 : PT_FOLLOW;
-	if (flags & O_CREAT) {
-		at->access = PT_ACC_CREATE;
-		at->flags |= PT_MAY_CREATE;
-		if (flags & O_EXCL)
-			at->flags = (at->flags | PT_EXCL) & ~PT_FOLLOW;
-		else if (mode == O_RDONLY && !(flags & O_TRUNC))
-			at->flags |= PT_NO_WRITE;
-	} else if (mode != O_RDONLY || (flags & O_TRUNC)) {
-		at->access = PT_ACC_WRITE;
-	} else if (flags & O_DIRECTORY) {
-		at->access = PT_ACC_LIST;
-	}
-	if (mode == O_RDWR)
-		at->flags |= PT_ALSO_READ;
-}
-
 /* `call` is made with at.dirfd and at.path. */
 #define OPENED(op, dir, name, how, call) ({ \
 	struct pt_at at = { .dirfd = dir, .path = name }; \
-	intend(&at, how); \
+	pt_intend_open(&at, how); \
 	int error = pt_judge(op, &at), fd = -1; \
 	if (!error) { \
 		fd = (call); \

@@ -142,11 +142,9 @@ PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addopen)(posix_spawn_file_actions
 {
 	typedef int real_t(posix_spawn_file_actions_t *, int, const char *, int, mode_t);
 	struct pt_slab *slab;
-	struct pt_at at = { .flags = flags & (O_NOFOLLOW | O_SYMLINK) ? 0 : PT_FOLLOW };
+	struct pt_at at = { 0 };
 	int error = stand(actions, path, &at, &slab);
-	at.access = flags & O_CREAT ? PT_ACC_CREATE : (flags & O_ACCMODE) == O_RDONLY ? PT_ACC_READ : PT_ACC_WRITE;
-	if (flags & O_CREAT)
-		at.flags |= PT_MAY_CREATE;
+	pt_intend_open(&at, flags);
 	if (!error)
 		error = pt_judge(PT_OP_posix_spawn_file_actions_addopen, &at);
 	bool moved = at.slab && at.path == at.slab->physical;
