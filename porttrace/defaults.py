@@ -94,7 +94,12 @@ def base_os_places(platform: str | None = None) -> list[str]:
 def _base_os(map: MapName, platform: str | None) -> list[Rule]:
     name = f"baseos-{platform or _platform()}.toml"
     rules = [
-        Rule(os.fsencode(path), Action[group["action"].upper()], origin=f"base OS ({name})")
+        Rule(
+            os.fsencode(path),
+            Action[group["action"].upper()],
+            origin=f"base OS ({name})",
+            literal=group.get("beginnings", False),
+        )
         for group in table(name).get(map, [])
         for path in group["paths"]
     ]

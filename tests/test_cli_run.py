@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -145,6 +146,16 @@ def test_a_command_that_cannot_be_started_is_125(work: Path) -> None:
     result = run(work, "--", "./plain")
     assert (result.status, result.err) == (125, "porttrace: ./plain: cannot be executed\n")
     assert run(work).status == 125
+
+
+def test_each_command_has_examples() -> None:
+    """And says what its exit status tells, where that is more than the others'."""
+    text = subprocess.run([PORTTRACE, "--help"], capture_output=True, text=True, check=True).stdout
+    commands = re.findall(r"^  (\w+) ", text, re.M)
+    assert len(commands) >= 10
+    for command in commands:
+        text = subprocess.run([PORTTRACE, command, "--help"], capture_output=True, text=True, check=True).stdout
+        assert f"\n  porttrace {command} " in text.partition("\nexamples:\n")[2], command
 
 
 def test_help_shows_examples() -> None:

@@ -273,7 +273,7 @@ def test_base_os_data_is_sound(platform: str) -> None:
     seen: set[tuple[str, str]] = set()
     for name in ("read", "write"):
         for group in data[name]:
-            assert set(group) == {"action", "paths", "why"} and group["why"]
+            assert {*group, "beginnings"} == {"action", "paths", "why", "beginnings"} and group["why"]
             assert group["action"] in ("allow", "deny")
             for path in group["paths"]:
                 assert path.startswith("/") and not path.endswith("/") and path != "/"
@@ -292,6 +292,7 @@ def test_macos_base_os() -> None:
         assert reads(img, path), path
     for path in ("/Library/Frameworks/Python.framework", "/usr/local/lib/x", "/opt/homebrew/bin/x", "/Users/me/x"):
         assert not reads(img, path), path
+    assert writes(img, "/dev/ttys012") and writes(img, "/dev/tty") and not writes(img, "/dev/disk0s1")
     assert writes(img, "/private/tmp/x") and not writes(img, "/System/x") and not writes(img, "/private/tmp/macports/1")
 
 

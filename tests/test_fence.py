@@ -343,10 +343,14 @@ def test_seatbelt_and_landlock_hold_the_same_map(ground: Path) -> None:
 
 def test_seatbelt_profile_of_macos_leaves_devices_and_no_session(ground: Path) -> None:
     """The defaults of macOS as a profile: what every process opens at its start, and the port tool's own places."""
-    rules = [R(rule.path, int(rule.action), rule.target) for rule in defaults.base_os("write", "macos")]
-    profile = fence.seatbelt_profile(rules)
-    for path in ("/dev/null", "/dev/tty", "/dev/dtracehelper", "/dev/fd/3", "/private/tmp/x"):
+    profile = fence.seatbelt_profile(defaults.base_os("write", "macos"))
+    for path in ("/dev/null", "/dev/tty", "/dev/ttys004", "/dev/dtracehelper", "/dev/fd/3", "/private/tmp/x"):
         assert sandbox_allows(profile, "file-write-data", path), path
+    assert sandbox_allows(profile, "file-write-create", "/private/var/folders/zz/x/T/y")
+    # Only writing is denied: programs are started, asked for, and speak with the system's services as ever.
+    assert re.findall(r"\(deny ([^ )]+)", profile) == ["file-write*"] * profile.count("(deny ")
+    for operation in ("network-outbound", "mach-lookup", "process-exec", "file-ioctl", "file-read-data", "signal"):
+        assert sandbox_allows(profile, operation, "/dev/dtracehelper"), operation
     for path in ("/private/tmp/macports/1/policy", "/Users/x", "/dev/disk0", "/private/etc/hosts"):
         assert not sandbox_allows(profile, "file-write-data", path), path
 

@@ -389,19 +389,23 @@ def test_a_protected_program_without_a_copy_is_told(
     assert told == [("/bin/sh", "protected by the system")]
 
 
-@pytest.mark.parametrize("made", [True, False])
-def test_a_copy_is_asked_for(machine: Machine, programs: dict[str, bytes], made: bool) -> None:
-    """Once, over the session's own socket, which the core answers: with the copy, or not."""
+@pytest.mark.parametrize("kind", ["made", "refused", "lost", "a directory"])
+def test_a_copy_is_asked_for(machine: Machine, programs: dict[str, bytes], kind: str) -> None:
+    """Once, over the session's own socket, which the core answers: with the copy, or not; believed is what is there."""
+    made = kind == "made"
     copy = Path(protected(machine, programs["x86_64+arm64e"], False))
     machine.mac.sockets = {}
     asked: list[bytes] = []
 
     def copier(path: bytes) -> None:
         asked.append(path)
-        if not made:
+        if kind == "refused":
             raise PorttraceError("it cannot be copied")
-        copy.parent.mkdir(parents=True)
-        copy.touch()
+        if kind == "made":
+            copy.parent.mkdir(parents=True)
+            copy.touch()
+        elif kind == "a directory":
+            copy.mkdir(parents=True, exist_ok=True)
 
     server = AskServer(machine.session.top / "socket", {os.getuid()}, socket.SOCK_STREAM)
     server.copier = copier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 
@@ -9,6 +10,14 @@ from porttrace.agents import explain
 from porttrace.cli.parser import Parser
 
 __all__ = ["main"]
+
+_EPILOG = """
+exit status: 0, or 1 where something of a port that has ended still runs; 2 for a wrong command line.
+
+examples:
+  porttrace agents                 why does something still run as macports?
+  porttrace agents --user $USER    where ports are built as oneself
+"""
 
 _HEADS = {
     "build": "Part of a running port",
@@ -28,8 +37,10 @@ def main(argv: Sequence[str]) -> int:
     """Exit status 0, or 1 where something of an ended port still runs."""
     parser = Parser(
         prog="porttrace agents",
-        description="List every process of the build user: what belongs to a running port, what was left over, and "
+        description="List every process of the build user: what belongs to a running port, what was left over, and\n"
         "what the operating system started for that user, with what it is and what it may connect to.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--user", default="macports", help="whose processes (default: macports)")
     parser.add_argument("--json", action="store_true", help="a JSON array instead of text")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 
@@ -10,13 +11,23 @@ from porttrace.doctor import diagnose
 
 __all__ = ["main"]
 
+_EPILOG = """
+exit status: 0 only where all tiers work, else 1; 2 for a wrong command line.
+
+examples:
+  porttrace doctor            before a bug report, or where a run says that a tier is missing
+  porttrace doctor --json     the same for a script
+"""
+
 
 def main(argv: Sequence[str]) -> int:
     """Exit status 0 only where all tiers work, else 1."""
     parser = Parser(
         prog="porttrace doctor",
-        description="Say what this machine offers, which tiers a run would use, what each of them stops, and how to "
-        "get what is missing. Exit status 0 only where all tiers work.",
+        description="Say what this machine offers, which tiers a run would use, what each of them stops, and how to\n"
+        "get what is missing.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args(argv)
