@@ -46,7 +46,8 @@ class _Globs:
         self._globs: list[tuple[str, str, str]] = []
         for glob in globs:
             for full in [home + glob[1:] for home in _HOMES] if glob.startswith("~/") else [glob]:
-                self._globs.append((_SPECIAL.split(full, maxsplit=1)[0], _SPECIAL.split(full)[-1], full))
+                parts = _SPECIAL.split(full)
+                self._globs.append((parts[0], parts[-1], full))
         self._starts = tuple({start for start, _, _ in self._globs})
 
     def fullmatch(self, path: str) -> bool:

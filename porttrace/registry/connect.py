@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -78,7 +77,8 @@ class ReadOnly:
                 pending = log.exists() and log.stat().st_size > 0
                 if pending:
                     # What is still in the log counts: "immutable" would not see it. Read both from a copy of ours.
-                    import tempfile  # rarely needed
+                    import shutil  # both rarely needed
+                    import tempfile
 
                     self.keep = tempfile.TemporaryDirectory(prefix="porttrace-registry-")
                     copy = Path(self.keep.name) / path.name
