@@ -478,7 +478,7 @@ def entitlements(*keys: str, value: str = "true") -> bytes:
     return f"{head}{filler}{said}</dict>\n</plist>\n".encode()
 
 
-def signed_with(data: bytes, flags: int, rights: bytes = b"") -> bytes:
+def signed_with(data: bytes, flags: int, rights: bytes = b"", slot: int = 5) -> bytes:
     """A program with these flags in its signature, and entitlements behind its list of pages."""
     signed = machosign.sign(data, "prog")
     where = machosign.Slice.read(signed).signature
@@ -487,7 +487,7 @@ def signed_with(data: bytes, flags: int, rights: bytes = b"") -> bytes:
     directory = bytearray(signed[start + 20 :])
     struct.pack_into(">I", directory, 12, struct.unpack_from(">I", directory, 12)[0] | flags)
     head = struct.pack(">III", 0xFADE0CC0, 28 + len(directory) + 8 + len(rights), 2)
-    head += struct.pack(">IIII", 0, 28, 5, 28 + len(directory))
+    head += struct.pack(">IIII", 0, 28, slot, 28 + len(directory))
     return signed[:start] + head + bytes(directory) + struct.pack(">II", 0xFADE7171, 8 + len(rights)) + rights
 
 
@@ -515,6 +515,23 @@ def test_a_hardened_program_is_left_alone(
         slices = [(0x0100000C, 0, programs["arm64"]), (0x01000007, 3, program)]
         program = fat(*(slices if in_fat == "last" else slices[::-1]))
     assert started(machine, program, entered) == ([] if entered else ["hardened"])
+
+
+@pytest.mark.parametrize("slot", [2, 7])
+def test_what_only_reads_like_entitlements_is_none(machine: Machine, programs: dict[str, bytes], slot: int) -> None:
+    """The same text in another place of the signature: the kernel does not look there."""
+    program = signed_with(programs["x86_64"], RUNTIME, entitlements(VARIABLES, LIBRARIES), slot)
+    assert started(machine, program, False) == ["hardened"]
+
+
+def test_what_is_no_signature_is_not_read_as_one(machine: Machine, programs: dict[str, bytes]) -> None:
+    """Another load command, of the same shape, that leads there."""
+    program = bytearray(signed_with(programs["x86_64"], RUNTIME))
+    signature = machosign.Slice.read(bytes(program)).signature
+    assert signature
+    assert struct.unpack_from("<I", program, signature[0])[0] == 0x1D  # LC_CODE_SIGNATURE
+    struct.pack_into("<I", program, signature[0], 0x26)  # LC_FUNCTION_STARTS
+    assert started(machine, bytes(program), True) == []
 
 
 @pytest.mark.parametrize("in_fat", [False, True])
