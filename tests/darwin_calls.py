@@ -24,6 +24,14 @@ ACTIONS, ACTION = 8, 1040
 OPEN, CHDIR, FCHDIR = 0, 5, 6
 
 
+def texts(at: int) -> list[str]:
+    """A list that ends with NULL, as argv does; none at all is an empty one."""
+    found: list[str] = []
+    while at and (each := ctypes.c_uint64.from_address(at + 8 * len(found)).value):
+        found.append(text(each))
+    return found
+
+
 def text(at: int) -> str:
     return os.fsdecode(ctypes.string_at(at))
 
@@ -229,7 +237,7 @@ def bodies(library: Library) -> dict[str, Callable[..., int]]:
 
     # ---- programs ----
 
-    def child(path: str, block: int, environment: int) -> None:
+    def child(path: str, block: int, argv: int, environment: int) -> None:
         """The kernel's part of a spawn: the actions in their order, from where the parent stands; then the program."""
         stood = mac.cwd
         try:
@@ -244,22 +252,20 @@ def bodies(library: Library) -> dict[str, Callable[..., int]]:
                     flags, name = word(at + 8), text(at + 8 + 6)
                     where = mac.absolute(name)
                     note("open of a child", mac.placed(where) if flags & O_CREAT else mac.walk(where, True))
-            found = mac.walk(mac.absolute(path), True)
+            found = path if mac.real(path) else mac.walk(mac.absolute(path), True)  # a copy of ours
         finally:
             mac.cwd = stood
-        entries: list[str] = []
-        while environment and (at := word(environment + 8 * len(entries), ctypes.c_uint64)):
-            entries.append(text(at))
-        mac.started.append((found, entries))
+        mac.started.append((found, texts(environment)))
+        mac.arguments = texts(argv)
 
     def posix_spawn(pid: int, path: int, actions: int, attributes: int, argv: int, envp: int, *_: int) -> int:
-        child(text(path), word(actions, ctypes.c_uint64) if actions else 0, envp)
+        child(text(path), word(actions, ctypes.c_uint64) if actions else 0, argv, envp)
         if pid:
             ctypes.c_int.from_address(pid).value = 4242
         return note("posix_spawn", mac.started[-1][0])
 
     def raw_posix_spawn(pid: int, path: int, args: int, argv: int, envp: int, *_: int) -> int:
-        child(text(path), word(args + 24, ctypes.c_uint64) if args else 0, envp)
+        child(text(path), word(args + 24, ctypes.c_uint64) if args else 0, argv, envp)
         if pid:
             ctypes.c_int.from_address(pid).value = 4242
         return note("__posix_spawn", mac.started[-1][0])

@@ -165,7 +165,7 @@ class Mac:
     unreadable: set[str] = field(default_factory=set)
     modes: list[int] = field(default_factory=list)  # that opens were given
     firmlinks: tuple[str, ...] = FIRMLINKS
-    arguments: list[str] = field(default_factory=list)  # of the last execve
+    arguments: list[str] = field(default_factory=list)  # of the program started last
     walks: dict[int, darwin_calls.Walk] = field(default_factory=dict)
     streams: dict[int, Any] = field(default_factory=dict)
     started: list[tuple[str, list[str]]] = field(default_factory=list)  # program and environment of each execve
@@ -512,13 +512,8 @@ class Library:
             return len(data)
 
         def execve(path: int, argv: int, envp: int, *_: int) -> int:
-            words = []
-            while envp and (at := ctypes.c_uint64.from_address(envp + 8 * len(words)).value):
-                words.append(text(at))
-            mac.started.append((text(path), words))
-            mac.arguments.clear()
-            while argv and (at := ctypes.c_uint64.from_address(argv + 8 * len(mac.arguments)).value):
-                mac.arguments.append(text(at))
+            mac.started.append((text(path), darwin_calls.texts(envp)))
+            mac.arguments = darwin_calls.texts(argv)
             if mac.real(text(path)):  # a copy of ours
                 raise Failure(ENOEXEC)
             mac.passed.append(("execve", [mac.walk(mac.absolute(text(path)), True)]))

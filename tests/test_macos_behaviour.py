@@ -341,6 +341,8 @@ def protected(machine: Machine, program: bytes, copied: bool) -> str:
     """/bin/sh, which the system protects; the path of its copy, which lies in the session where `copied`."""
     mac = machine.mac
     mac.files |= {"/bin": "d", "/bin/sh": "f", "/opt/work/script": "f", "/opt/work/linked": "f", "/opt/sh": "l /bin/sh"}
+    mac.files["/opt/work/split"] = "f"
+    mac.content["/opt/work/split"] = b"#!/bin/sh -S x -e\n"
     mac.content |= {"/bin/sh": program, "/opt/work/script": b"#! /bin/sh -e\n", "/opt/work/linked": b"#!/opt/sh\n"}
     info = SimpleNamespace(st_dev=1, st_ino=mac.inode("/bin/sh"), st_size=len(program), st_mtime_ns=10**9 + 1)
     copy = machine.session.top / "sip" / identity(b"/bin/sh", info) / "sh"  # type: ignore[arg-type]
@@ -355,6 +357,8 @@ STARTS = [
     ("/opt/sh", ["sh"], ["sh"]),
     ("/opt/work/script", ["script", "1", "2"], ["/bin/sh", "-e", "/opt/work/script", "1", "2"]),
     ("/opt/work/linked", ["linked"], ["/opt/sh", "/opt/work/linked"]),
+    # as env -S has it: this kernel makes a word of each, and the program sees to the rest
+    ("/opt/work/split", ["split"], ["/bin/sh", "-S", "x", "-e", "/opt/work/split"]),
 ]
 
 

@@ -8,16 +8,16 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 from darwin_calls import FTS_D, FTS_DP, FTS_F, FTS_SKIP, FileActions, Walk
 from darwin_machine import AT_FDCWD, ELOOP, ENOENT, ENOEXEC, Taken, described, paths_of, there_on
-from test_macos_behaviour import KINDS, Machine, bulk, dirent, machine
+from test_macos_behaviour import KINDS, STARTS, Machine, bulk, dirent, machine, programs, protected
 from tracelib_session import SOURCE
 
-__all__ = ["machine"]  # a fixture
+__all__ = ["machine", "programs"]  # fixtures
 
 EACCES = 13
 HERE = {kind: there_on(kind) for kind in KINDS}
@@ -478,10 +478,19 @@ def test_the_loader_sees_who_asks(machine: Machine, name: str, path: bytes) -> N
 SETEXEC = struct.pack("<h", 0x40)
 
 
-def spawn(machine: Machine, name: str, path: str, actions: FileActions | None, attributes: bytes | None) -> int:
+def spawn(
+    machine: Machine,
+    name: str,
+    path: str,
+    actions: FileActions | None,
+    attributes: bytes | None,
+    arguments: Sequence[str] = (),
+) -> int:
     """The errno; the child's environment is in machine.mac.started."""
     pid = ctypes.c_int(0)
-    argv, envp = (ctypes.c_void_p * 2)(None, None), (ctypes.c_void_p * 1)(None)
+    kept_words = [ctypes.create_string_buffer(word.encode()) for word in arguments]
+    argv = (ctypes.c_void_p * (len(kept_words) + 1))(*(ctypes.addressof(word) for word in kept_words), None)
+    envp = (ctypes.c_void_p * 1)(None)
     words = [ctypes.addressof(pid), path.encode()]
     if name == "posix_spawn":
         words += [actions.address if actions else 0, attributes or 0]
@@ -510,7 +519,28 @@ def test_a_spawned_program_has_the_library(machine: Machine, name: str, attribut
 
 
 @SPAWNS
-def test_a_program_is_judged_where_the_child_will_stand(machine: Machine, name: str) -> None:
+@pytest.mark.parametrize("attributes", [None, SETEXEC])
+@pytest.mark.parametrize(("path", "words", "given"), STARTS)
+def test_a_protected_program_is_spawned_from_its_copy(
+    machine: Machine,
+    programs: dict[str, bytes],
+    name: str,
+    attributes: bytes | None,
+    path: str,
+    words: list[str],
+    given: list[str],
+) -> None:
+    copy = protected(machine, programs["x86_64+arm64e"], True)
+    assert spawn(machine, name, path, None, attributes, words) == 0
+    ((started_as, environment),) = machine.mac.started
+    assert (started_as, machine.mac.arguments) == (copy, given)
+    assert any(word.startswith("DYLD_INSERT_LIBRARIES=") for word in environment)
+    assert machine.session.events("untraced") == []
+
+
+@SPAWNS
+@pytest.mark.parametrize("attributes", [None, SETEXEC])
+def test_a_program_is_judged_where_the_child_will_stand(machine: Machine, name: str, attributes: bytes | None) -> None:
     """addchdir and addfchdir: from there the kernel takes a relative name."""
     machine.mac.folding += ("",)
     work, opt = (machine.library.call("open", where, 0x100000)[0] for where in (b"/opt/work", b"/opt"))
@@ -527,7 +557,7 @@ def test_a_program_is_judged_where_the_child_will_stand(machine: Machine, name: 
         actions = FileActions()
         for action in made:
             actions.add(action)
-        assert spawn(machine, name, path, actions, None) == ENOENT, (path, made)
+        assert spawn(machine, name, path, actions, attributes) == ENOENT, (path, made)
     assert not machine.mac.started
     assert machine.library.call("chdir", b"/opt") == (0, 0)
     visible = [
@@ -541,7 +571,7 @@ def test_a_program_is_judged_where_the_child_will_stand(machine: Machine, name: 
         actions = FileActions()
         for action in made:
             actions.add(action)
-        assert spawn(machine, name, path, actions, None) == 0
+        assert spawn(machine, name, path, actions, attributes) == 0
     assert [path for path, _ in machine.mac.started] == ["/opt/work/prog"] * 5
     assert machine.found() == {"/opt/secret/x"}
 
