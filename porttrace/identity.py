@@ -49,35 +49,6 @@ class Identity:
         """True where real and effective user of this process are this one already."""
         return os.getuid() == os.geteuid() == self.uid and os.getgid() == os.getegid() == self.gid
 
-    @contextmanager
-    def effective(self) -> Iterator[None]:
-        """Work with this user's effective ids and groups for a while, then with the former ones again.
-
-        The ids are the process's, not the thread's: other threads change with it.
-        Raises PorttraceError where this process may not take the ids.
-        """
-        uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
-        if uid == self.uid and gid == self.gid:
-            yield
-            return
-        try:
-            if uid != 0:
-                os.seteuid(0)
-            os.setgroups(self.groups)
-            os.setegid(self.gid)
-            os.seteuid(self.uid)
-        except PermissionError:
-            os.seteuid(uid)
-            raise PorttraceError(f"cannot work as user {self.name}: only root can change the user") from None
-        try:
-            yield
-        finally:
-            if self.uid != 0:
-                os.seteuid(0)
-            os.setegid(gid)
-            os.setgroups(groups)
-            os.seteuid(uid)
-
 
 @cache
 def _named(name: str) -> Identity:

@@ -300,7 +300,7 @@ def test_a_failed_transaction_leaves_the_registry_unchanged(tmp_path: Path) -> N
             registry.deactivate(kept)
             registry.add(new("half", "1", b"/p/half"))
             with registry.transaction():
-                registry.set_requested(kept, True)
+                registry.delete(kept)
             raise ZeroDivisionError
     with Registry.open(file) as registry:
         assert registry.ports() == [kept]

@@ -339,11 +339,6 @@ class Registry:
             self._connection.execute("UPDATE ports SET state = ? WHERE id = ?", (INACTIVE, port.id))
             return self._ports("id = ?", (port.id,))[0]
 
-    def set_requested(self, port: Port, requested: bool) -> None:
-        """Say whether somebody asked for this port itself (and not only another port that needs it)."""
-        with self.transaction():
-            self._connection.execute("UPDATE ports SET requested = ? WHERE id = ?", (int(requested), port.id))
-
     def portfile_users(self, port: Port) -> int:
         """How many installed entries of this name, version and revision share this port's kept Portfile."""
         rows = self._rows(
