@@ -603,6 +603,9 @@ def test_a_childs_opens_are_judged_from_where_it_then_stands(machine: Machine, t
     actions = FileActions()
     assert call(f"posix_spawn_file_actions_addchdir{twin}", actions.address, b"/opt/secret") == (0, 0)
     assert spawn(machine, "posix_spawn", "/opt/work/prog", actions, None) == ENOENT
+    actions = FileActions()
+    assert call(f"posix_spawn_file_actions_addchdir{twin}", actions.address, b"/opt/work/dir") == (0, 0)
+    assert spawn(machine, "posix_spawn", "/opt/work/prog", actions, None) == ENOENT, "a link that leads there"
     assert {event.path for event in machine.session.findings()} == {"/opt/secret/x", "/opt/secret"}
 
 
