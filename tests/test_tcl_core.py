@@ -246,6 +246,19 @@ def test_protocol_garbage() -> None:
     assert b"not its protocol" in done.stderr
 
 
+def test_a_request_of_too_few_words_is_answered() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "porttrace.tclbridge.coprocess"],
+        input=b"0\n1\nx8\nx finish6\n{} pid",
+        capture_output=True,
+        timeout=10,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    answers = done.stdout.decode().splitlines()[1:]
+    assert [answer.split()[0] for answer in answers] == ["error", "error", "ok", "ok"], done.stdout
+
+
 def test_no_descriptor_reaches_children(tclsh: str, scratch: Path) -> None:  # noqa: F811
     """A build's background process must not keep the core alive by holding its pipe."""
     done = run(

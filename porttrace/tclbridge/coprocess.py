@@ -21,7 +21,7 @@ MAX_REQUEST = 1 << 24
 
 
 #: After these port has something else to do, and a phase comes next.
-_BETWEEN_PHASES: Final = ("get_ready", "finish")
+_BETWEEN_PHASES: Final = frozenset({"get_ready", "finish", "trace_stop"})
 
 
 class Wire:
@@ -81,7 +81,9 @@ def regain_ids() -> None:
 
 def main() -> int:
     """Serve one Tcl process until it closes the pipe. Exit status 0, or 1 when what came was not the protocol."""
-    gc.disable()  # what is loaded here stays until the end: to look through it for garbage costs a tenth of the start
+    # What is loaded here stays until the end: to look through it for garbage costs a tenth of the start. Afterwards
+    # that is done while nobody waits.
+    gc.disable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for port; it ends us by closing the pipe
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     wire = Wire()
@@ -95,11 +97,11 @@ def main() -> int:
         if wire.idle():
             core.backend.begin()
         gc.freeze()
-        gc.enable()
         while (request := wire.read()) is not None:
             wire.write(tcllist.join(core.invoke(*request)))
-            if request[1] in _BETWEEN_PHASES and wire.idle():
+            if not _BETWEEN_PHASES.isdisjoint(request[1:2]) and wire.idle():
                 core.backend.get_ahead()
+                gc.collect()
     except BrokenPipeError:
         pass
     except ValueError as error:

@@ -8,6 +8,9 @@ namespace eval porttrace {
     variable common_places [list]
     variable asked_places ""
 
+    # Users by number, as far as they were asked for: the phases of a port are run by two.
+    variable names [dict create]
+
     # What the core says of the means to hold a phase, and whether the user was told.
     variable tiers_line ""
     variable tiers_said 0
@@ -19,7 +22,12 @@ proc porttrace::in_macports {} {
 }
 
 proc porttrace::macports_context {target} {
-    set context [list enforce 0 phase $target user [uid_to_name [geteuid]]]
+    variable names
+    set uid [geteuid]
+    if {![dict exists $names $uid]} {
+        dict set names $uid [uid_to_name $uid]
+    }
+    set context [list enforce 0 phase $target user [dict get $names $uid]]
     set database [expr {[info exists ::registry.path] ? ${::registry.path} :
         [info exists ::portdbpath] ? $::portdbpath : ""}]
     if {$database ne ""} {
