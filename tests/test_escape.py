@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system calls of
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("tiers", ["default", "paranoid"])
 def test_nothing_gets_through(user: str, tiers: str) -> None:
-    flavours = ["dynamic", "inline", "static", "32bit-int80", "musl", "go", "rust"]
+    flavours = ["dynamic", "inline", "static", "32bit-int80", "musl", "go", "rust", "script"]
     results, missing = runner.run_all([user], [tiers], flavours)
     assert set(missing) <= {"32bit-int80", "musl", "go", "rust"}
     assert runner.unexpected(results) == []

@@ -52,6 +52,12 @@ static long old_getdents(int fd, char *buf, unsigned size)
 }
 #endif
 
+/*
+ * Perl's own `syscall` makes whatever call a script wants, with whatever memory: also that in which this library keeps what
+ * it knows, and memory that becomes code. No list of numbers ends that; only the supervisor stands behind it.
+ */
+extern char Perl_pp_syscall[] __attribute__((weak));
+
 PT_EXPORT long syscall(long number, ...)
 {
 	typedef long real_t(long, ...);
@@ -65,6 +71,10 @@ PT_EXPORT long syscall(long number, ...)
 #define I(i) ((int)a[i])
 	if (!pt_on())
 		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (unlikely(Perl_pp_syscall != NULL) && !pt_supervise_all()) {
+		errno = EPERM;
+		return -1;
+	}
 	switch (number) {
 #ifdef SYS_open
 	case SYS_open: return open(P(0), I(1), (mode_t)a[2]);

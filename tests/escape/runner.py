@@ -49,7 +49,11 @@ FLAVOURS: dict[str, list[str]] = {
     "go": ["go", "build", "-o"],
     "rust": ["rustc", "-O", "-o"],
     "rust-static": ["rustc", "-Ctarget-feature=+crt-static", "-o"],
+    "script": ["sh"],
 }
+
+#: Run by the system's own interpreters and tools, which the injected library holds alone.
+SCRIPTS = HERE / "scripts.txt"
 
 #: These have attempts of their own, in their language; what the others have in C they do not repeat.
 NATIVE = {"go": "native.go", "rust": "native.rs", "rust-static": "native.rs"}
@@ -87,6 +91,9 @@ def build(directory: Path, flavours: Iterable[str] = FLAVOURS) -> dict[str, Path
         if shutil.which(command[0]) is None:
             continue
         out = directory / flavour
+        if flavour == "script":
+            built[flavour] = SCRIPTS
+            continue
         if flavour in NATIVE:
             words = [*command, str(out), str(HERE / NATIVE[flavour])]
         else:
@@ -132,7 +139,20 @@ def build_objects(ground: Ground) -> None:
     ground.fresh_hidden()
 
 
+def scripts() -> dict[Attempt, str]:
+    """Of each attempt in scripts.txt ("KIND NAME", and its lines behind a tab) the text for the shell."""
+    found: dict[Attempt, str] = {}
+    for line in SCRIPTS.read_text(encoding="utf-8").splitlines():
+        if line.startswith("\t"):
+            found[list(found)[-1]] += line[1:] + "\n"
+        elif line and not line.startswith("#"):
+            found[Attempt(*line.split(" ", 1))] = ""
+    return found
+
+
 def attempts(program: Path) -> list[Attempt]:
+    if program == SCRIPTS:
+        return list(scripts())
     lines = subprocess.run([program], capture_output=True, check=True, text=True).stdout.split("\n")
     return [Attempt(*line.split(" ", 1)) for line in lines if line]
 
@@ -286,13 +306,16 @@ class Runner:
     def _start(self, program: Path, attempt: Attempt, target: str | None = None) -> str:
         # Programs that a build makes lie where it can write: put there for each start.
         work = self.ground.base / "work" / "attempt"
-        shutil.copy(program, work)
-        self.ground._own(work, 0o755)
+        if program != SCRIPTS:
+            shutil.copy(program, work)
+            self.ground._own(work, 0o755)
         if attempt.name.startswith("so-"):
             objects = shutil.copytree(self.ground.programs / "objects", work.parent / "objects")
             for path in (objects, *objects.iterdir()):
                 self.ground._own(path, 0o755)
         words = [str(work), attempt.kind, attempt.name, *([target] if target else [])]
+        if program == SCRIPTS:
+            words = ["/bin/sh", "-c", scripts()[attempt]]
         if attempt.name.endswith("-sibling"):
             words = ["/bin/sh", "-c", '/bin/sleep 3 & SIBLING=$! "$0" "$@"; kill $!', *words]
         words = [*self.argv, *words]
@@ -300,7 +323,11 @@ class Runner:
             done = subprocess.run(
                 words,
                 cwd=self.ground.base / "work",
-                env={"BASE": str(self.ground.base), "PATH": "/usr/bin:/bin"},
+                env={
+                    "BASE": str(self.ground.base),
+                    "T": str(self.ground.base / "hidden/secret"),
+                    "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+                },
                 capture_output=True,
                 timeout=20,
                 check=False,
@@ -418,7 +445,7 @@ def markdown(results: dict[tuple[str, str, str, Attempt], Outcome], missing: lis
         "",
         "Made by `python tests/escape/runner.py --write docs/escape-matrix.md`; not edited by hand.",
         "",
-        f"{len(todo)} attempts in C, Go and Rust, compiled in {len(flavours)} ways ({', '.join(flavours)}). A cell "
+        f"{len(todo)} attempts in C, Go, Rust and scripts, run in {len(flavours)} ways ({', '.join(flavours)}). A cell "
         "names the ways in which the attempt got through; `·`: held in all; `none` is the same without porttrace: what "
         "does not get through there either proves nothing. Each was run once; an attempt with `race` in its name wins "
         "by chance, so that its cells outside `default` and `paranoid` differ from run to run.",
