@@ -15,8 +15,9 @@
  * tables when the file is made, for the arena step by step, up to `backed`.
  *
  * All that a process writes when it does nothing but start lies in the first
- * megabyte: it costs a fault for each page, and one more for each two
- * megabytes in which there is such a page.
+ * part, up to the end of the starts, and most map no more than that: it costs
+ * a fault for each page, and page tables for each two megabytes in which there
+ * is such a page, in each process and again in each that it forks.
  *
  * A record's word says its size before the record is filled, so that a writer
  * killed half way leaves a gap of known size and not a broken chain: a writer

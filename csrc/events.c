@@ -45,6 +45,24 @@ void pt_events_room_from(int (*ask)(uint64_t from, uint64_t size))
 	ask_for_room = ask;
 }
 
+static struct pt_events *(*ask_for_all)(struct pt_events *part);
+
+void pt_events_all_from(struct pt_events *(*ask)(struct pt_events *part))
+{
+	ask_for_all = ask;
+}
+
+/* The file where it can be used up to `end`; NULL: this process cannot see so far. */
+static struct pt_events *reach(struct pt_events *ev, uint64_t end)
+{
+	return end <= STARTS_END || !ask_for_all ? ev : ask_for_all(ev);
+}
+
+static void lose(struct pt_events *ev)
+{
+	atomic_fetch_add_explicit(&ev->lost, 1, memory_order_relaxed);
+}
+
 /* Is there room on the disk up to `end`? */
 static bool back(struct pt_events *ev, uint64_t end)
 {
@@ -96,27 +114,31 @@ static struct record *reserve(struct pt_events *ev, _Atomic uint64_t *first_free
 	return NULL;
 }
 
-static struct record *place(struct pt_events *ev, uint8_t kind, size_t size, int32_t pid)
+/* Where it is in the file goes to `*where`: more of the file may be seen for it, at another address. */
+static struct record *place(struct pt_events *ev, uint8_t kind, size_t size, int32_t pid, uint64_t *where)
 {
 	struct record *r = NULL;
 	size = (size + 15) & ~(size_t)15;
 	if (kind == PT_EV_PROCESS || kind == PT_EV_EXEC)
 		r = reserve(ev, &ev->starts_head, STARTS, STARTS_END, size, pid);
-	if (!r)
-		r = reserve(ev, &ev->head, sizeof(struct pt_events), ev->capacity, size, pid);
-	if (!r)
-		atomic_fetch_add_explicit(&ev->lost, 1, memory_order_relaxed);
+	struct pt_events *all = r ? ev : reach(ev, UINT64_MAX);
+	if (!r && all)
+		r = reserve(all, &all->head, sizeof(struct pt_events), all->capacity, size, pid);
+	if (r)
+		*where = (uint64_t)((char *)r - (char *)all);
+	else
+		lose(ev);
 	return r;
 }
 
-static struct record *append(struct pt_events *ev, const struct pt_event *e, uint32_t slot, uint64_t key)
+static struct record *append(struct pt_events *ev, const struct pt_event *e, uint32_t slot, uint64_t key, uint64_t *where)
 {
 	uint32_t path_len = e->path_len < STRING_MAX ? e->path_len : STRING_MAX;
 	uint32_t asked_len = e->asked_len < STRING_MAX ? e->asked_len : STRING_MAX;
 	size_t size = sizeof(struct record) + path_len + asked_len;
 	/* Who writes, for a reader that waits: the supervisor tells of others, who may be gone by now. */
 	int32_t writer = e->tier == 2 ? getpid() : e->pid;
-	struct record *r = place(ev, e->kind, size, writer);
+	struct record *r = place(ev, e->kind, size, writer, where);
 	if (!r)
 		return NULL;
 	r->kind = e->kind;
@@ -131,7 +153,7 @@ static struct record *append(struct pt_events *ev, const struct pt_event *e, uin
 	r->rule = e->rule;
 	r->port = e->port;
 	r->slot = slot;
-	r->time = e->time ? e->time : (uint64_t)((char *)r - (char *)ev); /* later records lie behind: no clock needed */
+	r->time = e->time ? e->time : *where; /* later records lie behind: no clock needed */
 	r->key = key;
 	r->path_len = path_len;
 	r->asked_len = asked_len;
@@ -144,13 +166,13 @@ static struct record *append(struct pt_events *ev, const struct pt_event *e, uin
 }
 
 /* The record of an image index, where it is one. */
-static const struct record *image_record(const struct pt_events *ev, uint32_t image)
+static const struct record *image_record(struct pt_events *ev, uint32_t image)
 {
 	uint64_t offset = (uint64_t)image << 4;
 	if (offset < STARTS || (offset > STARTS_END - RECORD_MIN && offset < sizeof(struct pt_events)) || offset > ev->capacity - RECORD_MIN)
 		return NULL;
-	const struct record *r = at(ev, offset);
-	return r->kind == PT_EV_PROCESS ? r : NULL;
+	ev = reach(ev, offset + RECORD_MIN);
+	return ev && at(ev, offset)->kind == PT_EV_PROCESS ? at(ev, offset) : NULL;
 }
 
 /* Which image a process runs, or ran before its exec, and its chain; 0: not known here. */
@@ -189,8 +211,9 @@ uint32_t pt_events_image(struct pt_events *ev, struct pt_event *process)
 	e.kind = PT_EV_PROCESS;
 	e.image = 0;
 	e.rule = parent;
-	struct record *r = append(ev, &e, NO_SLOT, chain);
-	uint32_t image = r ? (uint32_t)((uint64_t)((char *)r - (char *)ev) >> 4) : 0;
+	uint64_t where = 0;
+	append(ev, &e, NO_SLOT, chain, &where);
+	uint32_t image = (uint32_t)(where >> 4);
 	note_image(ev, e.pid, image, chain, 0);
 	process->chain = chain;
 	return image;
@@ -217,8 +240,13 @@ static uint32_t slot_of(uint64_t key, uint64_t near, uint32_t i)
 	return (uint32_t)(((key >> 16) + i) % FINDING_SLOTS);
 }
 
-static void put_finding(struct pt_events *ev, const struct pt_event *e)
+static void put_finding(struct pt_events *part, const struct pt_event *e)
 {
+	struct pt_events *ev = reach(part, UINT64_MAX);
+	if (!ev) {
+		lose(part);
+		return;
+	}
 	const struct record *image = image_record(ev, e->image);
 	uint64_t key = mix(e->kind == PT_EV_USED ? 1 : image ? image->key : (uint64_t)e->pid,
 			   (uint64_t)e->kind << 32 | (uint32_t)e->access << 16 | e->outcome);
@@ -242,7 +270,8 @@ static void put_finding(struct pt_events *ev, const struct pt_event *e)
 		}
 	}
 	/* The record first: a process that is killed between the two steps leaves a finding twice, never none. */
-	struct record *r = append(ev, e, empty, key);
+	uint64_t where;
+	struct record *r = append(ev, e, empty, key, &where);
 	if (!r || empty == NO_SLOT)
 		return;
 	uint64_t have = 0;
@@ -267,8 +296,8 @@ uint64_t pt_events_put(struct pt_events *ev, const struct pt_event *e)
 	default:
 		break;
 	}
-	struct record *r = append(ev, e, NO_SLOT, 0);
-	uint64_t where = r ? (uint64_t)((char *)r - (char *)ev) : 0;
+	uint64_t where = 0;
+	append(ev, e, NO_SLOT, 0, &where);
 	if (e->kind == PT_EV_EXEC) {
 		uint64_t chain = e->chain;
 		if (!chain) {
@@ -288,11 +317,13 @@ bool pt_events_exec(struct pt_events *ev, int32_t pid, const char *asked, struct
 	if ((int32_t)(atomic_load_explicit(&slot->image, memory_order_acquire) >> 32) != pid || where < STARTS || (where & 15) ||
 	    where > ev->capacity - RECORD_MIN || where + RECORD_MIN > atomic_load_explicit(&ev->backed, memory_order_relaxed))
 		return false;
+	if (!(ev = reach(ev, where + RECORD_MAX)))
+		return false;
 	struct record *r = at(ev, where);
 	/* a write before the first look: our own record will mostly lie in the same page */
 	uint64_t word = atomic_fetch_add_explicit(&r->word, 0, memory_order_acquire), size = WORD_SIZE(word);
 	uint32_t path_len = r->path_len, asked_len = r->asked_len;
-	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > ev->capacity - where || r->kind != PT_EV_EXEC || r->pid != pid ||
+	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > RECORD_MAX || size > ev->capacity - where || r->kind != PT_EV_EXEC || r->pid != pid ||
 	    !asked_len || (uint64_t)path_len + asked_len + sizeof *r > size)
 		return false;
 	out->path = (const char *)r->bytes;
@@ -302,7 +333,7 @@ bool pt_events_exec(struct pt_events *ev, int32_t pid, const char *asked, struct
 
 void pt_events_amend(struct pt_events *ev, uint64_t event, int error)
 {
-	if (event >= STARTS && event <= ev->capacity - RECORD_MIN)
+	if (event >= STARTS && event <= ev->capacity - RECORD_MIN && (ev = reach(ev, event + RECORD_MIN)))
 		at(ev, event)->error = (int16_t)error;
 }
 
@@ -323,7 +354,7 @@ void pt_events_bump(struct pt_events *ev)
 
 void pt_events_rule_used(struct pt_events *ev, uint32_t rule)
 {
-	if (rule >= PT_RULE_BITS)
+	if (rule >= PT_RULE_BITS || (rule >= FIRST_RULES && !(ev = reach(ev, UINT64_MAX))))
 		return;
 	_Atomic uint64_t *word = rule < FIRST_RULES ? &ev->first_rules[rule / 64] : &ev->rules[rule / 64];
 	uint64_t one = 1ull << (rule % 64);

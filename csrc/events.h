@@ -64,6 +64,11 @@ uint32_t pt_events_image(struct pt_events *, struct pt_event *process); /* fills
  * events that need it are lost, with -EOPNOTSUPP nobody asks again. NULL: nobody asks, the file is as sparse as it is.
  */
 void pt_events_room_from(int (*ask)(uint64_t from, uint64_t size));
+/*
+ * Who has mapped no more than the first part (PT_STARTS_END), as much as most programs need, says here how to come by
+ * all of it: `ask` returns the same file as a whole, or NULL: events that need it are lost.
+ */
+void pt_events_all_from(struct pt_events *(*ask)(struct pt_events *part));
 /* One write before the first read: one fault instead of two. */
 void pt_events_touch(struct pt_events *);
 uint64_t pt_events_put(struct pt_events *, const struct pt_event *); /* where it is, for pt_events_amend; 0: nowhere */
@@ -94,7 +99,8 @@ bool pt_events_maybe_link(const struct pt_events *, uint64_t hash); /* false: su
  * `cursor` of a caller is opaque apart from 0.
  */
 bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *cursor, struct pt_event *out);
-#define PT_STARTS_END (1u << 20)
+/* Less than a large page, at whose multiples the kernel would put it: a map with page tables of its own. */
+#define PT_STARTS_END (7u << 18)
 /* How far the two parts of an open event file are written: below PT_STARTS_END, and behind. False where it cannot be read. */
 bool pt_events_ends(int fd, uint64_t ends[2]);
 bool pt_events_ends_sound(const struct pt_events *); /* do they lie in their parts? */

@@ -61,22 +61,23 @@ bool pt_events_rule_was_used(const struct pt_events *ev, uint32_t rule)
 }
 
 /*
- * The caller's cursor: bits 0-31 the offset in the arena in units of 16 bytes, 32-47 that among the starts, 48-53 how
+ * The caller's cursor: bits 0-31 the offset in the arena in units of 16 bytes, 32-48 that among the starts, 49-53 how
  * many waits were in vain, 54-63 records dropped so far (saturating).
  */
 struct cursor {
 	uint64_t arena, starts, waits, drops;
 };
+_Static_assert(STARTS_END >> 4 <= 1u << 17, "17 bits");
 
 static struct cursor cursor_read(uint64_t c)
 {
-	return (struct cursor){ (c & UINT32_MAX) << 4, (c >> 32 & 0xffff) << 4, c >> 48 & 0x3f, c >> 54 };
+	return (struct cursor){ (c & UINT32_MAX) << 4, (c >> 32 & 0x1ffff) << 4, c >> 49 & 0x1f, c >> 54 };
 }
 
 static uint64_t cursor_write(const struct cursor *c)
 {
 	uint64_t starts = c->starts < STARTS_END ? c->starts >> 4 : (STARTS_END >> 4) - 1;
-	return (c->arena >> 4 & UINT32_MAX) | starts << 32 | (c->waits < 0x3f ? c->waits : 0x3f) << 48 |
+	return (c->arena >> 4 & UINT32_MAX) | starts << 32 | (c->waits < 0x1f ? c->waits : 0x1f) << 49 |
 		(c->drops < 0x3ff ? c->drops : 0x3ff) << 54;
 }
 

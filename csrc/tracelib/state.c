@@ -17,7 +17,8 @@
 
 struct pt_state pt;
 
-static void *map_file(const char *path, int flags, int protection, int sharing, size_t *size)
+/* No more than `part` bytes of it, where more can be had later. */
+static void *map_file(const char *path, int flags, int protection, size_t part, size_t *size)
 {
 	/* What is written all the time would have its access time written at each look; whose it is not, may not say so. */
 	int fd = sys_open(path, flags | O_CLOEXEC | O_NOFOLLOW);
@@ -29,7 +30,7 @@ static void *map_file(const char *path, int flags, int protection, int sharing, 
 	void *p = NULL;
 	if (sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
 		*size = (size_t)st.st_size;
-		p = sys_mmap(*size, protection, sharing, fd);
+		p = sys_mmap(sys_first_part(part, *size), protection, MAP_SHARED, fd);
 	}
 	sys_close(fd);
 	return p;
@@ -158,6 +159,22 @@ static int ask_for_room(uint64_t from, uint64_t size)
 	return error;
 }
 
+static size_t events_size;
+
+/* Two threads may come at once; the one that is later has a map too many for a moment. */
+static struct pt_events *see_all(struct pt_events *part)
+{
+	static struct pt_events *_Atomic all;
+	struct pt_events *have = atomic_load_explicit(&all, memory_order_acquire), *more;
+	if (likely(have) || !(more = sys_map_more(part, events_size)))
+		return have;
+	if (atomic_compare_exchange_strong(&all, &have, more))
+		return more;
+	if (more != part)
+		sys_munmap(more, events_size);
+	return have;
+}
+
 /* One thread does it; whoever comes meanwhile (a signal handler, a thread of an early constructor) waits for nothing. */
 bool pt_start(void)
 {
@@ -172,7 +189,7 @@ bool pt_start(void)
 	if (own && own[0] == '/' && len < sizeof pt.path && beside(own, "policy", name, sizeof name)) {
 		memcpy(pt.path, own, len + 1);
 		pt.path_len = (uint32_t)len;
-		void *bytes = map_file(name, O_RDONLY, PROT_READ, MAP_SHARED, &size);
+		void *bytes = map_file(name, O_RDONLY, PROT_READ, SIZE_MAX, &size);
 		const char *why;
 		size_t where;
 		pt.image = bytes ? pt_image_check(bytes, size, &why, &where) : NULL;
@@ -184,15 +201,20 @@ bool pt_start(void)
 		pt.log = pt.flags & PT_IMG_LOG;
 		pt_find_tables();
 		if (beside(own, "events", name, sizeof name)) {
-			pt.events = map_file(name, O_RDWR | O_NOATIME, PROT_READ | PROT_WRITE, MAP_SHARED, &size);
+			size_t part = pt.log ? SIZE_MAX : PT_STARTS_END;
+			pt.events = map_file(name, O_RDWR | O_NOATIME, PROT_READ | PROT_WRITE, part, &size);
 			if (pt.events && size >= PT_EVENTS_MIN) {
 				/* Else a disk that reads on fills its cache with the whole of the tables when the first page is touched. */
-				sys_used_at_random(pt.events, size);
+				sys_used_at_random(pt.events, sys_first_part(part, size));
 				pt_events_touch(pt.events);
 			}
 			if (pt.events && !pt_events_check(pt.events, size))
 				pt.events = NULL;
 			pt_events_room_from(ask_for_room);
+			if (!pt.log) {
+				events_size = size;
+				pt_events_all_from(see_all);
+			}
 			if (pt.events)
 				pt.generation = pt_events_generation_at(pt.events);
 		}

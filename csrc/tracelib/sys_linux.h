@@ -116,6 +116,19 @@ static inline void *sys_mmap(size_t size, int protection, int flags, int fd)
 	return p < 0 && p > -4096 ? (void *)0 : (void *)p;
 }
 
+/* Of a file of which a part will mostly do, this much; a small map shares its page tables with its neighbours. */
+static inline size_t sys_first_part(size_t part, size_t size)
+{
+	return part < size ? part : size;
+}
+
+/* `size` bytes of the shared file of which `part` is mapped already; it stays. NULL on failure. */
+static inline void *sys_map_more(void *part, size_t size)
+{
+	long p = PT_SYS4(SYS_mremap, part, 0, size, MREMAP_MAYMOVE);
+	return p < 0 && p > -4096 ? (void *)0 : (void *)p;
+}
+
 static inline void sys_munmap(void *p, size_t size)
 {
 	PT_SYS2(SYS_munmap, p, size);

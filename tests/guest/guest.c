@@ -89,6 +89,7 @@ static long pages(void)
 
 static void case_vfork(void)
 {
+	look();                                /* maps what tells of a finding */
 	long mapped = slow ? 0 : pages();      /* valgrind's own grows */
 	for (volatile int i = 0; i < rounds(200); i++) {      /* more than there are slabs: none may stay with the exec'ed child */
 		pid_t pid = vfork();
