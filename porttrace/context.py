@@ -29,7 +29,7 @@ from porttrace.processes import Image, ProcessTree
 from porttrace.records import field, record
 from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
-from porttrace.session import Trace, TraceResult
+from porttrace.trace import Trace, TraceResult
 
 __all__ = ["PhaseContext", "ProgramNode", "chains_of", "make_context", "phase_context", "read_context"]
 

@@ -20,8 +20,9 @@ from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import Finding
 from porttrace.identity import Identity
 from porttrace.policy import Policy
-from porttrace.session import Session, Trace
+from porttrace.session import Session
 from porttrace.supervisor import Supervisor, supervisor_available
+from porttrace.trace import Trace
 
 BUSYBOX = "/bin/busybox"
 pytestmark = [

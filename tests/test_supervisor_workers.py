@@ -18,8 +18,9 @@ from porttrace import session as session_module
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.identity import Identity
 from porttrace.policy import Ownership, Policy
-from porttrace.session import Session, Trace
+from porttrace.session import Session
 from porttrace.supervisor import supervisor_available
+from porttrace.trace import Trace
 
 CSRC = Path(__file__).parent.parent / "csrc"
 pytestmark = pytest.mark.skipif(not supervisor_available(), reason="NOT CHECKED: no seccomp user notification here")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import Prefix
 
-from porttrace import session, tiers
+from porttrace import session, tiers, trace
 from porttrace.cli import run
 from porttrace.errors import PorttraceError
 from porttrace.eventlog import Snapshot
@@ -123,10 +123,10 @@ def test_a_missing_tier_is_a_warning_once(core: Core, work: Path, monkeypatch: p
 
 
 def test_a_supervisor_that_cannot_listen_is_told(core: Core, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: session.Supervisor, *args: object) -> None:
-        raise session.PorttraceError("it is broken")
+    def refuse(self: trace.Supervisor, *args: object) -> None:
+        raise PorttraceError("it is broken")
 
-    monkeypatch.setattr(session.Supervisor, "start_on_demand", refuse)
+    monkeypatch.setattr(trace.Supervisor, "start_on_demand", refuse)
     said = phase(core, work, "build") + phase(core, work, "destroot")
     assert said.count(("warn", "trace mode: static programs run untraced: it is broken")) == 1
     assert ("info", "phase build: tiers used: tracelib, fence; not used: supervisor") in said

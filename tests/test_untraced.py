@@ -17,7 +17,8 @@ from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import Finding, FindingKind
 from porttrace.policy import Policy
 from porttrace.processes import REASONS, UNANNOUNCED
-from porttrace.session import Session, Trace
+from porttrace.session import Session
+from porttrace.trace import Trace
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT CHECKED: only root can give a program such rights")
 SOURCE = "int main(void) { return 0; }\n"

@@ -18,8 +18,9 @@ from conftest import three_places
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.identity import Identity
 from porttrace.policy import Policy
-from porttrace.session import Session, Trace
+from porttrace.session import Session
 from porttrace.supervisor import supervisor_available
+from porttrace.trace import Trace
 
 pytestmark = [
     pytest.mark.skipif(not supervisor_available(), reason="NOT CHECKED: this kernel has no seccomp user notification"),

@@ -35,9 +35,10 @@ from porttrace.registry import Registry
 from porttrace.registry.errors import RegistryError
 from porttrace.report import check_writable, make_report, read_report, write_report
 from porttrace.sdk import find_sdk
-from porttrace.session import Session, Trace, TraceResult
+from porttrace.session import Session
 from porttrace.streams import complain
 from porttrace.tiers import TIERS, available_tiers, tiers_line
+from porttrace.trace import Trace, TraceResult
 
 __all__ = ["main"]
 

@@ -21,8 +21,9 @@ from porttrace.tclbridge.inport import Answer, hidden_below, judge, open_places
 if TYPE_CHECKING:
     from porttrace.defaults import Allowance
     from porttrace.registry import Registry
-    from porttrace.session import Session, Trace
+    from porttrace.session import Session
     from porttrace.tclbridge.client import Client, Edit
+    from porttrace.trace import Trace
     from porttrace.usage import PhaseUsage
 
 __all__ = ["Backend"]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from porttrace.filemap import Filemap
     from porttrace.findings import Finding
     from porttrace.readout import Used
-    from porttrace.session import Trace, TraceResult
     from porttrace.tclbridge.commands import Core
+    from porttrace.trace import Trace, TraceResult
 
 __all__ = ["CONTEXT_KEYS", "Client", "Edit", "TclError"]
 

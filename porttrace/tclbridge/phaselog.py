@@ -10,7 +10,7 @@ from porttrace.findings import Finding, merge
 from porttrace.report import make_report
 
 if TYPE_CHECKING:
-    from porttrace.session import Trace, TraceResult
+    from porttrace.trace import Trace, TraceResult
 
 __all__ = ["PhaseLog"]
 
