@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <linux/prctl.h>
+#include <linux/sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -65,6 +66,20 @@ static unsigned sendto_part(struct sock_filter *f, unsigned nr)
 	return n;
 }
 
+#define CLONE_PART 5
+
+/* A new process costs nothing, unless it comes to a user namespace of its own: there root's capabilities end. */
+static unsigned clone_part(struct sock_filter *f, unsigned nr)
+{
+	unsigned n = 0;
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, CLONE_PART - 1);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])); /* clone's flags are 32 bits */
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_NEWUSER, 1, 0);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	return n;
+}
+
 #define LIMITS_PART 17
 
 /* The tag (tag_linux.h) is for good: the limit that holds it is no more to be lowered than the kernel lets it be raised. */
@@ -96,13 +111,15 @@ static unsigned limits_part(struct sock_filter *f, int compat)
 static unsigned section(struct sock_filter *f, int compat)
 {
 	unsigned n = 0, count = 0;
-	int ioctl = -1, sendto = -1;
+	int ioctl = -1, sendto = -1, clone = -1;
 	for (unsigned i = 0; i < CALLS; i++) {
 		int nr = compat ? calls[i].compat : calls[i].native;
 		if (calls[i].shape == PT_SH_IOCTL)
 			ioctl = nr;
 		else if (calls[i].shape == PT_SH_SENDTO)
 			sendto = nr;
+		else if (calls[i].shape == PT_SH_CLONE)
+			clone = nr;
 		else
 			count += nr >= 0;
 	}
@@ -117,13 +134,14 @@ static unsigned section(struct sock_filter *f, int compat)
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
 	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO);
 	n += sendto_part(f + n, (unsigned)sendto);
+	n += clone_part(f + n, (unsigned)clone);
 	n += limits_part(f + n, compat);
 	if (!compat) /* x32 numbers are no calls that anybody needs */
 		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, (unsigned char)(count + 2), 0);
 	unsigned first = n;
 	for (unsigned i = 0; i < CALLS; i++) {
 		int nr = compat ? calls[i].compat : calls[i].native;
-		if (nr < 0 || nr == ioctl || nr == sendto)
+		if (nr < 0 || nr == ioctl || nr == sendto || nr == clone)
 			continue;
 		unsigned left = count - (n - first) - 1; /* comparisons that follow this one */
 		unsigned target = calls[i].shape == PT_SH_NOSYS ? left + 2 : left + 1;
@@ -151,7 +169,7 @@ static unsigned program(struct sock_filter *f)
 /* The filter is built in pages of its own: small stacks must do. */
 static int install(bool threads)
 {
-	const size_t room = (2 * (CALLS + KEYS + REQUESTS + SENDTO_PART + LIMITS_PART + 13) + 8) * sizeof(struct sock_filter);
+	const size_t room = (2 * (CALLS + KEYS + REQUESTS + SENDTO_PART + CLONE_PART + LIMITS_PART + 13) + 8) * sizeof(struct sock_filter);
 	_Static_assert(CALLS < 250, "a BPF jump reaches 255 instructions");
 	long at = pt_raw6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at < 0 && at > -4096)

@@ -256,6 +256,7 @@ static struct pt_tree *greet(struct newcomer *who, int connection)
 	tree->since = pt_ticks_now();
 	tree->listener = fd;
 	tree->looks = geteuid() == 0 && peer.uid != 0;
+	tree->changes = !tree->looks && !pt_rights_are_ours(peer.pid);
 	pthread_mutex_init(&tree->lock, NULL);
 	pt_turn_begin(tree);
 	who->uid = peer.uid;

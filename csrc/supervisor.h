@@ -118,7 +118,7 @@ unsigned pt_target_umask(pid_t);
 bool pt_target_signalled(pid_t thread);  /* Has it a signal to handle? */
 /* The ids that count for files, and the capabilities. Compared as a whole: no byte is left unset. */
 struct pt_target_rights {
-	uint64_t caps;
+	uint64_t caps, bounds;         /* beyond the latter an exec leaves none */
 	uid_t uid;
 	gid_t gid;
 	int count;
@@ -157,6 +157,7 @@ void pt_task_ask_live(struct pt_task *, enum pt_map, const char *path, size_t le
 /* --- supervisor_rights.c --- */
 /* The calling thread alone gets these ids, and of root's capabilities keeps the one to look into processes. */
 bool pt_rights_adopt(uid_t, gid_t, const gid_t *groups, int count);
+bool pt_rights_are_ours(pid_t);        /* Has the process all capabilities that we have, and keeps them in an exec? */
 /* In a build of root's: those of the program that asks. false: they cannot be had. */
 bool pt_rights_follow(struct pt_task *);
 

@@ -170,7 +170,11 @@ static int answer(struct pt_task *t)
 		return pt_answer_meddle(t, (pid_t)arg(t, 0));
 	case PT_SH_CONNECT: case PT_SH_BIND: case PT_SH_SENDTO: case PT_SH_SENDMSG: case PT_SH_SENDMMSG: case PT_SH_SOCKETCALL:
 		return pt_answer_socket(t);
-	case PT_SH_IDS:
+	case PT_SH_JOIN:
+		if (!(t->sup->flags & PT_IMG_AUDIT))
+			return EPERM;
+		/* fall through */
+	case PT_SH_IDS: case PT_SH_CLONE:
 		t->tree->changes = true;
 		return GO_ON;
 	case PT_SH_CHROOT: /* paths would mean something else than what is judged */
@@ -191,6 +195,8 @@ void pt_task_answer(struct pt_task *t)
 	int result = ENOSYS; /* a call that the filter knows and this table does not: nothing goes on unjudged */
 	if (t->call) {
 		t->access = t->call->access;
+		if (t->call->shape == PT_SH_EXEC && !t->tree->looks && !t->tree->changes && !pt_rights_are_ours(t->pid))
+			t->tree->changes = true; /* the exec takes some away, which no call of the list tells */
 		bool able = !t->tree->changes || pt_rights_follow(t);
 		pt_task_check_start(t);
 		result = able ? answer(t) : EACCES;

@@ -40,6 +40,8 @@ enum pt_sc_shape {
 	PT_SH_SENDMMSG, /* an array of them, its length in `flags` */
 	PT_SH_SOCKETCALL,
 	PT_SH_IDS,      /* the program becomes somebody else: let go, and remembered */
+	PT_SH_CLONE,    /* likewise; the filter asks only where the child is to have a user namespace of its own */
+	PT_SH_JOIN,     /* refused as the next, or else (who only audits) like those before */
 	PT_SH_REFUSE,   /* EPERM: changes what paths mean, or goes around them */
 	PT_SH_NOSYS,    /* ENOSYS, answered by the filter itself: programs fall back to calls that can be seen */
 };
@@ -144,7 +146,7 @@ enum pt_sc_shape {
 	PT_SC(fsopen, 430, 430, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(fspick, 433, 433, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(mount_setattr, 442, 442, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
-	PT_SC(setns, 308, 346, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(setns, 308, 346, PT_SH_JOIN, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(acct, 163, 51, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(swapon, 167, 87, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(swapoff, 168, 115, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
@@ -173,6 +175,8 @@ enum pt_sc_shape {
 	PT_SC(setfsgid32, -1, 216, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(capset, 126, 185, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(unshare, 272, 310, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(clone, 56, 120, PT_SH_CLONE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(clone3, 435, 435, PT_SH_NOSYS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) /* its flags are in memory; clone's are not */ \
 	PT_SC(ptrace, 101, 26, PT_SH_PTRACE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(process_vm_writev, 311, 348, PT_SH_MEMORY, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(prlimit64, 302, 340, PT_SH_LIMIT, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
@@ -244,6 +248,9 @@ enum pt_sc_shape {
 #define SYS_setresgid32 (-1)
 #define SYS_setfsuid32 (-1)
 #define SYS_setfsgid32 (-1)
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif

@@ -50,6 +50,14 @@ static bool same_users(pid_t pid)
 	return readlink("/proc/self/ns/user", own, sizeof own - 1) > 0 && readlink(name, its, sizeof its - 1) > 0 && !strcmp(own, its);
 }
 
+bool pt_rights_are_ours(pid_t pid)
+{
+	static __thread struct pt_target_rights own, its;
+	if (getuid() != 0)
+		return true; /* there are none */
+	return same_users(pid) && pt_target_rights(getpid(), &own) && pt_target_rights(pid, &its) && !(own.caps & ~(its.caps & its.bounds));
+}
+
 bool pt_rights_follow(struct pt_task *t)
 {
 	static __thread struct pt_target_rights before;

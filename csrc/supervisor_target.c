@@ -137,12 +137,14 @@ bool pt_target_rights(pid_t pid, struct pt_target_rights *out)
 	memset(out, 0, sizeof *out);
 	if (pt_process_file((int32_t)pid, "status", text, sizeof text) <= 0)
 		return false;
-	unsigned long long caps = 0;
-	const char *uid = strstr(text, "\nUid:"), *gid = strstr(text, "\nGid:"), *groups = strstr(text, "\nGroups:"), *cap = strstr(text, "\nCapEff:");
-	if (!uid || !gid || !groups || !cap || sscanf(uid + 5, " %*u %*u %*u %u", &out->uid) != 1 ||
+	unsigned long long caps = 0, bounds = 0;
+	const char *uid = strstr(text, "\nUid:"), *gid = strstr(text, "\nGid:"), *groups = strstr(text, "\nGroups:"), *cap = strstr(text, "\nCapEff:"),
+		   *bound = strstr(text, "\nCapBnd:");
+	if (!uid || !gid || !groups || !cap || !bound || sscanf(bound + 8, " %llx", &bounds) != 1 || sscanf(uid + 5, " %*u %*u %*u %u", &out->uid) != 1 ||
 	    sscanf(gid + 5, " %*u %*u %*u %u", &out->gid) != 1 || sscanf(cap + 8, " %llx", &caps) != 1)
 		return false;
 	out->caps = caps;
+	out->bounds = bounds;
 	for (const char *at = groups + 8; out->count < PT_TARGET_GROUPS; out->count++) {
 		char *end;
 		while (*at == ' ' || *at == '\t')

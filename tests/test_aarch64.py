@@ -29,6 +29,7 @@ GENERIC = {
     "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16, "getxattr": 8, "lgetxattr": 9, "listxattr": 11,
     "setuid": 146, "setgid": 144, "setreuid": 145, "setregid": 143, "setgroups": 159, "setresuid": 147,
     "setresgid": 149, "setfsuid": 151, "setfsgid": 152, "capset": 91, "unshare": 97,
+    "clone": 220, "clone3": 435,
     "perf_event_open": 241, "sendto": 206, "sendmsg": 211, "sendmmsg": 269,
     "llistxattr": 12, "statfs": 43, "getdents64": 61, "connect": 203, "bind": 200, "inotify_add_watch": 27,
     "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "mount": 40, "umount2": 39,

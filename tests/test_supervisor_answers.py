@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -526,6 +527,89 @@ def test_a_program_of_roots_that_becomes_somebody_else_is_somebody_else(place: P
         said.append(done.stdout.splitlines())
     assert said[0] == said[1]
     assert len(said[1]) == 77
+
+
+OTHER_USERS = r"""
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int reads(void) {
+    int fd = open("of-somebody", O_RDONLY);
+    return fd < 0 ? errno : 0;
+}
+static void say(const char *how, long pid) {
+    int status = 0;
+    if (!pid)
+        _exit(reads());
+    waitpid(pid, &status, 0);
+    printf("%s: %s\n", how, pid < 0 ? "no child" : strerror(WEXITSTATUS(status)));
+    fflush(stdout);
+}
+int main(int count, char **words) {
+    const char *how = count > 1 ? words[1] : "";
+    if (!strcmp(how, "clone"))
+        say(how, syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0));
+    if (!strcmp(how, "clone3")) {
+        uint64_t args[8] = { CLONE_NEWUSER, 0, 0, 0, SIGCHLD };
+        long pid = syscall(SYS_clone3, args, sizeof args);
+        say(how, pid < 0 && errno == ENOSYS ? syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0) : pid);
+    }
+    if (!strcmp(how, "setns")) {
+        int users = open(words[2], O_RDONLY);
+        if (users < 0 || setns(users, CLONE_NEWUSER))
+            perror("setns");
+    }
+    say("child", fork());
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("entry", ["clone", "clone3", "setns", "unshare", "bounded", "plain"])
+@pytest.mark.parametrize("way", WAYS)
+def test_among_other_users_root_has_no_rights_here(place: Path, way: str, entry: str) -> None:
+    """In another user namespace, or with fewer capabilities, a program of root may do as much as without us."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT CHECKED: needs root, whose capabilities the supervisor has")
+    source, program, somebodys = place / "users.c", place / "work/x", place / "work/of-somebody"
+    source.write_text("#define _GNU_SOURCE\n" + OTHER_USERS)
+    if subprocess.run([*WAYS[way], "-w", "-static", "-o", program, source], check=False).returncode:
+        pytest.skip(f"NOT CHECKED: no compiler for {way} programs")
+    place.joinpath("work").chmod(0o755)
+    os.chown(place / "work", 0, 0)
+    somebodys.touch()
+    somebodys.chmod(0o600)
+    os.chown(somebodys, 77, 77)
+    words = {"unshare": ["unshare", "--user"], "bounded": ["setpriv", "--bounding-set=-all"]}.get(entry, [])
+    policy = rules(place, hidden(place))
+    policy.audit = entry == "setns"  # refused otherwise
+    said = []
+    with subprocess.Popen(["unshare", "--user", "sleep", "60"]) as others:
+        users = Path(f"/proc/{others.pid}/ns/user")
+        while users.readlink() == Path("/proc/self/ns/user").readlink():
+            time.sleep(0.01)
+        for supervised in (True, False):
+            with Session(Identity(0, 0, (0,), "root")) as session:
+                trace = session.start(policy, place / "work")
+                command = [*words, str(program), entry, str(users)]
+                done = subprocess.run(
+                    [*trace.launch_argv, *command] if supervised else command,
+                    cwd=place / "work", capture_output=True, text=True, check=False, timeout=60,
+                )  # fmt: skip
+                trace.stop()
+            assert done.returncode == 0, done
+            assert not done.stderr, done
+            said.append(done.stdout)
+        others.kill()
+    assert said[0] == said[1]
+    assert ("Permission denied" in said[1]) == (entry != "plain")
 
 
 def test_programs_that_ask_nothing_take_no_place_from_others(place: Path) -> None:
