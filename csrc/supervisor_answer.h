@@ -85,6 +85,7 @@ struct pt_waiting {
 	long (*attempt)(struct pt_waiting *); /* a result, or -1 and errno; again as long as that is EINTR */
 	bool gives;                    /* the result is a descriptor for the program, to be opened with `flags` */
 	bool begun;                    /* some of it is done: a signal does not make it begin anew */
+	bool stops;                    /* but ends it: the attempt gives what is done */
 	int fds[2];                    /* kept open for it, -1: none */
 	uint64_t flags;
 	struct sockaddr_storage to;

@@ -142,6 +142,8 @@ static long sends(struct pt_waiting *w)
 	struct sockaddr_un *un = (void *)&w->to;
 	if (w->fds[1] >= 0) /* the number is this thread's own */
 		pt_own_fd_link(w->fds[1], un->sun_path);
+	if (w->stops)
+		return (long)m->done;
 	for (bool more = true; more; more = m->done < m->total) {
 		if (m->sent == m->have && !fetch(m, (pid_t)w->request.pid)) {
 			errno = EFAULT;
@@ -153,7 +155,7 @@ static long sends(struct pt_waiting *w)
 		ssize_t n = sendmsg(w->fds[0], &head, m->flags | MSG_NOSIGNAL | (m->apart ? 0 : MSG_DONTWAIT));
 		if (n < 0) {
 			bool waits = errno == EINTR || (errno == EAGAIN && !m->apart && !(m->flags & MSG_DONTWAIT));
-			return !m->done || (waits && !pt_target_signalled((pid_t)w->request.pid)) ? -1 : (long)m->done;
+			return !m->done || waits ? -1 : (long)m->done;
 		}
 		drop(m);
 		m->control_len = 0;

@@ -36,12 +36,14 @@ static void release(struct pt_waiting *w)
 /* The kernel's own number for it: the call begins anew after the signal, or ends with EINTR, as its handler wants it. */
 #define RESTART 512
 
-static bool goes_on(const struct pt_waiting *w, int *error)
+static bool goes_on(struct pt_waiting *w, int *error)
 {
 	if (!still_asks(&w->task))
 		return false;
-	if (!w->begun && pt_target_signalled((pid_t)w->request.pid))
-		*error = RESTART;
+	if (pt_target_signalled((pid_t)w->request.pid)) {
+		w->stops = w->begun;
+		*error = w->begun ? 0 : RESTART;
+	}
 	return !*error;
 }
 

@@ -27,8 +27,11 @@ HEAD = """#define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 static volatile long seen;
 static void on(int number) { seen++; }
@@ -80,6 +83,43 @@ int main(void)
 }
 """
 
+#: More than the socket holds, to a reader that does not read until handlers have run.
+SENDS = """int main(void)
+{
+    const size_t all = 4000000;
+    int s[2];
+    long got = 0, sent = 0, n;
+    char *data = calloc(1, all);
+    socketpair(AF_UNIX, SOCK_STREAM, 0, s);
+    if (!fork()) {
+        close(s[0]);
+        usleep(400000);
+        while ((n = read(s[1], data, all)) > 0)
+            got += n;
+        printf("%ld", got);
+        return 0;
+    }
+    close(s[1]);
+    every(50000, SA_RESTART);
+    int parts = 0;
+    while (sent < all) {
+        struct iovec v = { data, all - sent };
+        struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+        n = sendmsg(s[0], &m, 0);
+        if (n < 0)
+            return 1;
+        sent += n;
+        parts += n < all;
+    }
+    struct itimerval none = { { 0, 0 }, { 0, 0 } };
+    setitimer(ITIMER_REAL, &none, NULL);
+    shutdown(s[0], SHUT_WR);
+    wait(NULL);
+    printf(" %ld %d", sent, parts > 1);
+    return 0;
+}
+"""
+
 
 @pytest.fixture
 def work() -> Iterator[Path]:
@@ -120,3 +160,8 @@ def test_a_signal_does_not_make_a_call_twice(work: Path) -> None:
 def test_what_waits_hears_a_signal(work: Path) -> None:
     """As the kernel has it: EINTR, or once more after the handler where that was asked for."""
     assert said(work, WAITS) == "4 0 1"
+
+
+def test_a_signal_in_the_middle_of_a_long_message_sends_nothing_twice(work: Path) -> None:
+    """What went out counts, as the kernel counts it: only the rest is sent by the next call."""
+    assert said(work, SENDS) == "4000000 4000000 1"
