@@ -648,3 +648,19 @@ def test_programs_that_ask_nothing_take_no_place_from_others(place: Path) -> Non
     """
     done, _ = run(rules(place, hidden(place)), place, compiled(place, text, "-static"))
     assert done.stdout == "0 failed\n", done
+
+
+def test_the_library_lets_no_keys_be_typed(place: Path) -> None:
+    """Asked of what is no terminal: there the kernel, whichever it is, says ENOTTY, and only our own refusal is EIO."""
+    ask = """
+import fcntl, os
+fd = os.open("/dev/null", os.O_RDWR)
+for request in (0x5412, 0x541C, 0x5401):
+    try:
+        fcntl.ioctl(fd, request, bytes(64))
+    except OSError as error:
+        print(error.errno, end=" ")
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("Seccomp:")])
+"""
+    done, _ = run(rules(place), place, "/usr/bin/python3", "-c", ask)
+    assert done.stdout == "5 5 25 ['0']\n", done  # no supervisor: the library's answer
