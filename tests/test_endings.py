@@ -396,3 +396,22 @@ def test_no_signal_goes_to_a_group_that_is_not_the_builds() -> None:
     )
     assert search.groups([outside, builds, ours]) == {78}
     assert {0, os.getsid(0), os.getsid(os.getppid())} <= search._own_sessions
+
+
+def test_an_orphan_that_has_ended_leaves_the_table() -> None:
+    """It is our child by adoption: nobody else takes note of its end."""
+    subreaper(True)
+    with tempfile.TemporaryDirectory() as name:
+        since = Moment.now()
+        script = "setsid sleep 0.2 & echo $!"
+        env = {"PATH": os.environ["PATH"], "X": f"{name}/1/x"}
+        done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, check=True)
+        orphan = Path(f"/proc/{int(done.stdout)}")
+        deadline = time.monotonic() + 5
+        while orphan.exists() and " Z " not in orphan.joinpath("stat").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert orphan.exists()
+        tag = Path(name) / "1"
+        tag.mkdir()
+        endings.end_processes(Search(tag, below=os.getpid(), strangers=True, since=since))
+        assert not orphan.exists()
