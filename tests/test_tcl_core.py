@@ -233,27 +233,21 @@ def test_threads_share_the_core(tclsh: str, scratch: Path) -> None:  # noqa: F81
     assert first == second
 
 
+def core_told(said: bytes) -> subprocess.CompletedProcess[bytes]:
+    """A core by itself that is told this, and then nothing more."""
+    argv = [sys.executable, "-I", "-m", "porttrace.tclbridge.coprocess"]
+    return subprocess.run(argv, input=said, capture_output=True, timeout=10, check=False)
+
+
 def test_protocol_garbage() -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", "-m", "porttrace.tclbridge.coprocess"],
-        input=b"GET / HTTP/1.0\r\n\r\n",
-        capture_output=True,
-        timeout=10,
-        check=False,
-    )
+    done = core_told(b"GET / HTTP/1.0\r\n\r\n")
     assert done.returncode == 1
     assert done.stdout == b""
     assert b"not its protocol" in done.stderr
 
 
 def test_a_request_of_too_few_words_is_answered() -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", "-m", "porttrace.tclbridge.coprocess"],
-        input=b"0\n1\nx8\nx finish6\n{} pid",
-        capture_output=True,
-        timeout=10,
-        check=False,
-    )
+    done = core_told(b"0\n1\nx8\nx finish6\n{} pid")
     assert (done.returncode, done.stderr) == (0, b"")
     answers = done.stdout.decode().splitlines()[1:]
     assert [answer.split()[0] for answer in answers] == ["error", "error", "ok", "ok"], done.stdout
