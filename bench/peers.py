@@ -20,11 +20,17 @@ class Peer:
 
 
 def yardsticks(native: Path, writable: Path) -> list[Peer]:
-    """The untouched command, the empty preload library (the limit) and the bare Landlock launcher (the fence)."""
+    """
+    The untouched command, the empty preload library (the limit), the bare Landlock launcher (the fence), and both: what
+    any preloaded library costs behind a fence.
+    """
+    launcher = [str(native / "landlock"), str(writable), "/dev", "/tmp", "--"]
+    preload = {"LD_PRELOAD": str(native / "empty.so")}
     return [
         Peer("untraced"),
-        Peer("empty library", env={"LD_PRELOAD": str(native / "empty.so")}),
-        Peer("landlock launcher", [str(native / "landlock"), str(writable), "/dev", "/tmp", "--"]),
+        Peer("empty library", env=preload),
+        Peer("landlock launcher", launcher),
+        Peer("launcher and empty library", launcher, preload),
     ]
 
 
@@ -42,7 +48,7 @@ _PACKAGED: dict[str, list[str]] = {
 
 
 PACKAGED = frozenset(_PACKAGED)
-_TAKEN = PACKAGED | {"untraced", "empty library", "landlock launcher"}
+_TAKEN = PACKAGED | {"untraced", "empty library", "landlock launcher", "launcher and empty library"}
 
 
 def packaged(base: Path, wanted: Set[str]) -> tuple[list[Peer], list[str]]:

@@ -108,6 +108,7 @@ def test_a_short_run(tmp_path: Path) -> None:
     assert min(figures["commands"]["fork+exec"]["porttrace: tracelib"]) > 0
     text = (tmp_path / "bench-quick.md").read_text()
     assert "porttrace: tracelib / empty library, find" in text
+    assert "porttrace: tracelib and fence / launcher and empty library, fork+exec" in text
     assert ElementTree.parse(tmp_path / "bench-quick.svg")
 
 
