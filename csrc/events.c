@@ -317,13 +317,15 @@ bool pt_events_exec(struct pt_events *ev, int32_t pid, const char *asked, struct
 	if ((int32_t)(atomic_load_explicit(&slot->image, memory_order_acquire) >> 32) != pid || where < STARTS || (where & 15) ||
 	    where > ev->capacity - RECORD_MIN || where + RECORD_MIN > atomic_load_explicit(&ev->backed, memory_order_relaxed))
 		return false;
-	if (!(ev = reach(ev, where + RECORD_MAX)))
+	/* None of those in the first part goes beyond it. */
+	uint64_t end = where < STARTS_END ? STARTS_END : ev->capacity;
+	if (where > end - RECORD_MIN || !(ev = reach(ev, end)))
 		return false;
 	struct record *r = at(ev, where);
 	/* a write before the first look: our own record will mostly lie in the same page */
 	uint64_t word = atomic_fetch_add_explicit(&r->word, 0, memory_order_acquire), size = WORD_SIZE(word);
 	uint32_t path_len = r->path_len, asked_len = r->asked_len;
-	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > RECORD_MAX || size > ev->capacity - where || r->kind != PT_EV_EXEC || r->pid != pid ||
+	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > RECORD_MAX || size > end - where || r->kind != PT_EV_EXEC || r->pid != pid ||
 	    !asked_len || (uint64_t)path_len + asked_len + sizeof *r > size)
 		return false;
 	out->path = (const char *)r->bytes;

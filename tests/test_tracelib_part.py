@@ -40,16 +40,29 @@ def test_the_rest_is_mapped_by_who_tells_something(hidden: Path, log: bool) -> N
         assert [e.path for e in other.findings()] == [str(hidden)]
 
 
+def fill_starts(session: Session, times: int) -> None:
+    """Starts of a program whose path has 60,000 bytes."""
+    with (session.dir / "events").open("r+b") as f:
+        m = mmap.mmap(f.fileno(), 0)
+    ev = ffi.cast("struct pt_events *", ffi.from_buffer(m))
+    path = ffi.from_buffer(b"/" + b"f" * 60000)
+    for _ in range(times):
+        event = ffi.new("struct pt_event *", {"kind": lib.PT_EV_PROCESS, "pid": os.getpid()})
+        event.path, event.path_len = path, len(path)
+        lib.pt_events_image(ev, event)
+
+
+def test_a_start_at_the_end_of_its_part_needs_no_more_of_the_file() -> None:
+    with Session("rw:/=+") as session:
+        fill_starts(session, lib.PT_STARTS_END // 60100)  # less than 30,000 bytes are left
+        maps = session.run("sh", "-c", "exec cat /proc/self/maps").stdout
+        assert sizes(maps, session) == [lib.PT_STARTS_END]
+        assert len(list(session.events("exec"))) == 1
+
+
 def test_starts_that_find_their_part_full_are_told_in_the_rest() -> None:
     with Session("rw:/=+") as session:
-        with (session.dir / "events").open("r+b") as f:
-            m = mmap.mmap(f.fileno(), 0)
-        ev = ffi.cast("struct pt_events *", ffi.from_buffer(m))
-        path = ffi.from_buffer(b"/" + b"f" * 60000)
-        for _ in range(lib.PT_STARTS_END // 60000 + 1):
-            event = ffi.new("struct pt_event *", {"kind": lib.PT_EV_PROCESS, "pid": os.getpid()})
-            event.path, event.path_len = path, len(path)
-            lib.pt_events_image(ev, event)
+        fill_starts(session, lib.PT_STARTS_END // 60000 + 1)
         assert session.run("sh", "-c", "/bin/true; sh -c '/bin/false; exit 3'").returncode == 3
         told = [(e.kind, Path(e.path).name) for e in session.events("process", "exec") if len(e.path) < 1000]
         assert [name for kind, name in told if kind == "process"] == [
