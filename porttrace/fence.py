@@ -244,13 +244,17 @@ def seatbelt_profile(rules: Iterable[RuleLike], extra: Sequence[str | Path] = ()
     The last matching rule of a profile wins and the first one of a filemap does, so the order is turned round; unlike
     Landlock it refuses below an allowed directory.  Raises `FenceError` for a path that a profile cannot carry.
     """
-    lines = ["(version 1)", "(allow default)", "(deny file-write*)"]
+    places: list[tuple[str, str]] = []
     for rule in reversed(list(rules)):
-        verb = "deny" if rule.action == DENY else "allow"
         filters = _filters(rule.path, literal=rule.literal)
         if rule.action == REDIRECT and rule.target:
             filters += _filters(rule.target, literal=False)
-        lines.append(f"({verb} file-write* {' '.join(filters)})")
-    for path in extra:
-        lines.append(f"(allow file-write* {' '.join(_filters(os.fsencode(path), literal=False))})")
-    return "\n".join(lines) + "\n"
+        places.append(("deny" if rule.action == DENY else "allow", " ".join(filters)))
+    places += [("allow", " ".join(_filters(os.fsencode(path), literal=False))) for path in extra]
+    lines = ["(version 1)", "(allow default)", "(deny file-write*)"]
+    lines += [f"({verb} file-write* {where})" for verb, where in places]
+    # Through a hard link in a place that may be written a file elsewhere could be. Systems before 10.11 do not have the
+    # word, and refuse a profile with one that they do not know (Mozilla's profiles ask in this way, too).
+    lines += ["(if (defined? 'file-link) (begin", "(deny file-link)"]
+    lines += [f"({verb} file-link {where})" for verb, where in places]
+    return "\n".join([*lines, "))"]) + "\n"

@@ -220,6 +220,15 @@ def test_seatbelt_profile() -> None:
         '(allow file-write* (subpath "/nonexistent/work"))\n'
         '(deny file-write* (subpath "/nonexistent/work/secret"))\n'
         '(allow file-write* (subpath "/nonexistent/events"))\n'
+        "(if (defined? 'file-link) (begin\n"
+        "(deny file-link)\n"
+        '(allow file-link (subpath "/nonexistent/sdk") (subpath "/nonexistent/real"))\n'
+        '(allow file-link (regex #"^/nonexistent/lit\\."))\n'
+        '(allow file-link (subpath "/nonexistent/a \\"b\\" \\\\c"))\n'
+        '(allow file-link (subpath "/nonexistent/work"))\n'
+        '(deny file-link (subpath "/nonexistent/work/secret"))\n'
+        '(allow file-link (subpath "/nonexistent/events"))\n'
+        "))\n"
     )
 
 
@@ -240,10 +249,23 @@ def s_expressions(text: str) -> list[list[object]]:
     return top  # type: ignore[return-value]
 
 
+def rules_of(profile: str, *, unknown: str = "") -> Iterator[list[object]]:
+    """The rules in force, on a system that does not know the operation `unknown`, and would refuse a rule of it."""
+    for verb, *words in s_expressions(profile):
+        if verb != "if":
+            assert unknown not in words
+            yield [verb, *words]
+            continue
+        (question, name), (begin, *body) = words
+        assert (question, begin) == ("defined?", "begin")
+        if name != f"'{unknown}":
+            yield from body
+
+
 def sandbox_allows(profile: str, operation: str, path: str) -> bool:
     """The verdict of a profile: its last matching rule's."""
     verdict = False
-    for verb, *words in s_expressions(profile):
+    for verb, *words in rules_of(profile):
         if verb == "version":
             continue
         operations = [word for word in words if isinstance(word, str)]
@@ -306,8 +328,15 @@ def test_seatbelt_decides_as_the_map_does() -> None:
             first = next((rule for rule in rules if covers(rule, path.encode())), None)
             wanted = first is not None and first.action == fence.ALLOW
             assert sandbox_allows(profile, "file-write-data", path) is wanted, (rules, path)
+            assert sandbox_allows(profile, "file-link", path) is wanted, (rules, path)
             assert sandbox_allows(profile, "file-read-data", path)
             assert sandbox_allows(profile, "network-outbound", path)
+
+
+def test_old_systems_get_no_word_that_they_do_not_know() -> None:
+    profile = fence.seatbelt_profile([R(b"/nonexistent/work")])
+    assert "file-link" not in str(list(rules_of(profile, unknown="file-link")))
+    assert "file-link" in str(list(rules_of(profile)))
 
 
 def test_seatbelt_and_landlock_hold_the_same_map(ground: Path) -> None:
@@ -348,11 +377,12 @@ def test_seatbelt_profile_of_macos_leaves_devices_and_no_session(ground: Path) -
         assert sandbox_allows(profile, "file-write-data", path), path
     assert sandbox_allows(profile, "file-write-create", "/private/var/folders/zz/x/T/y")
     # Only writing is denied: programs are started, asked for, and speak with the system's services as ever.
-    assert re.findall(r"\(deny ([^ )]+)", profile) == ["file-write*"] * profile.count("(deny ")
+    assert set(re.findall(r"\(deny ([^ )]+)", profile)) == {"file-write*", "file-link"}
     for operation in ("network-outbound", "mach-lookup", "process-exec", "file-ioctl", "file-read-data", "signal"):
         assert sandbox_allows(profile, operation, "/dev/dtracehelper"), operation
     for path in ("/private/tmp/macports/1/policy", "/Users/x", "/dev/disk0", "/private/etc/hosts"):
         assert not sandbox_allows(profile, "file-write-data", path), path
+        assert not sandbox_allows(profile, "file-link", path), path
 
 
 def test_seatbelt_speaks_of_real_paths(ground: Path) -> None:
