@@ -107,6 +107,20 @@ static unsigned limits_part(struct sock_filter *f, int compat)
 	return n;
 }
 
+#define LAYOUT_PART 5
+
+/* What the kernel tells of where a program lies is not to be changed: by that a start is seen to be over (supervisor_exec.c). */
+static unsigned layout_part(struct sock_filter *f, int compat)
+{
+	unsigned n = 0;
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, compat ? 172 : SYS_prctl, 0, LAYOUT_PART - 1);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])); /* an int */
+	f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_MM, 1, 0);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	return n;
+}
+
 /* One architecture's part: who is not in the list goes on unhindered. */
 static unsigned section(struct sock_filter *f, int compat)
 {
@@ -136,6 +150,7 @@ static unsigned section(struct sock_filter *f, int compat)
 	n += sendto_part(f + n, (unsigned)sendto);
 	n += clone_part(f + n, (unsigned)clone);
 	n += limits_part(f + n, compat);
+	n += layout_part(f + n, compat);
 	if (!compat) /* x32 numbers are no calls that anybody needs */
 		f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, (unsigned char)(count + 2), 0);
 	unsigned first = n;
@@ -169,7 +184,7 @@ static unsigned program(struct sock_filter *f)
 /* The filter is built in pages of its own: small stacks must do. */
 static int install(bool threads)
 {
-	const size_t room = (2 * (CALLS + KEYS + REQUESTS + SENDTO_PART + CLONE_PART + LIMITS_PART + 13) + 8) * sizeof(struct sock_filter);
+	const size_t room = (2 * (CALLS + KEYS + REQUESTS + SENDTO_PART + CLONE_PART + LIMITS_PART + LAYOUT_PART + 13) + 8) * sizeof(struct sock_filter);
 	_Static_assert(CALLS < 250, "a BPF jump reaches 255 instructions");
 	long at = pt_raw6(SYS_mmap, 0, (long)room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (at < 0 && at > -4096)

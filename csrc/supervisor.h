@@ -47,10 +47,19 @@ struct pt_sup {
 #define PT_STARTS 64u          /* programs of a tree that start at the same time */
 #define PT_NO_LINKS 4096u
 
+/*
+ * By what a process shows which program it runs. Where addresses are not put at random two programs may lie alike; the
+ * random bytes differ then too, but lie in memory that the program itself can write.
+ */
+struct pt_program {
+	uint64_t layout, random;       /* 0: could not be read */
+};
+
 /* A program that was let start, and is to be looked at when it asks something: supervisor_exec.c. */
 struct pt_start {
 	pid_t pid, tid;
-	uint64_t before, asked;
+	uint64_t when, asked;          /* in ticks of the clock; a hash of the path */
+	struct pt_program before;
 };
 
 /* What is known of a supervised tree, to all of its workers. */
@@ -113,20 +122,20 @@ bool pt_target_write(pid_t, uint64_t address, const void *from, size_t size);
 /* The path of its directory or file: fd, AT_FDCWD, or PT_TARGET_EXE. Length or -errno; text that starts with no '/' is no path. */
 #define PT_TARGET_EXE (-200)
 ssize_t pt_target_path(pid_t, int fd, char *out, size_t cap);
-void pt_target_ids(pid_t thread, pid_t *process, pid_t *parent);
+bool pt_target_ids(pid_t thread, pid_t *process, pid_t *parent); /* false: `thread` itself and 0 */
 unsigned pt_target_umask(pid_t);
 bool pt_target_signalled(pid_t thread);  /* Has it a signal to handle? */
 /* The ids that count for files, and the capabilities. Compared as a whole: no byte is left unset. */
 struct pt_target_rights {
-	uint64_t caps, bounds;         /* beyond the latter an exec leaves none */
+	uint64_t caps;
 	uid_t uid;
 	gid_t gid;
 	int count;
 	gid_t groups[PT_TARGET_GROUPS];
 };
 bool pt_target_rights(pid_t, struct pt_target_rights *);
-/* The program that a process runs: a value that an exec changes, and the path by which it was executed (0 or -errno). */
-int pt_target_program(pid_t, uint64_t *identity, char *path, size_t cap);
+/* The program that a process runs, and the path by which it was executed: its length or -errno. */
+int pt_target_program(pid_t, struct pt_program *, char *path, size_t cap);
 /* Is the file DIR/NAME mapped there? */
 bool pt_target_maps(pid_t, const char *dir, const char *name);
 /* Is it under a seccomp filter? */
@@ -157,7 +166,7 @@ void pt_task_ask_live(struct pt_task *, enum pt_map, const char *path, size_t le
 /* --- supervisor_rights.c --- */
 /* The calling thread alone gets these ids, and of root's capabilities keeps the one to look into processes. */
 bool pt_rights_adopt(uid_t, gid_t, const gid_t *groups, int count);
-bool pt_rights_are_ours(pid_t);        /* Has the process all capabilities that we have, and keeps them in an exec? */
+bool pt_rights_are_ours(pid_t);        /* Has the process all capabilities that we have? */
 /* In a build of root's: those of the program that asks. false: they cannot be had. */
 bool pt_rights_follow(struct pt_task *);
 

@@ -195,10 +195,10 @@ void pt_task_answer(struct pt_task *t)
 	int result = ENOSYS; /* a call that the filter knows and this table does not: nothing goes on unjudged */
 	if (t->call) {
 		t->access = t->call->access;
-		if (t->call->shape == PT_SH_EXEC && !t->tree->looks && !t->tree->changes && !pt_rights_are_ours(t->pid))
-			t->tree->changes = true; /* the exec takes some away, which no call of the list tells */
-		bool able = !t->tree->changes || pt_rights_follow(t);
+		bool changed = t->tree->changes, able = !changed || pt_rights_follow(t);
 		pt_task_check_start(t);
+		if (!changed && t->tree->changes)
+			able = pt_rights_follow(t);
 		result = able ? answer(t) : EACCES;
 	}
 	pt_turn_done(t->tree);

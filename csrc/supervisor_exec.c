@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "procstat.h"
 #include "supervisor_answer.h"
 
 static uint64_t hash(const struct pt_task *t, const char *text)
@@ -14,18 +15,19 @@ static uint64_t hash(const struct pt_task *t, const char *text)
 /*
  * The kernel reads the path of a program again, after our answer: another thread may have exchanged it, or a link on the
  * way. What was started shows in the new process's auxiliary vector and behind /proc/PID/exe; one that is not what was
- * judged ends before its first file. false: too many start at the same time to be remembered.
+ * judged ends before its first file. 0, or an errno: EAGAIN where too many start at the same time to be remembered.
  */
-static bool note_start(struct pt_task *t)
+static int note_start(struct pt_task *t)
 {
 	pid_t process, parent;
-	uint64_t identity;
+	struct pt_start start = { .tid = t->pid, .when = pt_ticks_now(), .asked = hash(t, t->asked) };
 	char path[4100];
 	struct pt_tree *tree = t->tree;
 	unsigned slot = PT_STARTS;
-	pt_target_ids(t->pid, &process, &parent);
-	if (pt_target_program(t->pid, &identity, path, sizeof path) < 0)
-		identity = 0;
+	if (!pt_target_ids(t->pid, &process, &parent))
+		return EACCES;
+	start.pid = process;
+	(void)pt_target_program(t->pid, &start.before, path, sizeof path);
 	pthread_mutex_lock(&tree->lock);
 	memset(tree->carriers, 0, sizeof tree->carriers); /* threads of it have other numbers */
 	for (unsigned i = 0; i < PT_STARTS && slot == PT_STARTS; i++)
@@ -39,10 +41,10 @@ static bool note_start(struct pt_task *t)
 			slot = i;
 	if (slot < PT_STARTS) {
 		tree->starting += tree->starts[slot].pid == 0;
-		tree->starts[slot] = (struct pt_start){ process, t->pid, identity, hash(t, t->asked) };
+		tree->starts[slot] = start;
 	}
 	pthread_mutex_unlock(&tree->lock);
-	return slot < PT_STARTS;
+	return slot < PT_STARTS ? 0 : EAGAIN;
 }
 
 /* The entry as it stands. false: there is none, or it is of a process that does not concern `asks` (0: all do). */
@@ -54,19 +56,17 @@ static bool start_at(struct pt_tree *tree, unsigned i, pid_t asks, struct pt_sta
 	return out->pid && (!asks || out->pid == asks || out->tid == asks);
 }
 
-/* Only one worker looks at what has started; another may have taken the place for a later start meanwhile. */
-static bool take_start(struct pt_tree *tree, unsigned i, const struct pt_start *as)
+/* Another worker may have done so, and taken the place for a later start. */
+static void forget_start(struct pt_tree *tree, unsigned i, const struct pt_start *as)
 {
 	pthread_mutex_lock(&tree->lock);
-	bool mine = !memcmp(&tree->starts[i], as, sizeof *as);
-	if (mine) {
+	if (!memcmp(&tree->starts[i], as, sizeof *as)) {
 		tree->starts[i].pid = 0;
 		tree->starting--;
 		/* Its threads could still ask while the kernel ended them, and be taken for the new program. */
 		memset(tree->carriers, 0, sizeof tree->carriers);
 	}
 	pthread_mutex_unlock(&tree->lock);
-	return mine;
 }
 
 /* Is the file itself, wherever its name led, one that the program may not see? */
@@ -84,42 +84,64 @@ static bool runs_hidden(struct pt_task *t)
 	return v.action == PT_DENY;
 }
 
-/* Has it come to what was to be started there, and is that what was judged? `first`: the program asks us something. */
-static void check_start(struct pt_task *t, unsigned i, const struct pt_start *start, bool first)
+/* Is what runs there now what was judged, or as good? */
+static bool may_run(struct pt_task *t, const char *path, size_t len, const struct pt_start *start)
 {
-	pid_t process, parent;
-	uint64_t identity = 0;
-	char path[4100];
-	int len = pt_target_program(t->pid, &identity, path, sizeof path);
-	bool same = len < 0 || identity == start->before;
-	/* Other threads ask on until the kernel ends them: only the one that executes says that nothing came of it. */
-	if ((same && (!first || start->tid != t->pid)) || !take_start(t->tree, i, start) || same)
-		return;
-	pt_target_ids(t->pid, &process, &parent);
-	if (runs_hidden(t)) {
-		kill(process, SIGKILL);
-		return;
-	}
+	if (runs_hidden(t))
+		return false;
 	if (hash(t, path) == start->asked)
-		return;
-	/* Another name than the one that was judged. It may be as good: then it is let live. */
+		return true;
 	strcpy(t->asked, path);
 	t->access = PT_ACC_EXEC;
-	bool known = !pt_task_resolve_text(t, AT_FDCWD, path, (size_t)len, 0) && (!t->at.error || t->at.hidden);
+	if (!pt_task_resolve_text(t, AT_FDCWD, path, len, 0) && (!t->at.error || t->at.hidden))
+		return pt_task_judge(t, 0) == 0;
 	/* Below a descriptor the kernel makes up a name, which leads nowhere once that is closed. */
 	const char *below = starts(path, "/dev/fd") ? strchr(path + 8 + (path[7] != 0), '/') : NULL;
-	if (known ? pt_task_judge(t, 0) != 0 : !starts(path, "/dev/fd") || hash(t, below ? below + 1 : "") != start->asked)
-		kill(process, SIGKILL);
+	return starts(path, "/dev/fd") && hash(t, below ? below + 1 : "") == start->asked;
+}
+
+/*
+ * Has it come to what was to be started there, and is that what was judged? `asks`: it is that process which asks us
+ * something; else nobody of it does. Only a start that is over is forgotten, and only after the look at what runs: a
+ * second worker that answers the same process meanwhile has to look itself.
+ */
+static void check_start(struct pt_task *t, unsigned i, const struct pt_start *start, bool asks)
+{
+	struct pt_program now;
+	char path[4100];
+	/*
+	 * Other threads ask on until the kernel ends them. It is over when the one that executes asks, or is no more (the
+	 * new program has its process's number), or when another program lies there: nothing of that can be feigned.
+	 */
+	bool over = asks && (start->tid == t->pid || (syscall(SYS_tgkill, start->pid, start->tid, 0) && errno == ESRCH));
+	int len = pt_target_program(t->pid, &now, path, sizeof path);
+	/* A program that does not let itself be looked at (it has changed its uid) can begin to when it likes. */
+	bool other = start->before.layout && now.layout && now.layout != start->before.layout;
+	if (len < 0 || !(over || other))
+		return;
+	if (memcmp(&now, &start->before, sizeof now)) {
+		if (!may_run(t, path, (size_t)len, start))
+			kill(start->pid, SIGKILL);
+		/* An exec may have taken some away, by limits or secure bits that no call of the list tells. */
+		if (!t->tree->looks && !t->tree->changes && !pt_rights_are_ours(t->pid))
+			t->tree->changes = true;
+	}
+	/* Where the program that asked has been ended by now, it is not sure which one was looked at. */
+	if (other || still_asks(t))
+		forget_start(t->tree, i, start);
 }
 
 void pt_task_check_start(struct pt_task *t)
 {
 	struct pt_start start;
+	pid_t process, parent;
 	if (!t->tree->starting)
 		return;
 	for (unsigned i = 0; i < PT_STARTS; i++)
-		if (start_at(t->tree, i, t->pid, &start))
+		if (start_at(t->tree, i, t->pid, &start) && /* a thread's number may be another process's by now */
+		    (start.pid == t->pid || (pt_target_ids(t->pid, &process, &parent) && process == start.pid)))
 			check_start(t, i, &start, true);
+	t->access = t->call->access;
 }
 
 /* Programs that have started and ask nothing: looked at before their places are all taken. */
@@ -127,12 +149,15 @@ static void check_silent(struct pt_task *t)
 {
 	const pid_t asks = t->pid;
 	struct pt_start start;
+	struct pt_process p;
 	for (unsigned i = 0; i < PT_STARTS; i++)
-		if (start_at(t->tree, i, 0, &start)) {
+		/* not another process, which has got its number */
+		if (start_at(t->tree, i, 0, &start) && pt_process_look((int32_t)start.pid, &p) && p.started <= start.when) {
 			t->pid = start.pid;
 			check_start(t, i, &start, false);
 		}
 	t->pid = asks;
+	t->access = t->call->access;
 }
 
 /* LeakSanitizer looks at a process from a child that shares its memory, and so could change it as it likes without our leave. */
@@ -183,17 +208,16 @@ static bool loader_of(const unsigned char *head, ssize_t got, const char **name,
 int pt_answer_exec(struct pt_task *t)
 {
 	unsigned flags = at_flags(t);
-	if (t->tree->starting == PT_STARTS) {
+	if (t->tree->starting == PT_STARTS)
 		check_silent(t);
-		t->access = t->call->access;
-	}
 	uint64_t address = arg(t, t->call->path);
 	if ((flags & AT_EMPTY_PATH) && is_empty(t, address)) {
 		/* a descriptor (memfd, or a file that was opened under the same policy) */
 		ssize_t len = pt_target_path(t->pid, dirfd_of(t), t->full, PT_PATH_CAP);
 		t->asked[0] = 0;
-		if (!note_start(t))
-			return EAGAIN;
+		int unnoted = note_start(t);
+		if (unnoted)
+			return unnoted;
 		if (len > 0 && t->full[0] == '/') {
 			memcpy(t->at.real, t->full, (size_t)len + 1);
 			t->at.real_len = t->at.physical_len = (size_t)len;
@@ -207,10 +231,10 @@ int pt_answer_exec(struct pt_task *t)
 		return GO_ON;
 	}
 	int error = pt_task_resolve(t, dirfd_of(t), address, flags & AT_SYMLINK_NOFOLLOW ? PT_RES_NOFOLLOW_LAST : 0);
+	if (!error)
+		error = note_start(t);
 	if (error)
 		return error;
-	if (!note_start(t))
-		return EAGAIN;
 	error = pt_task_judge(t, 0);
 	if (!error && is_redirected(t) && !(t->verdict.flags & PT_V_FALLBACK))
 		return EACCES; /* the kernel would start what lies at the program's own name */

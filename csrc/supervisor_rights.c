@@ -55,7 +55,7 @@ bool pt_rights_are_ours(pid_t pid)
 	static __thread struct pt_target_rights own, its;
 	if (getuid() != 0)
 		return true; /* there are none */
-	return same_users(pid) && pt_target_rights(getpid(), &own) && pt_target_rights(pid, &its) && !(own.caps & ~(its.caps & its.bounds));
+	return same_users(pid) && pt_target_rights(getpid(), &own) && pt_target_rights(pid, &its) && !(own.caps & ~its.caps);
 }
 
 bool pt_rights_follow(struct pt_task *t)

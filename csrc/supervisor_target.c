@@ -80,19 +80,20 @@ static bool read_status(pid_t pid, char text[STATUS_SIZE])
 	return pt_process_file((int32_t)pid, "status", text, STATUS_SIZE) > 0;
 }
 
-void pt_target_ids(pid_t pid, pid_t *process, pid_t *parent)
+bool pt_target_ids(pid_t pid, pid_t *process, pid_t *parent)
 {
 	char text[STATUS_SIZE];
 	*process = pid;
 	*parent = 0;
 	if (!read_status(pid, text))
-		return;
+		return false;
 	const char *line = strstr(text, "\nTgid:"); /* the name in the first line has its newlines escaped */
 	if (line)
 		*process = (pid_t)atoi(line + 6);
 	line = strstr(text, "\nPPid:");
 	if (line)
 		*parent = (pid_t)atoi(line + 6);
+	return true;
 }
 
 /* A line of /proc/PID/status as a number. */
@@ -137,14 +138,12 @@ bool pt_target_rights(pid_t pid, struct pt_target_rights *out)
 	memset(out, 0, sizeof *out);
 	if (pt_process_file((int32_t)pid, "status", text, sizeof text) <= 0)
 		return false;
-	unsigned long long caps = 0, bounds = 0;
-	const char *uid = strstr(text, "\nUid:"), *gid = strstr(text, "\nGid:"), *groups = strstr(text, "\nGroups:"), *cap = strstr(text, "\nCapEff:"),
-		   *bound = strstr(text, "\nCapBnd:");
-	if (!uid || !gid || !groups || !cap || !bound || sscanf(bound + 8, " %llx", &bounds) != 1 || sscanf(uid + 5, " %*u %*u %*u %u", &out->uid) != 1 ||
+	unsigned long long caps = 0;
+	const char *uid = strstr(text, "\nUid:"), *gid = strstr(text, "\nGid:"), *groups = strstr(text, "\nGroups:"), *cap = strstr(text, "\nCapEff:");
+	if (!uid || !gid || !groups || !cap || sscanf(uid + 5, " %*u %*u %*u %u", &out->uid) != 1 ||
 	    sscanf(gid + 5, " %*u %*u %*u %u", &out->gid) != 1 || sscanf(cap + 8, " %llx", &caps) != 1)
 		return false;
 	out->caps = caps;
-	out->bounds = bounds;
 	for (const char *at = groups + 8; out->count < PT_TARGET_GROUPS; out->count++) {
 		char *end;
 		while (*at == ' ' || *at == '\t')
@@ -204,10 +203,11 @@ bool pt_target_maps(pid_t pid, const char *dir, const char *name)
 	return found;
 }
 
-int pt_target_program(pid_t pid, uint64_t *identity, char *path, size_t cap)
+int pt_target_program(pid_t pid, struct pt_program *program, char *path, size_t cap)
 {
 	char name[64];
 	uint64_t aux[128] = { 0 };
+	*program = (struct pt_program){ 0 };
 	snprintf(name, sizeof name, "/proc/%d/auxv", (int)pid);
 	int fd = open(name, O_RDONLY | O_CLOEXEC);
 	ssize_t got = fd < 0 ? -1 : read(fd, aux, sizeof aux);
@@ -215,21 +215,22 @@ int pt_target_program(pid_t pid, uint64_t *identity, char *path, size_t cap)
 		close(fd);
 	if (got <= 0)
 		return -EACCES;
-	*identity = 14695981039346656037u;
-	uint64_t execfn = 0, random = 0, bytes = 0;
+	uint64_t layout = 14695981039346656037u, execfn = 0, random = 0;
 	const uint32_t *narrow = (const uint32_t *)(const void *)aux; /* a 32-bit program's entries are half as wide */
 	bool wide = got >= 16 && aux[0] < 0x10000 && (aux[0] >> 32) == 0 && narrow[1] == 0;
 	for (size_t i = 0; i + 1 < (size_t)got / (wide ? 8 : 4); i += 2) {
 		uint64_t key = wide ? aux[i] : narrow[i], value = wide ? aux[i + 1] : narrow[i + 1];
-		*identity = (*identity ^ value) * 1099511628211u;
+		layout = (layout ^ value) * 1099511628211u;
 		if (key == 31) /* AT_EXECFN */
 			execfn = value;
-		else if (key == 25) /* AT_RANDOM: what the kernel puts there differs also where addresses do not */
+		else if (key == 25) /* AT_RANDOM */
 			random = value;
 	}
-	if (random && pt_target_read(pid, random, &bytes, sizeof bytes))
-		*identity = (*identity ^ bytes) * 1099511628211u;
-	return execfn ? (int)pt_target_text(pid, execfn, path, cap) : -ENOENT;
+	program->layout = layout | 1;
+	/* Between two looks the process may have come to the next program, or its first thread have ended in favour of another. */
+	if (!random || !execfn || !pt_target_read(pid, random, &program->random, sizeof program->random))
+		return -ENOENT;
+	return (int)pt_target_text(pid, execfn, path, cap);
 }
 
 int pt_target_fd(pid_t pid, int fd)

@@ -43,3 +43,12 @@ def test_declared_exceptions_are_needed() -> None:
     for kind, name in runner.EXCEPTIONS:
         results, _ = runner.run_all(USERS[:1], ["default"], ["dynamic"], only=name, kinds=kind)
         assert any(outcome.escaped for outcome in results.values()), f"{kind} {name} is held: take it off the list"
+
+
+def test_what_got_through_is_told() -> None:
+    """A failure that comes once in a thousand runs has to say what it was."""
+    results, _ = runner.run_all(USERS[:1], ["none"], ["dynamic"], only="open,truncate")
+    notes = {key[3].kind: outcome.note for key, outcome in results.items() if outcome.escaped}
+    assert "read: 'GOT secret contents" in notes["read"]
+    assert "changed: " in notes["write"]
+    assert "b'untouched\\n' -> b''" in notes["write"]

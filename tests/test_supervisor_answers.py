@@ -572,7 +572,7 @@ int main(int count, char **words) {
 """
 
 
-@pytest.mark.parametrize("entry", ["clone", "clone3", "setns", "unshare", "bounded", "plain"])
+@pytest.mark.parametrize("entry", ["clone", "clone3", "setns", "unshare", "bounded", "noroot", "plain"])
 @pytest.mark.parametrize("way", WAYS)
 def test_among_other_users_root_has_no_rights_here(place: Path, way: str, entry: str) -> None:
     """In another user namespace, or with fewer capabilities, a program of root may do as much as without us."""
@@ -587,7 +587,11 @@ def test_among_other_users_root_has_no_rights_here(place: Path, way: str, entry:
     somebodys.touch()
     somebodys.chmod(0o600)
     os.chown(somebodys, 77, 77)
-    words = {"unshare": ["unshare", "--user"], "bounded": ["setpriv", "--bounding-set=-all"]}.get(entry, [])
+    words = {
+        "unshare": ["unshare", "--user"],
+        "bounded": ["setpriv", "--bounding-set=-all"],
+        "noroot": ["setpriv", "--securebits=+noroot"],
+    }.get(entry, [])
     policy = rules(place, hidden(place))
     policy.audit = entry == "setns"  # refused otherwise
     said = []

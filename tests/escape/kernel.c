@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -156,17 +157,19 @@ static void *executes(void *unused)
 	sys(SYS_execve, text, argv, NULL);
 	return unused;
 }
-static int t_race_exec_thread(const char *p)
+static int race_exec_thread(void (*meanwhile)(void))
 {
-	(void)p;
 	pthread_t t = begin("/bin/true", in("hidden/program"));
+	meanwhile(); /* what it needs it has from now on */
 	for (int i = 0; i < 150; i++) {
 		pid_t pid = fork();
 		if (!pid) {
 			pthread_t other;
 			pthread_create(&other, NULL, executes, NULL);
-			for (int n = 0; n < 500; n++)
+			for (int n = 0; n < 500; n++) {
+				meanwhile();
 				sys(SYS_access, "/", F_OK);
+			}
 			_exit(1);
 		}
 		waitpid(pid, NULL, 0);
@@ -174,6 +177,38 @@ static int t_race_exec_thread(const char *p)
 	end(t);
 	return ENOENT;
 }
+static void nothing(void) {}
+static int t_race_exec_thread(const char *p) { (void)p; return race_exec_thread(nothing); }
+/* By what the kernel has put there at the start of a program one may know whether another has been started: it can be changed. */
+static void another_random(void) { ++*(volatile unsigned char *)getauxval(AT_RANDOM); }
+static int t_race_exec_random(const char *p) { (void)p; return race_exec_thread(another_random); }
+/* The kernel can be made to tell something else of where the program lies. */
+static void another_auxv(void)
+{
+	static unsigned long aux[64];
+	static struct prctl_mm_map map = { .exe_fd = (uint32_t)-1 };
+	if (!map.auxv_size) {
+		char text[1024] = "";
+		int fd = open("/proc/self/auxv", O_RDONLY), n = (int)read(fd, aux, sizeof aux);
+		close(fd);
+		fd = open("/proc/self/stat", O_RDONLY);
+		(void)!read(fd, text, sizeof text - 1);
+		close(fd);
+		void *to[] = { &map.start_code, &map.end_code, &map.start_stack, &map.start_data, &map.end_data, &map.start_brk,
+				   &map.arg_start, &map.arg_end, &map.env_start, &map.env_end };
+		const int field[] = { 26, 27, 28, 45, 46, 47, 48, 49, 50, 51 };
+		char *at = strrchr(text, ')') + 2;
+		for (int f = 3, i = 0; i < 10; f++, at = strchr(at, ' ') + 1)
+			if (f == field[i])
+				*(uint64_t *)to[i++] = strtoull(at, NULL, 10);
+		map.brk = (uint64_t)(uintptr_t)sbrk(0);
+		map.auxv = (void *)aux;
+		map.auxv_size = (uint32_t)n;
+	}
+	aux[3] ^= 1; /* nobody reads that again */
+	sys(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0);
+}
+static int t_race_exec_auxv(const char *p) { (void)p; return race_exec_thread(another_auxv); }
 /* The text stays as it is, a link on the way becomes another one. */
 static int t_race_exec_link(const char *p)
 {
@@ -496,7 +531,8 @@ static int t_fdinfo(const char *p)
 const struct attempt kernel_read_attempts[] = {
 	{ "sys-race-proc", t_race_proc }, { "sys-race-dev", t_race_dev }, { "sys-race-creat", t_race_creat }, { "sys-race-rdwr", t_race_rdwr },
 	{ "sys-race-stat", t_race_stat }, { "sys-race-access", t_race_access }, { "sys-race-readlink", t_race_readlink },
-	{ "sys-race-exec", t_race_exec }, { "sys-race-exec-thread", t_race_exec_thread }, { "sys-race-exec-link", t_race_exec_link },
+	{ "sys-race-exec", t_race_exec }, { "sys-race-exec-thread", t_race_exec_thread }, { "sys-race-exec-random", t_race_exec_random }, { "sys-race-exec-auxv", t_race_exec_auxv },
+	{ "sys-race-exec-link", t_race_exec_link },
 	 { "sys-race-dirfd", t_race_dirfd }, { "sys-race-cwd", t_race_cwd },
 	{ "ptrace-child", t_ptrace_child }, { "ptrace-sibling", t_ptrace_sibling }, { "sys-ptrace-sibling", t_sys_ptrace_sibling },
 	{ "vm-writev-sibling", t_vm_writev_sibling }, { "sys-vm-writev-sibling", t_sys_vm_writev_sibling }, { "mem-sibling", t_mem_sibling },

@@ -31,6 +31,7 @@ from porttrace.session import Session
 from porttrace.tiers import available_tiers
 
 HERE = Path(__file__).resolve().parent
+TRIES = 3
 SECRET = "secret"
 _BASE_FLAGS = ["-D_GNU_SOURCE", "-O1", "-w", "-lpthread"]
 
@@ -304,6 +305,15 @@ class Runner:
         self.ground, self.identity, self.argv = ground, identity, argv
 
     def _start(self, program: Path, attempt: Attempt, target: str | None = None) -> str:
+        """What it said. An attempt that ran out of time, on a machine that stood still, is made anew."""
+        for _ in range(TRIES - 1):
+            said = self._start_once(program, attempt, target)
+            if said != "TIMEOUT":
+                return said
+            self.ground.fresh_work()
+        return self._start_once(program, attempt, target)
+
+    def _start_once(self, program: Path, attempt: Attempt, target: str | None) -> str:
         # Programs that a build makes lie where it can write: put there for each start.
         work = self.ground.base / "work" / "attempt"
         if program != SCRIPTS:
@@ -355,13 +365,27 @@ class Runner:
             got = attempt.kind == "read" and (
                 f"GOT {SECRET}" in said or "secret contents" in said or f"\n{SECRET}" in f"\n{said}"
             )
-            outcome = Outcome(got, _errno(said) + (" crashed" if "SIGNAL" in said or said == "TIMEOUT" else ""))
+            note = _errno(said) + (" crashed" if "SIGNAL" in said or said == "TIMEOUT" else "")
+            outcome = Outcome(got, f"{note}; read: {said[:400]!r}" if got else note)
         after = self.ground.state()
         if before != after:
-            outcome = Outcome(True, outcome.note)
+            outcome = Outcome(True, f"{outcome.note}; changed: {changes(before, after)}")
             self.ground.fresh_outside()
             self.ground.fresh_hidden()
         return outcome
+
+
+def changes(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]]) -> str:
+    """What differs between two states of the ground, in a line."""
+    found = []
+    for path in sorted(before.keys() | after.keys()):
+        old, new = before.get(path), after.get(path)
+        if old is None or new is None:
+            found.append(f"{path} {'appeared' if old is None else 'is gone'}")
+        elif old != new:
+            parts = [f"{a!r} -> {b!r}" for a, b in zip(old, new, strict=False) if a != b]
+            found.append(f"{path}: {', '.join(parts) or f'{old!r} -> {new!r}'}")
+    return "; ".join(found)
 
 
 def _errno(said: str) -> str:
