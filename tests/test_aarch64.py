@@ -151,7 +151,7 @@ def test_the_injected_library(made: Path, tmp_path: Path) -> None:
     files: list[str | Path] = [
         source for name in ("linux_first", "common", "linux") for source in sources(text, f"tracelib_{name}")
     ]
-    shared = [CSRC / name for name in ("policy.c", "path.c", "events.c")]
+    shared = [CSRC / name for name in ("policy.c", "redirect.c", "path.c", "events.c")]
     done = zig(
         *STRICT, f"-I{made}", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-builtin", "-Wno-pointer-bool-conversion",
         "-Wno-unknown-warning-option", "-fno-stack-protector", "-o", tmp_path / "tracelib.so", *files, *shared,

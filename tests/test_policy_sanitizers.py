@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ["policy.c", "builder.c", "owners.c", "filemap.c", "path.c"]
+SOURCES = ["policy.c", "redirect.c", "builder.c", "owners.c", "filemap.c", "path.c"]
 
 
 def build(out: Path, *flags: str) -> None:

@@ -27,7 +27,7 @@ LINK = ["-shared", *listed(r"tracelib_link_args = \[(.*?)\]")]
 def sources() -> list[Path]:
     """The library's files, as the build lists them."""
     names = [n for what in ("linux_first", "common", "linux") for n in listed(rf"^tracelib_{what} = files\((.*?)^\)")]
-    return [CSRC / name for name in (*names, "policy.c", "path.c", "events.c") if name.endswith(".c")]
+    return [CSRC / name for name in (*names, "policy.c", "redirect.c", "path.c", "events.c") if name.endswith(".c")]
 
 
 def generate(place: Path) -> None:
