@@ -140,11 +140,12 @@ def test_the_exit_status_is_the_commands(work: Path, command: list[str], status:
     assert (result.status, result.err) == (status, "")
 
 
-def test_a_command_that_cannot_be_started_is_125(work: Path) -> None:
-    assert run(work, "--", "no-such-command").err == "porttrace: no-such-command: there is no such command\n"
+def test_a_command_that_cannot_be_started_is_told_as_a_shell_does(work: Path) -> None:
+    result = run(work, "--", "no-such-command")
+    assert (result.status, result.err) == (127, "porttrace: no-such-command: there is no such command\n")
     (work / "plain").touch()
     result = run(work, "--", "./plain")
-    assert (result.status, result.err) == (125, "porttrace: ./plain: cannot be executed\n")
+    assert (result.status, result.err) == (126, "porttrace: ./plain: cannot be executed\n")
     assert run(work).status == 125
 
 

@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from porttrace.errors import PorttraceError, UsageError
+from porttrace.errors import NotStartedError, PorttraceError, UsageError
 from porttrace.streams import complain, guarded
 
 __all__ = ["COMMANDS", "main"]
@@ -32,7 +32,8 @@ _EXIT = """\
 porttrace COMMAND --help tells more.
 
 exit status: 2 for a wrong command line, 1 for what cannot be done; what else a command tells by it, its --help says.
-porttrace run ends as its command does, and with 125 for either of the two."""
+porttrace run ends as its command does, with 125 for either of the two, and with 126 or 127 where the command cannot be
+started."""
 
 
 def _usage() -> str:
@@ -43,7 +44,8 @@ def _usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 2 for a wrong command line, 1 for what cannot be done, else the
-    subcommand's. `run` has 125 for both, as env(1) and timeout(1): 1 and 2 are its command's."""
+    subcommand's. `run` has 125 for both, and 126 or 127 for a command that cannot be started, as env(1) and timeout(1):
+    1 and 2 are its command's."""
     return guarded("porttrace", lambda: _main(list(sys.argv[1:] if argv is None else argv)))
 
 
@@ -65,6 +67,8 @@ def _main(args: list[str]) -> int:
         return status
     except PorttraceError as error:
         complain(f"porttrace: {error}")
+        if isinstance(error, NotStartedError):
+            return error.status
         if isinstance(error, UsageError):
             return wrong
     except BrokenPipeError:

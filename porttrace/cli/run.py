@@ -22,7 +22,7 @@ from porttrace.closure import closure
 from porttrace.context import phase_context
 from porttrace.defaults import run_defaults
 from porttrace.endings import told
-from porttrace.errors import PorttraceError, UsageError
+from porttrace.errors import NotStartedError, PorttraceError, UsageError
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import VIOLATIONS, Finding
 from porttrace.identity import Identity
@@ -48,7 +48,8 @@ read; the current directory, $TMPDIR, /tmp, /var/tmp and devices like /dev/null 
 A path stands for itself and all below it. A '=' or ':' in a path is written '\=' or '\:', a backslash '\\'.
 
 exit status: the command's own, 128+N where signal N ended it; with --strict 3 where there were violations, or
-the report is not complete; 125 where porttrace could not start it, or could not write the log or the report.
+the report is not complete; 126 where it cannot be executed, 127 where there is no such command; 125 for a wrong
+command line, and where porttrace itself fails: it cannot trace, or not write the log or the report.
 
 examples:
   porttrace run -- ./configure              what does it read that is not of the base system, what does it write?
@@ -324,7 +325,8 @@ def _environment() -> dict[str, str]:
 def _find_command(name: str) -> None:
     if shutil.which(name) is None:
         exists = "/" in name and Path(name).exists()
-        raise PorttraceError(f"{name or repr(name)}: {'cannot be executed' if exists else 'there is no such command'}")
+        what, status = ("cannot be executed", 126) if exists else ("there is no such command", 127)
+        raise NotStartedError(f"{name or repr(name)}: {what}", status)
 
 
 def _tell(options: argparse.Namespace, trace: Trace, result: TraceResult, findings: list[Finding]) -> None:
@@ -366,7 +368,7 @@ def _open_log(name: str | None) -> int | None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """See `porttrace run --help`. Raises PorttraceError (exit status 125) where the command cannot be started."""
+    """See `porttrace run --help`. Raises PorttraceError (exit status 125, unless it is a NotStartedError)."""
     options = _parse(argv)
     identity = Identity.named(options.user) if options.user else Identity.current()
     tiers = _tiers(options.tiers)
