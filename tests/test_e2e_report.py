@@ -53,3 +53,12 @@ def test_a_report_that_cannot_be_written_is_told_first(prefix: Prefix) -> None:
     result = prefix.run("-t", "--report", "/nowhere/r.json", "install", "libbar")
     assert result.status == 1 and "cannot write the report /nowhere/r.json" in result.err
     assert not prefix.installed()
+
+
+def test_an_empty_report_says_why(prefix: Prefix, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    prefix.port("build", "libbar")
+    done = prefix.run("-t", "--report", file, "build", "libbar")
+    assert "nothing ran in trace mode" in done.err and "port clean" in done.err
+    done = prefix.run("--report", file, "build", "libbar")
+    assert "-t switches trace mode on" in done.err

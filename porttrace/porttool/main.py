@@ -226,7 +226,8 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
         host.close()
         ui.progress("")
         if report is not None and host.phase_log is not None:
-            status = _write_report(ui, report, host.phase_log, words, status)
+            traced = options.get("trace") == "1"
+            status = _write_report(ui, report, host.phase_log, words, status, traced=traced)
     if commands.stopped_by is not None:
         # Die of the signal, as everybody expects of a program that was interrupted.
         with contextlib.suppress(OSError):
@@ -246,12 +247,13 @@ def _report_file(name: str | None) -> Path | None:
     return Path(name).absolute()
 
 
-def _write_report(ui: Ui, path: Path, log: PhaseLog, words: list[str], status: int) -> int:
+def _write_report(ui: Ui, path: Path, log: PhaseLog, words: list[str], status: int, *, traced: bool) -> int:
     """Write what the phases found, also where one failed; the exit status becomes 1 where that is impossible."""
     from porttrace.report import write_report
 
     if not log.phases:
-        ui.say("warn", f"nothing ran in trace mode: {path} is empty but for its head (-t switches trace mode on)")
+        why = "what was done before is not done again: port clean" if traced else "-t switches trace mode on"
+        ui.say("warn", f"nothing ran in trace mode: {path} is empty but for its head ({why})")
     try:
         write_report(path, log.report(["port", *words], status))
     except PorttraceError as error:
