@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import scaling
+import spawning
 from compiled import build_native
 from interleave import Effort, Rounds, interleave
 from ours import porttrace_peers
@@ -86,7 +87,7 @@ def commands(
             work.reset()
             start = time.perf_counter()
             started(by_name[name], work.argv, work.cwd, (0, 1) if work.name == "grep -r" else (0,))
-            return (time.perf_counter() - start) / work.repeat
+            return time.perf_counter() - start
 
         names = [name for name in by_name if not (quick and work.name in LONG and name in guests)]
         for name in [name for name in names if name in guests]:
@@ -183,7 +184,8 @@ def main() -> int:
     try:
         # Not below what a phase can write: a program that the build can have made is supervised besides.
         native = build_native(HERE.parent / "build" / "bench")
-        works = prepare(base, native, args.cache, set(filter(None, args.only.split(","))))
+        only = set(filter(None, args.only.split(",")))
+        works = prepare(base, args.cache, only)
         peers = yardsticks(native, base)
         guests = list(args.given)
         if not args.no_peers:
@@ -195,11 +197,15 @@ def main() -> int:
         ours = porttrace_peers(base, native, args.registry_files)
         peers += ours
         names = [peer.name for peer in guests]
+        timed = commands(peers, names, works, seconds, args.quick)
+        if not only or spawning.WORK in only:
+            effort = Effort(seconds * SHARES[spawning.WORK], least=2 if args.quick else 20, most=200, few=20)
+            timed[spawning.WORK] = spawning.spawning(peers, names, native, base, effort)
         results = Results(
             machine=f"{os.cpu_count()} cores, Linux {platform.release()}, registry of {args.registry_files:,} files, "
             f"files on {'tmpfs' if str(base).startswith('/dev/shm') else base.parent}",
             loads=[os.getloadavg()[0]],
-            commands=commands(peers, names, works, seconds, args.quick),
+            commands=timed,
             calls=calls(peers, names, base, native, seconds, args.quick),
             scaling=[],
         )

@@ -22,7 +22,6 @@ class Workload:
     argv: list[str]
     cwd: Path
     reset: Callable[[], None]
-    repeat: int = 1  # the command does its thing so often: figures are divided by it
 
 
 def _nothing() -> None:
@@ -43,7 +42,7 @@ def make_tree(root: Path, entries: int = TREE_ENTRIES) -> None:
                 made += 1
 
 
-def prepare(base: Path, native: Path, cache: Path, only: set[str]) -> list[Workload]:
+def prepare(base: Path, cache: Path, only: set[str]) -> list[Workload]:
     """
     Lay out the inputs below `base` (a directory on tmpfs gives the highest ratios) and return the workloads; `only`
     those whose first words are named, where any are.
@@ -86,6 +85,5 @@ def prepare(base: Path, native: Path, cache: Path, only: set[str]) -> list[Workl
         Workload("cp", ["cp", "-a", str(tree), str(out)], base, fresh_out),
         Workload("find", ["find", str(tree), "-type", "f", "-size", "+100k"], base, _nothing),
         Workload("grep -r", ["grep", "-r", "nothing of the kind", str(tree)], base, _nothing),
-        Workload("fork+exec", [str(native / "spawn"), "300", "/bin/true"], base, _nothing, repeat=300),
     ]
     return [work for work in works if wanted(work.name.split()[0])]

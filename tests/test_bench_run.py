@@ -14,8 +14,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
 
+import spawning
+from compiled import build_native
 from interleave import Effort, Rounds, added, interleave, ratio
-from peers import given
+from peers import Peer, given
 from plot import svg
 from run import CALLS_SHARE, SCALING_SHARE, SHARES
 
@@ -47,8 +49,20 @@ def test_figures_are_compared_within_a_round() -> None:
 
 def test_each_workload_has_its_part_of_the_time() -> None:
     prepared = re.findall(r'Workload\("([^"]+)"', (ROOT / "bench" / "workloads.py").read_text(encoding="utf-8"))
-    assert prepared == list(SHARES)
+    assert [*prepared, spawning.WORK] == list(SHARES)
     assert sum(SHARES.values()) + CALLS_SHARE + SCALING_SHARE < 1
+
+
+def test_a_guest_that_cannot_start_processes_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    native = build_native(tmp_path)
+    peers = [Peer("untraced"), Peer("gone", ["/nonexistent"]), Peer("broken", ["false"]), Peer("niced", ["nice"])]
+    effort = Effort(0, least=2)
+    values = spawning.spawning(peers, ["gone", "broken", "niced"], native, tmp_path, effort)
+    assert list(values) == ["untraced", "niced"]
+    assert all(0 < seconds < 1 for seconds in [*values["untraced"], *values["niced"]] if seconds is not None)
+    assert re.findall("not measured: (.*?):", capsys.readouterr().err) == ["gone", "broken"]
+    with pytest.raises(SystemExit):
+        spawning.spawning(peers, ["gone", "niced"], native, tmp_path, effort)
 
 
 def test_a_peer_is_a_name_and_a_command() -> None:
