@@ -22,6 +22,7 @@ from porttrace.identity import Identity, privileged
 from porttrace.places import known
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import ProcessTree
+from porttrace.rawdevices import raw_devices
 from porttrace.readout import Reader, Readout, Used, merge_used
 from porttrace.records import field, record, replace
 from porttrace.stamps import Stamps
@@ -133,6 +134,8 @@ class Trace:
     def _compile(self) -> Any:
         read, write = self.policy.read.copy(), self.policy.write.copy()
         session = os.fsencode(self.session.directory)
+        for path in raw_devices(self.identity, [rule.path for rule in read]):
+            read.prepend(Rule(path, Action.DENY, origin="no disk or memory as a whole"))
         # The library opens its files by plain system calls, which the supervisor judges like any other.
         read.prepend(Rule(session, Action.ALLOW, origin="the session's own files"))
         if sys.platform == "darwin":

@@ -135,7 +135,8 @@ def test_listing_leaves_hidden_entries_out(ground: Ground) -> None:
     assert len(ground.sh("ls ..").stdout.split()) == 3002
 
 
-def test_a_watch_tells_no_hidden_name(ground: Ground) -> None:
+@pytest.mark.parametrize(("program", "flag"), [("work/w", "-static"), ("w", "-O1")], ids=["supervisor", "tracelib"])
+def test_a_watch_tells_no_hidden_name(ground: Ground, program: str, flag: str) -> None:
     """Of a directory with hidden entries nothing that is in it is told, of any other all."""
     source = ground.base / "w.c"
     source.write_text(
@@ -146,8 +147,8 @@ def test_a_watch_tells_no_hidden_name(ground: Ground) -> None:
         "for (char *p = b; p < b + n; p += sizeof *e + e->len) puts((e = (void *)p)->name), last = e->wd;\n"
         "} return 0; }\n"
     )
-    subprocess.run(["gcc", "-w", "-static", "-o", ground.base / "work/w", source], check=True)
-    words = [*ground.trace.launch_argv, "./w"]
+    subprocess.run(["gcc", "-w", flag, "-o", ground.base / program, source], check=True)
+    words = [*ground.trace.launch_argv, str(ground.base / program)]
     with subprocess.Popen(words, cwd=ground.base / "work", stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "1\n"

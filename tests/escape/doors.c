@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -310,6 +311,51 @@ T(e_interpreter)
 	return E(sys(SYS_execve, in("work/s"), v, NULL));
 }
 
+/* ---- the disk itself: who may read its blocks reads every file ---- */
+
+static dev_t disk(char name[128])
+{
+	char line[128];
+	struct stat st = { 0 };
+	stat(in("outside/file"), &st);
+	snprintf(name, 128, "/sys/dev/block/%u:%u/uevent", major(st.st_dev), minor(st.st_dev));
+	FILE *f = fopen(name, "r");
+	strcpy(name, "/dev/none");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "DEVNAME=%100s", name + 5) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return st.st_dev;
+}
+static int blocks(int fd)
+{
+	static char block[4096] __attribute__((aligned(4096)));
+	if (fd < 0)
+		return errno;
+	return read(fd, block, sizeof block) > 0 ? show("secret blocks") : errno;
+}
+T(r_disk) { char name[128]; U; disk(name); return blocks(open(name, O_RDONLY)); }
+T(r_sys_disk) { char name[128]; U; disk(name); return blocks((int)sys(SYS_open, name, O_RDONLY)); }
+T(r_disk_stream) { char name[128]; U; disk(name); FILE *f = fopen(name, "r"); return f ? blocks(fileno(f)) : errno; }
+T(r_disk_write) { char name[128]; U; disk(name); int fd = (int)sys(SYS_open, name, O_WRONLY); return fd < 0 ? errno : show("secret disk, to be written"); }
+T(r_disk_named) /* by a link that the build has made */
+{
+	char name[128];
+	U;
+	disk(name);
+	return symlink(name, in("work/disk")) ? errno : blocks(open(in("work/disk"), O_RDONLY));
+}
+T(r_mknod_disk) { char name[128]; U; return mknod(in("work/disk"), S_IFBLK | 0600, disk(name)) ? errno : blocks(open(in("work/disk"), O_RDONLY)); }
+T(r_sys_mknod_disk)
+{
+	char name[128];
+	U;
+	return sys(SYS_mknod, in("work/disk"), S_IFBLK | 0600, disk(name)) ? errno : blocks((int)sys(SYS_open, in("work/disk"), O_RDONLY));
+}
+T(r_mknod_memory) { U; return mknod(in("work/mem"), S_IFCHR | 0600, makedev(1, 1)) ? errno : show("secret memory"); }
+T(r_kcore) { U; return blocks(open("/proc/kcore", O_RDONLY)); }
+
 const struct attempt door_read_attempts[] = {
 	{ "sys-x32-open", r_x32 }, { "sys-compat-open", r_int80 }, { "sys-compat-openat", r_int80_at }, { "sys-clone-bind", r_clone_bind },
 	{ "sys-clone3-bind", r_clone3_bind }, { "sys-clone3-tree", r_clone3_tree }, { "sys-clone-move", r_clone_move },
@@ -317,7 +363,9 @@ const struct attempt door_read_attempts[] = {
 	{ "sys-clone-chroot", r_clone_chroot }, { "sys-clone-pid", r_clone_pid }, { "sys-clone3-files", r_clone3_files },
 	{ "sys-unshare-pid", r_unshare_pid }, { "sys-setns-child", r_setns_child }, { "sys-core-pattern", r_core_pattern },
 	{ "sys-parent-oom", r_parent_oom }, { "sys-terminal-keys", r_tiocsti }, { "sys-faults-open", r_faults_open },
-	{ "sys-faults-swap", r_faults_swap }, { "sys-faults-exec", r_faults_exec }, { NULL, NULL },
+	{ "sys-faults-swap", r_faults_swap }, { "sys-faults-exec", r_faults_exec }, { "disk", r_disk }, { "sys-disk", r_sys_disk },
+	{ "disk-stream", r_disk_stream }, { "sys-disk-write", r_disk_write }, { "disk-link", r_disk_named }, { "mknod-disk", r_mknod_disk },
+	{ "sys-mknod-disk", r_sys_mknod_disk }, { "mknod-memory", r_mknod_memory }, { "kcore", r_kcore }, { NULL, NULL },
 };
 const struct attempt door_exist_attempts[] = {
 	{ "sys-compat-access", e_int80 }, { "sys-compat-readlink", e_int80_readlink }, { "sys-lchown", e_lchown }, { "sys-removexattr", e_removexattr },

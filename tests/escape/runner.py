@@ -361,10 +361,7 @@ class Runner:
             outcome = Outcome(_errno(there) != _errno(absent), f"{_errno(there)}/{_errno(absent)}")
         else:
             said = self._start(program, attempt)
-            # the text of the attempt's own file names never holds the secret's contents
-            got = attempt.kind == "read" and (
-                f"GOT {SECRET}" in said or "secret contents" in said or f"\n{SECRET}" in f"\n{said}"
-            )
+            got = attempt.kind == "read" and tells(said)
             note = _errno(said) + (" crashed" if "SIGNAL" in said or said == "TIMEOUT" else "")
             outcome = Outcome(got, f"{note}; read: {said[:400]!r}" if got else note)
         after = self.ground.state()
@@ -386,6 +383,11 @@ def changes(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object
             parts = [f"{a!r} -> {b!r}" for a, b in zip(old, new, strict=False) if a != b]
             found.append(f"{path}: {', '.join(parts) or f'{old!r} -> {new!r}'}")
     return "; ".join(found)
+
+
+def tells(said: str) -> bool:
+    """Has the secret been read? The text of an attempt's own file names never holds its contents."""
+    return f"GOT {SECRET}" in said or "secret contents" in said or f"\n{SECRET}" in f"\n{said}"
 
 
 def _errno(said: str) -> str:
