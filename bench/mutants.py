@@ -364,7 +364,7 @@ def main() -> int:
         "names", nargs="*", help="only these rows; with hand and macos: only these files of csrc/tracelib, without .c"
     )
     parser.add_argument("--part", metavar="K/N", type=a_part, default=Part(1, 1), help="the K-th of N parts")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory(prefix="mutants-") as top:
         build: Build | MacBuild = MacBuild(Path(top)) if args.what == "macos" else Build(Path(top))
         if failed := red(build.link(), MACOS_SUITES if args.what == "macos" else SUITES):
