@@ -163,6 +163,14 @@ def test_the_injected_library(made: Path, tmp_path: Path) -> None:
     assert {"openat", "execve", "fstatat", "dlopen", "mprotect"} <= exported
 
 
+def test_the_old_names_of_stat_know_one_structure(made: Path) -> None:
+    """The kernel's: a program for another, which glibc refuses there, was built for another machine."""
+    done = zig("-E", "-P", f"-I{made}", CSRC / "tracelib" / "files.c")
+    assert done.returncode == 0, done.stderr
+    versions = re.findall(r"return (.*?) \? stat_any\(PT_OP___", done.stdout)
+    assert versions == ["((version) == 0)"] * 3
+
+
 def test_the_supervised_calls_have_that_machines_numbers(tmp_path: Path) -> None:
     """A number of x86 in the filter would watch the wrong call, and leave the right one alone."""
     source = tmp_path / "numbers.c"

@@ -323,6 +323,30 @@ def test_a_program_is_protected_by_its_flag_too(machine: Machine, programs: dict
     assert started(machine, programs["x86_64"], False) == ["protected by the system"]
 
 
+PLACES = [
+    "/System/x",
+    "/bin/x",
+    "/sbin/x",
+    "/usr/x",
+    "/usr/bin/x",
+    "/usr/local/x",
+    "/usr/local/bin/x",
+    "/usrs/x",
+    "/opt/bin/x",
+]
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_programs_are_protected_by_where_they_lie(machine: Machine, programs: dict[str, bytes], path: str) -> None:
+    """What the system guards, but for what its owner puts below /usr/local."""
+    parents = [str(parent) for parent in Path(path).parents]
+    machine.mac.files |= {**dict.fromkeys(parents, "d"), path: "f"}
+    machine.mac.content[path] = programs["x86_64"]
+    guarded = path.startswith(("/System/", "/bin/", "/sbin/", "/usr/")) and not path.startswith("/usr/local/")
+    execve(machine, path, ["x"])
+    assert [event.asked for event in machine.session.events("untraced")] == ["protected by the system"] * guarded
+
+
 def started(machine: Machine, program: bytes, entered: bool) -> list[str]:
     """Start a program from one that is traced: has it the library? Why not, as the session is told."""
     machine.mac.content["/opt/work/prog"] = program

@@ -301,8 +301,17 @@ PT_EXPORT int PT_WRAP(fstatat)(int dirfd, const char *restrict path, struct stat
 }
 PT_ALIASES_fstatat
 
-/* The names that programs built against an older C library call; any other version is refused by it. */
+/*
+ * The names that programs built against an older C library call, with the version of the structure that they mean. glibc
+ * refuses any other than the kernel's, and on x86 its own; musl does not look at it.
+ */
+#ifndef __GLIBC__
+#define OLD_VERSION(v) ((void)(v), true)
+#elif defined __x86_64__ || defined __i386__
 #define OLD_VERSION(v) ((v) == 0 || (v) == 1)
+#else
+#define OLD_VERSION(v) ((v) == 0)
+#endif
 
 int __xstat(int version, const char *path, struct stat *st);
 PT_EXPORT int PT_WRAP(__xstat)(int version, const char *path, struct stat *st)
