@@ -98,6 +98,17 @@ static bool vouched(const char *real, size_t len)
 	return v.port != PT_NO_PORT || (v.flags & PT_V_ASKED);
 }
 
+/* Interpreters that come with calls to any address: by their scripts the system's own program runs the build's own code. */
+static bool calls_anything(const char *real, size_t len)
+{
+	static const char *const names[] = { "luajit", "guile", "luatex", "luahbtex", "nvim", "sbcl", "ecl", "clisp", "racket", "julia", "gst", "pike" };
+	const char *name = memrchr(real, '/', len) + 1;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (!strncmp(name, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
 /*
  * Code that the build has made can do more than call the C library: make system calls of its own, find the C
  * library's own instructions, change our memory. No look at its file shows that, so it is always supervised. What lies
@@ -108,7 +119,7 @@ bool pt_wants_supervisor(const char *path, const char *real, size_t len)
 	char interpreter[16];
 	bool musl;
 	if (vouched(real, len))
-		return false;
+		return calls_anything(real, len);
 	if (real[0] != '/' || starts(real, len, "/memfd:") || pt_decide(pt.image, PT_WRITE, real, len).action != PT_DENY)
 		return true;
 	return pt_elf_entry(path, true, &musl, interpreter, sizeof interpreter) == PT_ENTRY_RAW;
@@ -188,7 +199,7 @@ bool pt_supervise_all(void)
 /* By which scripts can call any address: then the system's own interpreter runs the build's own code. */
 static bool opens_everything(const char *name)
 {
-	static const char *const doors[] = { "/_ctypes", "/_cffi_backend", "/fiddle.so", "/Platypus.so", "liburing.so", "libc.so" };
+	static const char *const doors[] = { "/_ctypes", "cffi", "/ffi.so", "ffidl", "/alien", "/fiddle.so", "/Platypus.so", "liburing.so", "libc.so" };
 	for (size_t i = 0; i < sizeof doors / sizeof *doors; i++)
 		if (strstr(name, doors[i]))
 			return true;

@@ -53,10 +53,15 @@ static long old_getdents(int fd, char *buf, unsigned size)
 #endif
 
 /*
- * Perl's own `syscall` makes whatever call a script wants, with whatever memory: also that in which this library keeps what
- * it knows, and memory that becomes code. No list of numbers ends that; only the supervisor stands behind it.
+ * Perl's and Ruby's own `syscall` make whatever call a script wants, with whatever memory: also that in which this library
+ * keeps what it knows, and memory that becomes code. No list of numbers ends that; only the supervisor stands behind it.
  */
-extern char Perl_pp_syscall[] __attribute__((weak));
+extern char Perl_pp_syscall[] __attribute__((weak)), ruby_init[] __attribute__((weak));
+
+static bool scripts_choose(void)
+{
+	return unlikely(Perl_pp_syscall != NULL || ruby_init != NULL);
+}
 
 PT_EXPORT long syscall(long number, ...)
 {
@@ -71,7 +76,7 @@ PT_EXPORT long syscall(long number, ...)
 #define I(i) ((int)a[i])
 	if (!pt_on())
 		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-	if (unlikely(Perl_pp_syscall != NULL) && !pt_supervise_all()) {
+	if (scripts_choose() && number != SYS_gettid /* Ruby itself, at its start */ && !pt_supervise_all()) {
 		errno = EPERM;
 		return -1;
 	}
