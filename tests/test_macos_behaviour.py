@@ -347,6 +347,14 @@ def test_programs_are_protected_by_where_they_lie(machine: Machine, programs: di
     assert [event.asked for event in machine.session.events("untraced")] == ["protected by the system"] * guarded
 
 
+@pytest.mark.parametrize(
+    "text", [b"echo a script without a first line\n" * 40, b"\x7fELF" + bytes(range(256)) * 8, b"x"]
+)
+def test_what_is_no_program_is_not_told(machine: Machine, text: bytes) -> None:
+    """The kernel refuses it, and whoever gives it to a shell then starts that."""
+    assert started(machine, text, True) == []
+
+
 def started(machine: Machine, program: bytes, entered: bool) -> list[str]:
     """Start a program from one that is traced: has it the library? Why not, as the session is told."""
     machine.mac.content["/opt/work/prog"] = program

@@ -520,6 +520,17 @@ def test_a_spawned_program_has_the_library(machine: Machine, name: str, attribut
 
 @SPAWNS
 @pytest.mark.parametrize("attributes", [None, SETEXEC])
+def test_a_spawn_that_fails_is_no_start(machine: Machine, name: str, attributes: bytes | None) -> None:
+    """What takes this process' place is told before, and taken back."""
+    actions = FileActions()
+    actions.add(struct.pack("<ii", 5, 0) + b"/opt/none")
+    assert spawn(machine, name, "/opt/work/prog", actions, attributes) == ENOENT
+    told = [(event.pid, event.error) for event in machine.session.events("exec")]
+    assert told == ([(os.getpid(), 0), (os.getpid(), ENOENT)] if attributes else [])
+
+
+@SPAWNS
+@pytest.mark.parametrize("attributes", [None, SETEXEC])
 @pytest.mark.parametrize(("path", "words", "given"), STARTS)
 def test_a_protected_program_is_spawned_from_its_copy(
     machine: Machine,
@@ -607,6 +618,23 @@ def test_a_childs_opens_are_judged_from_where_it_then_stands(machine: Machine, t
     assert call(f"posix_spawn_file_actions_addchdir{twin}", actions.address, b"/opt/work/dir") == (0, 0)
     assert spawn(machine, "posix_spawn", "/opt/work/prog", actions, None) == ENOENT, "a link that leads there"
     assert {event.path for event in machine.session.findings()} == {"/opt/secret/x", "/opt/secret"}
+
+
+@pytest.mark.parametrize("twin", ["", "_np"])
+def test_a_child_is_given_names_as_they_were_given(machine: Machine, twin: str) -> None:
+    """It goes where they begin by itself: what they were judged by here would lead elsewhere there."""
+    call = machine.library.call
+    assert call("chdir", b"/opt") == (0, 0)
+    actions = FileActions()
+    for path in (b"work", b"sub", b".."):
+        assert call(f"posix_spawn_file_actions_addchdir{twin}", actions.address, path) == (0, 0)
+    assert call("posix_spawn_file_actions_addopen", actions.address, 0, b"a", 0, 0) == (0, 0)
+    assert call("posix_spawn_file_actions_addopen", actions.address, 1, b"sub/../new", 0x201, 0o644) == (0, 0)
+    assert spawn(machine, "posix_spawn", "prog", actions, None) == 0
+    assert [paths for name, paths in machine.mac.passed if name == "open of a child"] == [
+        ["/opt/work/a"],
+        ["/opt/work/new"],
+    ]
 
 
 # ---- completeness ----
