@@ -347,6 +347,12 @@ def test_programs_are_protected_by_where_they_lie(machine: Machine, programs: di
     assert [event.asked for event in machine.session.events("untraced")] == ["protected by the system"] * guarded
 
 
+def test_only_files_are_read_to_see_what_they_are(machine: Machine, programs: dict[str, bytes]) -> None:
+    """A device that is read may do something."""
+    machine.mac.files["/opt/work/prog"] = "d"
+    assert started(machine, programs["i386"], True) == []
+
+
 @pytest.mark.parametrize(
     "text", [b"echo a script without a first line\n" * 40, b"\x7fELF" + bytes(range(256)) * 8, b"x"]
 )
