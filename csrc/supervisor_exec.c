@@ -7,6 +7,8 @@
 #include "procstat.h"
 #include "supervisor_answer.h"
 
+#define INTERPRETERS 5  /* that the kernel follows for a script */
+
 static uint64_t hash(const struct pt_task *t, const char *text)
 {
 	return pt_hash_path(pt_image_seed(t->sup->image), text, strlen(text));
@@ -84,10 +86,35 @@ static bool runs_hidden(struct pt_task *t)
 	return v.action == PT_DENY;
 }
 
+/*
+ * A script may have been another one when the kernel read it: what that has opened for it stands before the script's name
+ * in the program's words, interpreters and their arguments, of which it need not be told which is which.
+ */
+static bool shows_hidden(struct pt_task *t, const char *path)
+{
+	char *word = t->dents;
+	if (!strcmp(t->full, path) || (t->sup->flags & (PT_IMG_REDIRECTS | PT_IMG_AUDIT)))
+		return false; /* the program itself */
+	ssize_t got = pt_process_file((int32_t)t->pid, "cmdline", word, PT_DENTS_CAP);
+	const char *end = word + (got > 0 ? got : 0), *script = NULL;
+	unsigned n = 0;
+	for (const char *at = word; at < end && n < 2 * INTERPRETERS + 1 && !script; at += strlen(at) + 1, n++)
+		script = strcmp(at, path) ? NULL : at;
+	for (; script && word < script; word += strlen(word) + 1) {
+		t->access = PT_ACC_EXEC;
+		strcpy(t->asked, word);
+		if (!*word || pt_task_resolve_text(t, AT_FDCWD, t->asked, strlen(t->asked), 0) || (t->at.error && !t->at.hidden))
+			continue;
+		if ((t->at.hidden || t->at.read.action == PT_DENY || (t->at.read.flags & PT_V_LIVE)) && pt_task_judge(t, 0))
+			return true;
+	}
+	return false;
+}
+
 /* Is what runs there now what was judged, or as good? */
 static bool may_run(struct pt_task *t, const char *path, size_t len, const struct pt_start *start)
 {
-	if (runs_hidden(t))
+	if (runs_hidden(t) || shows_hidden(t, path))
 		return false;
 	if (hash(t, path) == start->asked)
 		return true;
@@ -238,7 +265,7 @@ int pt_answer_exec(struct pt_task *t)
 	error = pt_task_judge(t, 0);
 	if (!error && is_redirected(t) && !(t->verdict.flags & PT_V_FALLBACK))
 		return EACCES; /* the kernel would start what lies at the program's own name */
-	for (int depth = 0; !error && depth < 5; depth++) {
+	for (int depth = 0; !error && depth <= INTERPRETERS; depth++) {
 		unsigned char head[4096];
 		int fd = open(t->at.physical, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		ssize_t got = fd < 0 ? -1 : read(fd, head, sizeof head - 1);

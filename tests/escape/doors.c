@@ -356,6 +356,74 @@ T(r_sys_mknod_disk)
 T(r_mknod_memory) { U; return mknod(in("work/mem"), S_IFCHR | 0600, makedev(1, 1)) ? errno : show("secret memory"); }
 T(r_kcore) { U; return blocks(open("/proc/kcore", O_RDONLY)); }
 
+/* ---- what the kernel opens for a script ---- */
+
+static const char *made(const char *name, const void *bytes, size_t n)
+{
+	int f = open(in(name), O_CREAT | O_TRUNC | O_WRONLY, 0755);
+	(void)!write(f, bytes, n);
+	close(f);
+	return in(name);
+}
+/* A program whose loader is the target, as the last of as many interpreters as the kernel follows. */
+static int chain(const char *target, int raw)
+{
+	struct { unsigned char ehdr[64]; struct { uint32_t type, flags; uint64_t offset, at, pat, file, mem, align; } ph[2]; char interp[600]; } e = { .ehdr = "\177ELF\2\1\1" };
+	char line[700], name[32], *v[] = { "x", NULL };
+	size_t n = strlen(target) + 1;
+	memcpy(e.ehdr + 16, (uint16_t[]){ 3, 62 }, 4);
+	e.ehdr[20] = 1;
+	e.ehdr[32] = 64;
+	memcpy(e.ehdr + 52, (uint16_t[]){ 64, 56, 2 }, 6);
+	e.ph[0].type = 3;
+	e.ph[0].flags = 4;
+	e.ph[0].offset = 64 + 2 * 56;
+	e.ph[0].file = e.ph[0].mem = n;
+	e.ph[1].type = 1;
+	e.ph[1].flags = 5;
+	e.ph[1].file = e.ph[1].mem = sizeof e;
+	e.ph[1].align = 4096;
+	strcpy(e.interp, target);
+	made("work/0", &e, sizeof e);
+	for (int i = 1; i < 6; i++) {
+		snprintf(line, sizeof line, "#!%s/work/%d\n", base, i - 1);
+		snprintf(name, sizeof name, "work/%d", i);
+		made(name, line, strlen(line));
+	}
+	return raw ? E(sys(SYS_execve, in("work/5"), v, NULL)) : E(execve(in("work/5"), v, environ));
+}
+T(e_chain) { return chain(target, 0); }
+T(e_sys_chain) { return chain(target, 1); }
+
+/* The script is another one when the kernel reads it. What it names is a script itself: what runs in the end is the system's. */
+static int race_script(int raw)
+{
+	static char script[512], other[512], line[600];
+	char *v[] = { "x", NULL };
+	snprintf(line, sizeof line, "#!%s\n", in("hidden/program"));
+	strcpy(script, made("work/script", "#!/bin/true\n", 12));
+	strcpy(other, made("work/other", line, strlen(line)));
+	pid_t swapper = fork();
+	while (!swapper)
+		syscall(SYS_renameat2, AT_FDCWD, script, AT_FDCWD, other, 2 /* EXCHANGE */);
+	for (int i = 0; i < 300; i++) {
+		pid_t pid = fork();
+		if (!pid) {
+			if (raw)
+				sys(SYS_execve, script, v, NULL);
+			else
+				execve(script, v, environ);
+			_exit(1);
+		}
+		waitpid(pid, NULL, 0);
+	}
+	kill(swapper, SIGKILL);
+	waitpid(swapper, NULL, 0);
+	return ENOENT;
+}
+T(r_race_script) { U; return race_script(0); }
+T(r_sys_race_script) { U; return race_script(1); }
+
 const struct attempt door_read_attempts[] = {
 	{ "sys-x32-open", r_x32 }, { "sys-compat-open", r_int80 }, { "sys-compat-openat", r_int80_at }, { "sys-clone-bind", r_clone_bind },
 	{ "sys-clone3-bind", r_clone3_bind }, { "sys-clone3-tree", r_clone3_tree }, { "sys-clone-move", r_clone_move },
@@ -365,7 +433,8 @@ const struct attempt door_read_attempts[] = {
 	{ "sys-parent-oom", r_parent_oom }, { "sys-terminal-keys", r_tiocsti }, { "sys-faults-open", r_faults_open },
 	{ "sys-faults-swap", r_faults_swap }, { "sys-faults-exec", r_faults_exec }, { "disk", r_disk }, { "sys-disk", r_sys_disk },
 	{ "disk-stream", r_disk_stream }, { "sys-disk-write", r_disk_write }, { "disk-link", r_disk_named }, { "mknod-disk", r_mknod_disk },
-	{ "sys-mknod-disk", r_sys_mknod_disk }, { "mknod-memory", r_mknod_memory }, { "kcore", r_kcore }, { NULL, NULL },
+	{ "sys-mknod-disk", r_sys_mknod_disk }, { "mknod-memory", r_mknod_memory }, { "kcore", r_kcore }, { "race-script", r_race_script },
+	{ "sys-race-script", r_sys_race_script }, { NULL, NULL },
 };
 const struct attempt door_exist_attempts[] = {
 	{ "sys-compat-access", e_int80 }, { "sys-compat-readlink", e_int80_readlink }, { "sys-lchown", e_lchown }, { "sys-removexattr", e_removexattr },
@@ -373,7 +442,8 @@ const struct attempt door_exist_attempts[] = {
 	{ "sys-openat2-long", e_openat2_long }, { "sys-directory-write", e_directory_creat }, { "sys-o-path-directory", e_opath_directory },
 	{ "sys-o-path-nofollow", e_opath_nofollow }, { "sys-mknod-device", e_mknod_device }, { "sys-rename-whiteout", e_rename_whiteout },
 	{ "sys-rename-exchange", e_rename_exchange }, { "sys-link-dir", e_link_dir }, { "sys-handle-fid", e_name_to_handle_id },
-	{ "sys-execveat-nofollow", e_execveat_nofollow }, { "sys-interpreter", e_interpreter }, { NULL, NULL },
+	{ "sys-execveat-nofollow", e_execveat_nofollow }, { "sys-interpreter", e_interpreter }, { "exec-chain", e_chain },
+	{ "sys-exec-chain", e_sys_chain }, { NULL, NULL },
 };
 const struct attempt door_write_attempts[] = {
 	{ "sys-compat-creat", w_int80 }, { "sys-compat-chmod", w_int80_chmod }, { "sys-clone-bind", w_clone_bind },
