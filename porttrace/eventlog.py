@@ -80,6 +80,16 @@ def create(path: Path, capacity: int) -> None:
         raise PorttraceError(f"cannot make {path}: {os.strerror(-error)}")
 
 
+def _mapped(copy: int, size: int) -> mmap.mmap:
+    """The copy's `size` bytes. Raises OSError that says what a low limit has to do with it: the kernel's bare words
+    ("Cannot allocate memory") would be all that a user reads after a build that went well."""
+    try:
+        return mmap.mmap(copy, size, prot=mmap.PROT_READ)
+    except OSError as error:
+        need = f"that takes {size >> 20} MiB of address space; raise the limit (ulimit -v)"
+        raise OSError(error.errno, f"what was recorded cannot be read ({error.strerror}): {need}") from error
+
+
 class Snapshot:
     """A private copy of an event file, taken now from the open `fd`; `size`: its capacity in bytes."""
 
@@ -99,7 +109,7 @@ class Snapshot:
             if error:
                 raise OSError(-error, os.strerror(-error))
             lib.pt_events_ends(copy, ends)
-            self._map = mmap.mmap(copy, size, prot=mmap.PROT_READ)
+            self._map = _mapped(copy, size)
         finally:
             os.close(copy)
         self._size = size

@@ -554,3 +554,11 @@ def test_a_missing_tier_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         told = "\n".join(started.notices)
     assert "no Landlock" in told
     assert "static programs run untraced" in told
+
+
+def test_a_limit_of_memory_that_the_report_does_not_fit_in_is_named(tmp_path: Path) -> None:
+    script = 'ulimit -v 250000 && exec "$0" run -- true'
+    done = subprocess.run(["sh", "-c", script, PORTTRACE], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 125
+    assert "MiB of address space" in done.stderr and "ulimit -v" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -62,3 +62,9 @@ def test_an_empty_report_says_why(prefix: Prefix, tmp_path: Path) -> None:
     assert "nothing ran in trace mode" in done.err and "port clean" in done.err
     done = prefix.run("--report", file, "build", "libbar")
     assert "-t switches trace mode on" in done.err
+
+
+def test_an_empty_report_of_what_failed_does_not_advise_to_clean(prefix: Prefix, tmp_path: Path) -> None:
+    done = prefix.run("-t", "--report", tmp_path / "r.json", "build", "nosuchport")
+    assert done.status == 1 and "nothing ran in trace mode" in done.err
+    assert "failed before anything was to be traced" in done.err and "port clean" not in done.err

@@ -253,6 +253,8 @@ def _write_report(ui: Ui, path: Path, log: PhaseLog, words: list[str], status: i
 
     if not log.phases:
         why = "what was done before is not done again: port clean" if traced else "-t switches trace mode on"
+        if traced and status:
+            why = "it failed before anything was to be traced"  # the error stands above; cleaning would not help
         ui.say("warn", f"nothing ran in trace mode: {path} is empty but for its head ({why})")
     try:
         write_report(path, log.report(["port", *words], status))

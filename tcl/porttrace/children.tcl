@@ -40,23 +40,12 @@ proc porttrace::inport::guard_child {child launcher} {
         interp alias $child ::porttrace::call {} ::porttrace::call
         interp alias $child ::porttrace::settle {} ::porttrace::settle
         interp alias $child ::porttrace::learn_places {} ::porttrace::learn_places
-        interp eval $child [whereabouts]
+        interp eval $child [::porttrace::whereabouts {directory client python modules}]
         # It reads them by its own commands, before any of these is guarded.
         interp eval $child [list source -encoding utf-8 [::tcl::file::join $::porttrace::directory inport.tcl]]
     }
     interp eval $child [list ::porttrace::inport::know [dict get $open_places read] [dict get $open_places write]]
     interp eval $child [list ::porttrace::inport::install $launcher]
-}
-
-# A script that makes known in another interpreter where the package lies, and by which name the core knows this one.
-proc porttrace::inport::whereabouts {} {
-    set known [list]
-    foreach name {directory client python modules} {
-        if {[info exists ::porttrace::$name]} {
-            lappend known $name [set ::porttrace::$name]
-        }
-    }
-    return [list namespace eval ::porttrace [list variable {*}$known]]
 }
 
 ##

@@ -448,7 +448,8 @@ proc porttrace::inport::guarded_glob {args} {
     return $shown
 }
 
-foreach porttrace::inport::sibling {filecommands.tcl portcommands.tcl children.tcl threads.tcl} {
+# An interpreter that a Portfile makes has these without the transport, and may make others itself.
+foreach porttrace::inport::sibling {whereabouts.tcl filecommands.tcl portcommands.tcl children.tcl threads.tcl} {
     source -encoding utf-8 [file join $porttrace::directory $porttrace::inport::sibling]
 }
 unset porttrace::inport::sibling

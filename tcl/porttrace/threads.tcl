@@ -47,7 +47,7 @@ proc porttrace::inport::refused_threads {args} {
 # The script that gives another thread the guards.
 proc porttrace::inport::thread_guards {} {
     variable open_places
-    set script [list [whereabouts]]
+    set script [list [::porttrace::whereabouts {directory client python modules}]]
     lappend script [list if {![llength [info procs ::porttrace::inport::install]]} \
         [list source -encoding utf-8 [::tcl::file::join $::porttrace::directory porttrace.tcl]]]
     lappend script [list set ::porttrace::client $::porttrace::client]

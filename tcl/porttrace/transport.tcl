@@ -23,6 +23,7 @@ namespace eval porttrace::transport {
 
     variable directory $::porttrace::directory
 }
+source -encoding utf-8 [file join $porttrace::directory whereabouts.tcl]
 
 ##
 # Send one request and wait for its answer.
@@ -145,13 +146,7 @@ proc porttrace::transport::find_thread {} {
             tsv::set porttrace mutex [thread::mutex create]
             tsv::set porttrace condition [thread::cond create]
             set found [thread::create]
-            set known [list directory $directory]
-            foreach name {python modules} {
-                if {[info exists ::porttrace::$name]} {
-                    lappend known $name [set ::porttrace::$name]
-                }
-            }
-            set script [list namespace eval ::porttrace [list variable {*}$known]]
+            set script [::porttrace::whereabouts {directory python modules}]
             append script "\n" [list source -encoding utf-8 [file join $directory transport.tcl]]
             append script "\nset ::porttrace::transport::helper 1"
             thread::send $found $script
