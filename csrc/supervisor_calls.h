@@ -155,6 +155,11 @@ enum pt_sc_shape {
 	PT_SC(perf_event_open, 298, 336, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) /* a probe takes a path */ \
 	PT_SC(init_module, 175, 128, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(finit_module, 313, 350, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(delete_module, 176, 129, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(kexec_load, 246, 283, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(kexec_file_load, 320, -1, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(iopl, 172, 110, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) /* ports: the disk's too */ \
+	PT_SC(ioperm, 173, 101, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(setuid, 105, 23, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(setuid32, -1, 213, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(setgid, 106, 46, PT_SH_IDS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
@@ -233,6 +238,8 @@ enum pt_sc_shape {
 #define SYS_rename (-1)
 #define SYS_link (-1)
 #define SYS_truncate64 (-1)
+#define SYS_iopl (-1)
+#define SYS_ioperm (-1)
 #define SYS_statfs64 (-1)
 #define SYS_getdents (-1)
 #define SYS_readdir (-1)

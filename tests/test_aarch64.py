@@ -36,6 +36,7 @@ GENERIC = {
     "pivot_root": 41, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fspick": 433, "mount_setattr": 442,
     "setns": 268, "acct": 89, "swapon": 224, "swapoff": 225, "quotactl": 60, "bpf": 280, "ptrace": 117,
     "process_vm_writev": 271, "prlimit64": 261, "ioctl": 29, "init_module": 105, "finit_module": 273,
+    "delete_module": 106, "kexec_load": 104, "kexec_file_load": 294,
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "setxattrat": 463, "getxattrat": 464,
     "listxattrat": 465, "removexattrat": 466, "open_tree_attr": 467, "file_getattr": 468, "file_setattr": 469,
 }  # fmt: skip

@@ -157,6 +157,21 @@ def test_a_watch_tells_no_hidden_name(ground: Ground, program: str, flag: str) -
         assert child.stdout.read() == "new\n"
 
 
+def test_what_goes_around_all_files_is_refused(ground: Ground) -> None:
+    """The machine's ports, another kernel, modules: refused also where this kernel has no such call."""
+    source = ground.base / "d.c"
+    source.write_text(
+        "#include <errno.h>\n#include <stdio.h>\n#include <sys/syscall.h>\n#include <unistd.h>\nint main(void) {\n"
+        "long calls[] = { SYS_kexec_load, SYS_kexec_file_load, SYS_delete_module, SYS_init_module,\n"
+        "#ifdef SYS_iopl\nSYS_iopl, SYS_ioperm,\n#endif\n};\n"
+        "for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)\n"
+        'if (syscall(calls[i], 0, 0, 0, 0, 0) != -1 || errno != EPERM) printf("%ld: %d\\n", calls[i], errno);\n'
+        'puts("tried"); return 0; }\n'
+    )
+    subprocess.run(["gcc", "-w", "-static", "-o", ground.base / "work/d", source], check=True)
+    assert ground.run(str(ground.base / "work/d")).stdout == "tried\n"
+
+
 def test_redirecting_an_open_file_works(ground: Ground) -> None:
     done = ground.sh(
         "exec 3<file; head -c4 <&3; cat <&3; for i in 1 2 3; do echo $i; done | while read x; do cat file; done"

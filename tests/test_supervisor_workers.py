@@ -252,7 +252,17 @@ def test_workers_do_not_race(place: Path, tmp_path: Path, monkeypatch: pytest.Mo
         "const char *__tsan_default_options(void);\n"
         f'const char *__tsan_default_options(void) {{ return "log_path={place}/more/races"; }}\n'
     )
-    parts = ("policy", "path", "filemap", "events", "events_read", "longpath_linux", "procstat", "supervisor")
+    parts = (
+        "policy",
+        "redirect",
+        "path",
+        "filemap",
+        "events",
+        "events_read",
+        "longpath_linux",
+        "procstat",
+        "supervisor",
+    )
     sources = [*(CSRC / f"{part}.c" for part in parts), *sorted(CSRC.glob("supervisor_*.c")), *tmp_path.glob("*.c")]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fsanitize=thread", f"-I{CSRC}", f"-I{tmp_path}"]
     subprocess.run(["gcc", *flags, "-o", tmp_path / "supervisor", *sources, "-lpthread"], check=True)
