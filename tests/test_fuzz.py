@@ -77,6 +77,7 @@ def test_event_file_programs_lists_arguments_and_questions(place: Path, tmp_path
         "elf_linux",
         "longpath_linux",
         "policy",
+        "redirect",
         "path",
         "filemap",
         "events",
