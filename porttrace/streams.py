@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import os
 import sys
 from collections.abc import Callable
 
-__all__ = ["complain", "guarded"]
+__all__ = ["complain", "guarded", "what_failed"]
 
 _ESCAPE = "porttrace.escape"
 
@@ -74,6 +75,15 @@ def _flush(program: str, status: int) -> int:
     return status
 
 
+def what_failed(error: OSError) -> str:
+    """An error of the system in words. One of a write knows no file's name: unbuffered (PYTHONUNBUFFERED), or with more
+    than fits in the buffer, a standard stream fails in the middle of the work and not at the end."""
+    if error.filename:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    writing = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO)
+    return f"cannot write the output: {error.strerror}" if writing else str(error.strerror or error)
+
+
 def guarded(program: str, main: Callable[[], int]) -> int:
     """What `main` returns, or the status of its SystemExit; 1 where its output could not be written whole."""
     _prepare()
@@ -82,5 +92,8 @@ def guarded(program: str, main: Callable[[], int]) -> int:
     except SystemExit as ended:  # argparse, after --help
         status = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     except BrokenPipeError:
+        status = 1
+    except OSError as error:
+        complain(f"{program}: {what_failed(error)}")
         status = 1
     return _flush(program, status)

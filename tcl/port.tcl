@@ -96,7 +96,7 @@ proc port::usage_error {message} {
 
 # Says what an error of ours is; returns the exit status for it: its error code tells where the command line is wrong.
 proc port::report {message details} {
-	if {![::host::interrupted]} {
+	if {![::host::interrupted] && [dict get $details -errorcode] ne {PORT UNREAD}} {
 		ui_error [lindex [split $message \n] 0]
 	}
 	ui_debug [dict get $details -errorinfo]

@@ -30,7 +30,6 @@ FAILED = [
     ["learn", "/no/report"],
     ["filemap", "dump", "/no/filemap"],
     ["integrate", "/no/prefix"],
-    ["run", "--", "/no/command"],
     ["run", "--log", "/no/log", "--", "true"],
 ]
 
@@ -45,6 +44,11 @@ def test_a_wrong_command_line_of_porttrace(words: list[str], tmp_path: Path) -> 
     assert done.status == (125 if words[:1] == ["run"] else 2), done.text
     assert done.err and not done.out
     assert not words or done.err.count("\n") == 1
+
+
+def test_a_command_that_is_not_there(tmp_path: Path) -> None:
+    done = run_command([BIN / "porttrace", "run", "--", "/no/command"], cwd=tmp_path)
+    assert done.status == 127 and done.err.count("\n") == 1, "as of env(1)"
 
 
 @pytest.mark.parametrize("words", FAILED, ids=named)

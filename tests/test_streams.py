@@ -39,11 +39,16 @@ TALKERS = [
 ]
 
 
+# argparse writes the help of these itself, and passes over what it cannot write where nothing is buffered.
+ARGPARSE = ["$B/porttrace run --help", "$B/port deptest --help"]
+FULL = [*((line, "") for line in TALKERS), *((line, "1") for line in TALKERS if line not in ARGPARSE)]
+
+
 @needs_full
-@pytest.mark.parametrize("line", TALKERS)
-def test_a_full_disk_is_one_line_and_a_status(work: Path, line: str) -> None:
-    done = shell(f"{line} >/dev/full", work)
-    assert done.returncode == 1
+@pytest.mark.parametrize(("line", "unbuffered"), FULL)
+def test_a_full_disk_is_one_line_and_a_status(work: Path, line: str, unbuffered: str) -> None:
+    done = shell(f"{line} >/dev/full", work, PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode == 1 and b"cannot write" in done.stderr
     assert b"No space left on device" in done.stderr and done.stderr.count(b"\n") == 1, done.stderr
     assert shell(f"{line} >/dev/full 2>/dev/full", work).returncode == 1
 
@@ -60,6 +65,11 @@ def test_a_closed_output_is_one_line_and_a_status(work: Path, line: str) -> None
 def test_a_reader_that_has_gone_hears_nothing(work: Path, line: str) -> None:
     """The shell's status is the reader's; what the command says would stand on standard error."""
     done = shell(f"{line} | true", work)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_reader_of_ports_answers_that_has_gone_hears_nothing(prefix: Prefix, tmp_path: Path) -> None:
+    done = shell(f"$B/port --prefix {prefix.path} list | true", tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from porttrace.errors import NotStartedError, PorttraceError, UsageError
-from porttrace.streams import complain, guarded
+from porttrace.streams import complain, guarded, what_failed
 
 __all__ = ["COMMANDS", "main"]
 
@@ -74,7 +74,7 @@ def _main(args: list[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        complain(f"porttrace: {f'{error.filename}: ' if error.filename else ''}{error.strerror}")
+        complain(f"porttrace: {what_failed(error)}")
     except KeyboardInterrupt:
         return 130
     return failed

@@ -18,8 +18,13 @@ namespace eval portquery {
 
 # The answer itself. One command, so that whoever embeds this can send it elsewhere.
 proc portquery::out {text} {
-	puts stdout $text
-	flush stdout
+	try {
+		puts stdout $text
+		flush stdout
+	} trap {POSIX EPIPE} {} {
+		# `port list | head`: the reader has seen enough, and there is nobody to tell it to
+		return -code error -errorcode {PORT UNREAD} "nobody reads the answer"
+	}
 }
 
 # {name @version_revision+variants} -> {name specifier}
