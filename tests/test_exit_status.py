@@ -58,6 +58,14 @@ def test_what_cannot_be_done(words: list[str], tmp_path: Path) -> None:
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["run", "--", "true"], ["explain", "/x"], ["integrate", "x"]], ids=named)
+def test_a_directory_that_was_removed_around_a_command_is_named_as_such(words: list[str], tmp_path: Path) -> None:
+    line = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    done = run_command(["sh", "-c", line, "sh", str(tmp_path), BIN / "porttrace", *words], cwd=tmp_path.parent)
+    assert done.status == (125 if words[0] == "run" else 1), done.text
+    assert done.err == "porttrace: the current directory has been removed: change to one that exists\n"
+
+
 @pytest.mark.parametrize(
     "words",
     [

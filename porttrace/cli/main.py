@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from porttrace.errors import NotStartedError, PorttraceError, UsageError
 from porttrace.streams import complain, guarded, what_failed
@@ -49,6 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded("porttrace", lambda: _main(list(sys.argv[1:] if argv is None else argv)))
 
 
+def _run_command(name: str, args: list[str]) -> int:
+    """The exit status of a subcommand. Raises what that raises; PorttraceError where it was for want of a directory to
+    be in, of which the system's own words name no path."""
+    try:
+        status: int = importlib.import_module(COMMANDS[name][0]).main(args)
+        return status
+    except FileNotFoundError as error:
+        if error.filename is None:
+            try:
+                Path.cwd()
+            except FileNotFoundError:
+                raise PorttraceError("the current directory has been removed: change to one that exists") from error
+        raise
+
+
 def _main(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(_usage(), file=sys.stdout if args else sys.stderr)
@@ -63,8 +79,7 @@ def _main(args: list[str]) -> int:
         return 2
     wrong, failed = (125, 125) if args[0] == "run" else (2, 1)
     try:
-        status: int = importlib.import_module(COMMANDS[args[0]][0]).main(args[1:])
-        return status
+        return _run_command(args[0], args[1:])
     except PorttraceError as error:
         complain(f"porttrace: {error}")
         if isinstance(error, NotStartedError):
