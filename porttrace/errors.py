@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["NotStartedError", "PorttraceError", "UsageError"]
+import errno
+
+__all__ = ["NotStartedError", "PorttraceError", "UsageError", "reason"]
 
 
 class PorttraceError(Exception):
@@ -21,3 +23,10 @@ class NotStartedError(PorttraceError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def reason(error: OSError) -> str:
+    """The system's words for an error, and what to do where it lies in a limit of the process that met it: no file that
+    could be named with it is at fault then."""
+    words = error.strerror or str(error)
+    return f"{words}; raise the limit (ulimit -n)" if error.errno == errno.EMFILE else words

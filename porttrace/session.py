@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from porttrace import fence
 from porttrace.askserver import AskServer
 from porttrace.endings import Search, become_subreaper, end_processes
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, reason
 from porttrace.identity import Identity, privileged
 from porttrace.installed import installed
 from porttrace.policy import Policy
@@ -132,7 +132,7 @@ class Session:
                 (self.directory / "sip").symlink_to(self.copies.directory)
                 self.server.copier = self.copies.copy
         except OSError as error:
-            raise PorttraceError(f"cannot set up {self.directory}: {error.strerror}") from None
+            raise PorttraceError(f"cannot set up {self.directory}: {reason(error)}") from None
 
     @staticmethod
     def _end_stale(directory: Path) -> None:

@@ -13,6 +13,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from porttrace.errors import reason
+
 __all__ = ["complain", "guarded", "what_failed"]
 
 _ESCAPE = "porttrace.escape"
@@ -79,9 +81,9 @@ def what_failed(error: OSError) -> str:
     """An error of the system in words. One of a write knows no file's name: unbuffered (PYTHONUNBUFFERED), or with more
     than fits in the buffer, a standard stream fails in the middle of the work and not at the end."""
     if error.filename:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+        return f"{os.fsdecode(error.filename)}: {reason(error)}"
     writing = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO)
-    return f"cannot write the output: {error.strerror}" if writing else str(error.strerror or error)
+    return f"cannot write the output: {error.strerror}" if writing else reason(error)
 
 
 def guarded(program: str, main: Callable[[], int]) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from porttrace import fence
 from porttrace.askserver import Asked
 from porttrace.endings import Leftover, Moment, Search, end_processes
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, reason
 from porttrace.eventlog import create
 from porttrace.filemap import Action, Rule
 from porttrace.findings import Finding, Program, merge
@@ -168,7 +168,7 @@ class Trace:
             if self._fenced:
                 self.fence = fence.write(directory, self.policy.write)
         except OSError as error:
-            raise PorttraceError(f"cannot set up {directory}: {error.strerror}") from None
+            raise PorttraceError(f"cannot set up {directory}: {reason(error)}") from None
         return Image(mapped)
 
     @property

@@ -160,3 +160,13 @@ def test_port_knows_its_version_without_a_prefix(tmp_path: Path) -> None:
     for words in ("--version", "version"):
         assert shell(f"$B/port {words}", tmp_path).stdout.startswith(b"Version: porttrace ")
     assert b"usage: port " in shell("$B/port help", tmp_path).stdout
+
+
+def test_too_low_a_limit_of_descriptors_is_named_with_what_to_do(work: Path) -> None:
+    """Whichever of its files is one too many: the limit is what is wrong."""
+    tried = [shell(f"ulimit -n {limit}; exec $B/porttrace run -- true", work) for limit in range(7, 13)]
+    failed = [done for done in tried if done.returncode]
+    assert len(failed) > 2
+    for done in failed:
+        assert done.returncode == 125 and done.stderr.count(b"\n") == 1, done.stderr
+        assert done.stderr.endswith(b": Too many open files; raise the limit (ulimit -n)\n"), done.stderr
