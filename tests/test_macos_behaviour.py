@@ -211,6 +211,21 @@ def test_both_paths_are_judged_from_descriptors(machine: Machine, name: str) -> 
     assert call(name, -2, b"/opt/work/a", -2, b"/opt/work/new", 0) == (0, 0)
 
 
+def test_a_hard_link_is_made_to_where_a_link_leads(machine: Machine) -> None:
+    """macOS' link follows the last link too, unlike Linux'; its linkat does so where it is told to."""
+    machine.mac.files |= {"/opt/work/away": "l /Users/old", "/opt/work/inside": "l a"}
+    call, follow = machine.library.call, 0x40
+    for link, errno in (("out", ENOENT), ("away", 13)):
+        old = f"/opt/work/{link}".encode()
+        assert call("link", old, b"/opt/work/new") == (-1, errno)
+        assert call("linkat", -2, old, -2, b"/opt/work/new", follow) == (-1, errno)
+        assert not machine.mac.reached, "the system was not asked"
+        assert call("linkat", -2, old, -2, b"/opt/work/new", 0) == (0, 0), "of the link itself"
+        machine.mac.reached.clear()
+    assert call("link", b"/opt/work/inside", b"/opt/work/new") == (0, 0)
+    assert machine.mac.passed[-1] == ("link", ["/opt/work/a", "/opt/work/new"])
+
+
 def test_getattrlist_judges(machine: Machine) -> None:
     want = struct.pack("<HHIIIII", 5, 0, 1, 0, 0, 0, 0)
     assert machine.library.call("getattrlist", b"/opt/secret/x", want, bytes(64), 64, 0) == (-1, ENOENT)
