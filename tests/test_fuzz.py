@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tracelib_build import policy_sources
 
 from porttrace.askserver import Answer, Asked, AskServer, ask
 from porttrace.eventlog import Kind, Snapshot, create
@@ -76,16 +77,10 @@ def test_event_file_programs_lists_arguments_and_questions(place: Path, tmp_path
         "tag_linux",
         "elf_linux",
         "longpath_linux",
-        "policy",
-        "redirect",
-        "path",
-        "filemap",
-        "events",
-        "events_read",
         "eventlog",
     ]
-    sources = [ROOT / "tests/fuzz/session_fuzz.c", *(CSRC / f"{part}.c" for part in parts), tmp_path / "ops.c"]
-    sources += sorted(CSRC.glob("supervisor_*.c"))
+    sources = [ROOT / "tests/fuzz/session_fuzz.c", *policy_sources(), *(CSRC / f"{part}.c" for part in parts)]
+    sources += [tmp_path / "ops.c", *sorted(CSRC.glob("supervisor_*.c"))]
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-O1", f"-I{CSRC}", f"-I{tmp_path}"]
     fuzzer = place / "fuzzer"

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tracelib_build import policy_sources
 
 from porttrace import session as session_module
 from porttrace.filemap import Action, Filemap, Rule
@@ -252,18 +253,9 @@ def test_workers_do_not_race(place: Path, tmp_path: Path, monkeypatch: pytest.Mo
         "const char *__tsan_default_options(void);\n"
         f'const char *__tsan_default_options(void) {{ return "log_path={place}/more/races"; }}\n'
     )
-    parts = (
-        "policy",
-        "redirect",
-        "path",
-        "filemap",
-        "events",
-        "events_read",
-        "longpath_linux",
-        "procstat",
-        "supervisor",
-    )
-    sources = [*(CSRC / f"{part}.c" for part in parts), *sorted(CSRC.glob("supervisor_*.c")), *tmp_path.glob("*.c")]
+    parts = ("longpath_linux", "procstat", "supervisor")
+    sources = [*policy_sources(), *(CSRC / f"{part}.c" for part in parts), *sorted(CSRC.glob("supervisor_*.c"))]
+    sources += tmp_path.glob("*.c")
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fsanitize=thread", f"-I{CSRC}", f"-I{tmp_path}"]
     subprocess.run(["gcc", *flags, "-o", tmp_path / "supervisor", *sources, "-lpthread"], check=True)
     # The sanitizer knows not every place where the kernel puts things.

@@ -24,6 +24,11 @@ FLAGS = ["-fPIC", "-std=gnu11", *listed(r"tracelib_c_args = \[(.*?)\]")]
 LINK = ["-shared", *listed(r"tracelib_link_args = \[(.*?)\]")]
 
 
+def policy_sources() -> list[Path]:
+    """The files of the policy code, which other programs have too, as the build lists them."""
+    return [CSRC / name for name in listed(r"^policy_sources = files\((.*?)^\)")]
+
+
 def sources() -> list[Path]:
     """The library's files, as the build lists them."""
     names = [n for what in ("linux_first", "common", "linux") for n in listed(rf"^tracelib_{what} = files\((.*?)^\)")]
