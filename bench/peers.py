@@ -48,7 +48,7 @@ _PACKAGED: dict[str, list[str]] = {
 
 
 PACKAGED = frozenset(_PACKAGED)
-_TAKEN = PACKAGED | {"untraced", "empty library", "landlock launcher", "launcher and empty library"}
+_TAKEN = PACKAGED | {peer.name for peer in yardsticks(Path(), Path())}
 
 
 def packaged(base: Path, wanted: Set[str]) -> tuple[list[Peer], list[str]]:

@@ -6,7 +6,8 @@ the first line) and "info" (shown with -v).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from porttrace.findings import FELL_BACK, Finding, FindingKind, Program, quoted
 from porttrace.listings import LEFT_OUT
@@ -63,11 +64,13 @@ class _Entry:
     """All findings of one path, for one line of text and its details."""
 
     first: Finding
+    noise: str | None
     count: int = 0
     programs: list[Program] = field(default_factory=list)
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Finding, noise: str | None) -> None:
         self.count += finding.count
+        self.noise = self.noise and noise  # harmless only where all of it is
         for program in finding.programs:
             for known in self.programs:
                 if known.chain == program.chain and known.exe == program.exe:
@@ -77,11 +80,15 @@ class _Entry:
                 self.programs.append(Program(program.exe, program.parents, program.chain, program.count))
 
 
-def _entries(findings: Iterable[Finding], by_access: bool = False) -> list[_Entry]:
+def _entries(
+    findings: Iterable[Finding], by_access: bool = False, classed: Mapping[int, str] = MappingProxyType({})
+) -> list[_Entry]:
+    """`classed`: the class of a harmless probe by the id of its finding."""
     entries: dict[tuple[str, ...], _Entry] = {}
     for finding in findings:
         key = (finding.path, finding.phase, finding.built, finding.access if by_access else "")
-        entries.setdefault(key, _Entry(finding)).add(finding)
+        noise = classed.get(id(finding))
+        entries.setdefault(key, _Entry(finding, noise)).add(finding, noise)
     return list(entries.values())
 
 
@@ -130,7 +137,8 @@ def _list(heading: str, entries: Sequence[_Entry], verbose: bool, style: Callabl
         if entry.first.rule and (verbose or entry.first.kind is FindingKind.HIDDEN):
             lines.append(f"    rule: {printable(entry.first.rule)}")
         lines += _asked_by(entry, verbose)
-        lines += _fix(entry.first, style)
+        # To allow what does no harm would make the build depend on this machine.
+        lines += [f"    a known harmless probe ({entry.noise})"] if entry.noise else _fix(entry.first, style)
     return "\n".join(lines)
 
 
@@ -163,14 +171,16 @@ def render(
     shown: list[Finding] = []
     folded: dict[str, set[str]] = {}
     filled: dict[str, int] = {}
+    classed: dict[int, str] = {}
     for finding in findings:
-        name = noise(finding) if noise is not None and not verbose else None
-        if name is None:
+        name = noise(finding) if noise is not None else None
+        if name is None or verbose:
             shown.append(finding)
         elif finding.kind is not FindingKind.ABSENT:
             folded.setdefault(name, set()).add(finding.path)
-            count = files_in_searched(finding)
-            if count:
+        if name is not None:
+            classed[id(finding)] = name
+            if count := files_in_searched(finding):
                 filled[finding.path] = count
     kinds = {kind: [f for f in shown if f.kind is kind] for kind in FindingKind}
     messages: list[Message] = []
@@ -188,7 +198,7 @@ def render(
         lines += _asked_by(entry, verbose) + _fix(entry.first, style)
         messages.append(("warn", "\n".join(lines)))
 
-    hidden = _entries(kinds[FindingKind.UNDECLARED] + kinds[FindingKind.HIDDEN])
+    hidden = _entries(kinds[FindingKind.UNDECLARED] + kinds[FindingKind.HIDDEN], classed=classed)
     if hidden:
         audit = hidden[0].first.audit
         files = _number(hidden, "file", "files")

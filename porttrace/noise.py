@@ -116,10 +116,12 @@ class NoiseClass:
     absent: _Globs
     programs: tuple[str, ...] = ()
 
-    def matches(self, path: str, program: str, absent: bool) -> bool:
-        """Is a probe of ``path`` by the executable ``program`` of this class?"""
-        if not (self.paths.fullmatch(path) or (absent and self.absent.fullmatch(path))):
-            return False
+    def has_path(self, path: str, absent: bool) -> bool:
+        """Is ``path`` one that programs of this class ask for? ``absent``: nothing is there."""
+        return self.paths.fullmatch(path) or (absent and self.absent.fullmatch(path))
+
+    def has_program(self, program: str) -> bool:
+        """Is the executable ``program`` one of this class?"""
         name = program.rpartition("/")[2]
         return not self.programs or any(_matches_name(glob, name) for glob in self.programs)
 
@@ -162,7 +164,7 @@ def classify(path: str, program: str, absent: bool = False) -> str | None:
 
     ``absent``: nothing exists at the path.
     """
-    return next((c.name for c in classes() if c.matches(path, program, absent)), None)
+    return next((c.name for c in classes() if c.has_path(path, absent) and c.has_program(program)), None)
 
 
 def classify_finding(finding: _Finding) -> str | None:
@@ -170,8 +172,9 @@ def classify_finding(finding: _Finding) -> str | None:
     if str(finding.kind) not in _KINDS:
         return None
     absent = str(finding.kind) == "absent"
-    programs = [program.exe for program in finding.programs] or [""]
+    # One program often asked in many places of a build, and one path is of few classes.
+    programs = {program.exe for program in finding.programs} or {""}
     for c in classes():
-        if all(c.matches(finding.path, program, absent) for program in programs):
+        if c.has_path(finding.path, absent) and all(map(c.has_program, programs)):
             return c.name
     return None

@@ -19,6 +19,7 @@ from porttrace.findings import Finding, FindingKind, Program
 from porttrace.messages import printable
 from porttrace.noise import classify_finding
 from porttrace.report_shape import differs
+from porttrace.streams import STANDARD_OUTPUT
 
 __all__ = [
     "check_writable",
@@ -31,6 +32,9 @@ __all__ = [
     "write_report",
     "write_text",
 ]
+
+
+_MADE_BY = "one is written by port -t --report FILE and porttrace run --report FILE"
 
 
 def make_report(
@@ -52,8 +56,9 @@ def make_report(
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """A finding with its stable code and the port whose phase asked."""
-    return finding.to_json() | {"code": code_of(finding.kind).code, "built": finding.built or None}
+    """A finding with its stable code and the port whose phase asked; a known harmless probe without a fix."""
+    fix = None if finding.fix is None or classify_finding(finding) else finding.fix
+    return finding.to_json() | {"fix": fix, "code": code_of(finding.kind).code, "built": finding.built or None}
 
 
 def findings_of(report: Mapping[str, Any]) -> list[Finding]:
@@ -102,17 +107,21 @@ def read_report(path: Path | str) -> dict[str, Any]:
     try:
         report = json.loads(data)
     except RecursionError:
-        raise PorttraceError(f"{name} is not a report: it is nested too deeply") from None
+        raise PorttraceError(f"{name} is not a report: it is nested too deeply; {_MADE_BY}") from None
     except ValueError as error:
-        raise PorttraceError(f"{name} is not a report: {error}") from None
+        what = "it is empty" if not data.strip() else f"it is not JSON ({error})"
+        raise PorttraceError(f"{name} is not a report: {what}; {_MADE_BY}") from None
     wrong = differs(report)
     if wrong is not None:
-        raise PorttraceError(f"{name} is not a report: {printable(wrong)}; one is written by --report FILE")
+        raise PorttraceError(f"{name} is not a report: {printable(wrong)}; {_MADE_BY}")
     return dict(report)
 
 
 def check_writable(name: str) -> None:
-    """PorttraceError where it can be told already that no report can be written to the file `name`."""
+    """PorttraceError where it can be told already that no report can be written to the file `name` ("-": standard
+    output)."""
+    if name == STANDARD_OUTPUT:
+        return
     path = Path(name).absolute()
     if path.is_dir():
         raise PorttraceError(f"cannot write the report {name}: it is a directory")
@@ -120,16 +129,22 @@ def check_writable(name: str) -> None:
         raise PorttraceError(f"cannot write the report {name}: its directory does not exist or cannot be written")
 
 
-def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Write `report` to `path` whole or not at all. Raises PorttraceError where that is impossible.
+def write_report(path: Path | str, report: Mapping[str, Any]) -> None:
+    """Write `report` to `path` ("-": standard output), a file whole or not at all. Raises PorttraceError where that is
+    impossible.
 
     Bytes of paths that are not UTF-8 appear as lone surrogates (Python's surrogateescape).
     """
     write_text(path, json.dumps(report, indent=1) + "\n", "report")
 
 
-def write_text(path: Path, text: str, what: str) -> None:
-    """Write `text` to `path` whole or not at all. Raises PorttraceError where that is impossible."""
+def write_text(path: Path | str, text: str, what: str) -> None:
+    """Write `text` to `path` ("-": standard output), a file whole or not at all. Raises PorttraceError where that is
+    impossible."""
+    if str(path) == STANDARD_OUTPUT:
+        sys.stdout.write(text)
+        return
+    path = Path(path)
     try:
         if path.exists() and not path.is_file():  # /dev/stdout, a pipe
             path.write_text(text, encoding="utf-8")

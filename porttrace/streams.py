@@ -12,11 +12,14 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from porttrace.errors import reason
 
-__all__ = ["complain", "guarded", "what_failed"]
+__all__ = ["STANDARD_OUTPUT", "answer", "complain", "guarded", "what_failed"]
 
+STANDARD_OUTPUT = "-"
+"""Stands for it where the name of a file to write is asked for."""
 _ESCAPE = "porttrace.escape"
 
 
@@ -60,20 +63,36 @@ def complain(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def _lost(program: str, stream: TextIO, error: OSError) -> None:
+    """Say once that `stream` cannot be written, unless its reader has only seen enough. What is left in its buffer, and
+    what comes yet, goes nowhere: it would be tried once more when Python ends, which complains in its own words."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+    if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+        complain(f"{program}: cannot write to standard output: {error.strerror}")
+
+
+def answer(program: str, text: str) -> bool:
+    """Write a line to the standard output at once. False where that cannot be done, which was said then."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        _lost(program, sys.stdout, error)
+        return False
+    return True
+
+
 def _flush(program: str, status: int) -> int:
     """Write what is buffered. The status becomes 1 where standard output could not be written."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError as error:
-            # What is left in the buffer would be tried once more when Python ends, which complains in its own words.
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, stream.fileno())
-            os.close(null)
+            _lost(program, stream, error)
             if stream is sys.stdout:
                 status = status or 1
-                if not isinstance(error, BrokenPipeError):  # the reader has seen enough
-                    complain(f"{program}: cannot write to standard output: {error.strerror}")
     return status
 
 

@@ -98,6 +98,9 @@ BAD_USE = [
     (["--map", "=+"], "the path is empty"),
     (["--map", "/a=>"], "no target"),
     (["--map", "/a=>/b=c"], "written '\\='"),
+    (["--map", "~/secret=-"], 'write "$HOME"'),
+    (["--read", "~other"], "only a shell knows ~"),
+    (["--map", "/a=>~/b"], "only a shell knows ~"),
     (["--tiers", "teleport"], "no tier 'teleport'"),
     (["--tiers", ""], "at least one"),
     (["--prefix", "/nowhere"], "no registry"),
@@ -118,6 +121,46 @@ def test_bad_use_is_one_line_and_125(work: Path, args: list[str], said: str) -> 
     assert done.returncode == 125
     assert said in done.stderr
     assert done.stderr.startswith("porttrace: ") and done.stderr.count("\n") == 1
+
+
+def test_a_relative_path_is_taken_from_the_current_directory(work: Path) -> None:
+    (work / "there").write_text("secret\n")
+    result = run(work, "--map", "there=-", "--", "cat", "there")
+    assert result.status == 1 and "secret" not in result.out and "Warning: --map" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"), [("--map=nosuch=-", "nosuch"), ("--read=nosuch", "nosuch"), ("--map=/a=>nosuch", "nosuch")]
+)
+def test_a_relative_path_at_which_nothing_is_gets_a_warning(work: Path, rule: str, said: str) -> None:
+    result = run(work, rule, "--", "true")
+    assert result.status == 0 and f"there is no {work}/{said} " in result.err
+    assert run(work, rule.replace("nosuch", f"{work}/nosuch"), "--", "true").err == ""
+    assert run(work, "--write=nosuch", "--", "touch", "nosuch").err == ""
+
+
+def test_only_the_first_double_dash_is_ours(work: Path) -> None:
+    assert run(work, "--", "echo", "a", "--", "b").out == "a -- b\n"
+    assert run(work, "echo", "a", "--", "b").out == "a -- b\n"
+    assert run(work, "-q", "--", "--nosuch").status == 127
+
+
+def test_a_report_and_a_log_can_go_to_standard_output(work: Path, place: Path) -> None:
+    (place / "x").touch()
+    command = [PORTTRACE, "run", "-q", "--report", "-", "--", "cat", place / "x"]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert [row["path"] for row in json.loads(done.stdout)["findings"]] == [str(place / "x")]
+    command = [PORTTRACE, "run", "-q", "--log", "-", "--", "cat", place / "x"]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True)
+    assert str(place / "x") in [json.loads(line)["path"] for line in done.stdout.splitlines()]
+    assert list(work.iterdir()) == []
+    told = subprocess.run(
+        [PORTTRACE, "report", "-"],
+        input=subprocess.run([*command[:3], "--report", "-", *command[5:]], cwd=work, stdout=subprocess.PIPE).stdout,
+        capture_output=True,
+    )
+    assert told.returncode == 0 and os.fsencode(place / "x") in told.stdout
 
 
 def test_a_registry_that_is_none_is_one_line(work: Path, place: Path) -> None:

@@ -55,6 +55,13 @@ def test_a_report_that_cannot_be_written_is_told_first(prefix: Prefix) -> None:
     assert not prefix.installed()
 
 
+def test_a_report_on_standard_output_is_alone_there(prefix: Prefix) -> None:
+    done = prefix.run("-t", "--report", "-", "build", "libbar")
+    assert done.status == 0 and "Building libbar" in done.err
+    assert json.loads(done.out)["stats"]["exit_status"] == 0
+    assert not list(prefix.path.rglob("-"))
+
+
 def test_an_empty_report_says_why(prefix: Prefix, tmp_path: Path) -> None:
     file = tmp_path / "r.json"
     prefix.port("build", "libbar")

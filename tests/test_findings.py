@@ -17,6 +17,7 @@ from porttrace.eventlog import ACCESSES, Kind, Outcome, Snapshot, create
 from porttrace.findings import Finding, FindingKind, Program, collect, fix_line, merge, unused
 from porttrace.messages import plain, render
 from porttrace.processes import ProcessTree, untraced_reason
+from porttrace.report import finding_json
 
 NONE = 0xFFFFFFFF
 CAPACITY = 8 << 20
@@ -369,6 +370,23 @@ def test_noise_is_folded_until_verbose() -> None:
     assert "5 known harmless probes not shown (locale); -v shows them" in folded
     assert "  /real\n" in folded
     assert plain(render(found, verbose=True, noise=noise)).count("/usr/share/locale/") == 5
+
+
+def test_nothing_is_advised_for_a_harmless_probe() -> None:
+    """To allow it would make the build depend on the machine: neither in the text of -v nor in a report."""
+    path = "/usr/local/share/awk"
+    probe, mixed = (finding(FindingKind.HIDDEN, path) for _ in range(2))
+    for one in (probe, mixed):
+        one.fix = f"build.trace_read-append {path}"
+        one.programs = [Program("/usr/bin/gawk")]
+    mixed.programs = [*mixed.programs, Program("/work/conftest")]
+    text = plain(render([probe], verbose=True), True)
+    assert "    a known harmless probe (awk)\n" in text and "trace_read" not in text and "--read" not in text
+    assert finding_json(probe)["fix"] is None
+    for found in ([mixed], [probe, mixed]):
+        text = plain(render(found, verbose=True), True)
+        assert "harmless" not in text and text.count("to allow it") == 1
+    assert finding_json(mixed)["fix"] == mixed.fix
 
 
 def test_colour_only_where_asked_for_and_no_path_can_bring_its_own() -> None:

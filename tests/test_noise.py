@@ -17,6 +17,7 @@ from porttrace import noise
 from porttrace.findings import Finding, FindingKind, Program
 from porttrace.messages import plain, render
 from porttrace.noise import classes, classify, classify_finding, files_in_searched
+from porttrace.records import replace
 from porttrace.tables import table
 
 
@@ -91,6 +92,24 @@ def test_every_program_must_be_a_known_one() -> None:
     assert classify_finding(finding(FindingKind.HIDDEN, "/usr/local/share/awk", awk, other)) is None
 
 
+def test_a_path_is_matched_once_however_many_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of a long build has findings that hundreds of compilers share."""
+    asked: list[str] = []
+
+    class Counted:
+        def __init__(self, globs: noise._Globs) -> None:
+            self.globs = globs
+
+        def fullmatch(self, path: str) -> bool:
+            asked.append(path)
+            return self.globs.fullmatch(path)
+
+    counted = tuple(replace(c, paths=Counted(c.paths), absent=Counted(c.absent)) for c in classes())
+    monkeypatch.setattr(noise, "classes", lambda: counted)
+    assert classify_finding(finding(FindingKind.HIDDEN, "/usr/local/include", *["/usr/bin/cc1"] * 500))
+    assert 0 < len(asked) <= len(counted)
+
+
 def test_the_data_is_sound() -> None:
     data = tomllib.loads((Path(porttrace.__file__).parent / "data/noise.toml").read_text())
     names = [c["name"] for c in data["class"]]
@@ -109,7 +128,10 @@ def test_a_searched_directory_with_files_in_it_is_named(tmp_path: Path) -> None:
     probe = finding(FindingKind.HIDDEN, str(include), "/usr/lib/gcc/x86_64-linux-gnu/12/cc1")
 
     def told() -> str:
-        return plain(render([probe], noise=lambda f: "compiler-directories"))
+        short = plain(render([probe], noise=lambda f: "compiler-directories"))
+        long = plain(render([probe], True, noise=lambda f: "compiler-directories"))
+        assert ("2 files" in short) == ("2 files" in long)
+        return short
 
     assert files_in_searched(probe) == 0 and told() == ""
     (include / "empty" / "zlib.h").touch()

@@ -146,7 +146,8 @@ def test_nothing_in_a_report_reaches_the_terminal_as_an_order(tmp_path: Path) ->
     [
         (b"[" * 200_000, "nested too deeply"),
         (b'{"findings": [{"kind": "\xff"}]}', "codec can't decode"),
-        (b'{"findings": [', "is not a report: "),
+        (b'{"findings": [', "is not a report: it is not JSON .*; one is written by port -t --report FILE"),
+        (b" \n", "is not a report: it is empty; one is written by port -t --report FILE"),
         (
             json.dumps({"findings": [], "context": {"phases": [{"listed": {"a\nb": 3}}]}}).encode(),
             "listed.a\\nb is not text",

@@ -138,6 +138,20 @@ def test_a_build_goes_on_where_its_messages_cannot_be_written(prefix: Prefix, tm
         prefix.port("uninstall", "libbar")
 
 
+@needs_full
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["installed", "-q installed", "list", "contents libbar", "info libbar"])
+def test_an_answer_of_port_that_cannot_be_written_is_one_line(prefix: Prefix, words: str, unbuffered: str) -> None:
+    prefix.port("install", "libbar")
+    line = f"$B/port --prefix {prefix.path} {words}"
+    for where, why in ((">&-", b"Bad file descriptor"), (">/dev/full", b"No space left on device")):
+        done = shell(f"{line} {where}", prefix.path, PYTHONUNBUFFERED=unbuffered)
+        assert done.returncode == 1
+        assert done.stderr == b"port: cannot write to standard output: " + why + b"\n"
+    done = shell(f"{line} | true", prefix.path, PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -314,7 +314,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         sys.stdout.write(text(result))
     if options.out is not None:
-        write_report(Path(options.out), with_verdict(report, result))
+        write_report(options.out, with_verdict(report, result))
     if options.apply and apply(result, portfile) is not None:
         print(f"{portfile} was changed", file=sys.stderr)
     changes = [f for f in result.findings if f.kind in VIOLATIONS or f.kind in _LABELS]

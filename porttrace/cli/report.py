@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         text = FORMATS[options.format](report, root, options.verbose)
     if options.output is not None:
-        write_text(Path(options.output), text, "output")
+        write_text(options.output, text, "output")
     else:
         sys.stdout.write(text)
     if options.strict and any(finding["kind"] in VIOLATIONS for finding in report["findings"]):

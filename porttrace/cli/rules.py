@@ -1,7 +1,8 @@
 r"""Rules as people write them on a command line.
 
 `PATH=+` allow, `PATH=-` hide, `PATH=?` ask the registry, `PATH=>TARGET` redirect. A `=` or `:` that belongs to the
-path or the target is written `\=` or `\:`, a backslash `\\`. A path stands for itself and all below it.
+path or the target is written `\=` or `\:`, a backslash `\\`. A path stands for itself and all
+below it; a relative one is taken from the current directory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from porttrace.errors import UsageError
 from porttrace.filemap import Action, Rule
 
-__all__ = ["parse_rule"]
+__all__ = ["missing_relative", "parse_rule"]
 
 _SIGNS = {"+": Action.ALLOW, "-": Action.DENY, "?": Action.ASK}
 
@@ -38,8 +39,21 @@ def _absolute(path: str, option: str) -> bytes:
         raise UsageError(f"{option}: the path is empty")
     if "\0" in path:
         raise UsageError(f"{option}: a path cannot hold a NUL byte")
+    if path.split("/")[0].startswith("~"):
+        raise UsageError(f'{option} {path}: only a shell knows ~, and not in quotes; write "$HOME" (or ./~, the name)')
     # Lexically: what lies behind links is added by parse_rule.
     return os.fsencode(os.path.normpath(Path.cwd() / path)).replace(b"//", b"/")
+
+
+def missing_relative(text: str) -> list[Path]:
+    """The paths of a rule that were given relative to the current directory, absolute, where nothing is there.
+
+    Such a rule is in force, and mostly a mistake: of the name, or of the directory.
+    """
+    name, action = _split(text)
+    target = _split(action[1:])[0] if action is not None and action.startswith(">") else ""
+    places = [Path.cwd() / path for path in (name, target) if path and not path.startswith("/")]
+    return [place for place in places if "\0" not in str(place) and not os.path.lexists(place)]
 
 
 def parse_rule(text: str, option: str, *, default: Action | None = None) -> list[Rule]:

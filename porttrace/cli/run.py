@@ -17,7 +17,7 @@ from typing import Any
 
 from porttrace.baseline import fresh
 from porttrace.cli.parser import Parser
-from porttrace.cli.rules import parse_rule
+from porttrace.cli.rules import missing_relative, parse_rule
 from porttrace.closure import closure
 from porttrace.context import phase_context
 from porttrace.defaults import run_defaults
@@ -36,7 +36,7 @@ from porttrace.registry.errors import RegistryError
 from porttrace.report import check_writable, make_report, read_report, write_report
 from porttrace.sdk import find_sdk
 from porttrace.session import Session
-from porttrace.streams import complain
+from porttrace.streams import STANDARD_OUTPUT, complain
 from porttrace.tiers import TIERS, available_tiers, tiers_line
 from porttrace.trace import Trace, TraceResult
 
@@ -45,7 +45,8 @@ __all__ = ["main"]
 _EPILOG = r"""
 Rules are tried in the order given, the first that matches wins; after them come the defaults: the base system may be
 read; the current directory, $TMPDIR, /tmp, /var/tmp and devices like /dev/null may be written; nothing else.
-A path stands for itself and all below it. A '=' or ':' in a path is written '\=' or '\:', a backslash '\\'.
+A path stands for itself and all below it; a relative one is taken from the current directory. A '=' or ':' in a path
+is written '\=' or '\:', a backslash '\\'.
 
 exit status: the command's own, 128+N where signal N ended it; with --strict 3 where there were violations, or
 the report is not complete; 126 where it cannot be executed, 127 where there is no such command; 125 for a wrong
@@ -94,8 +95,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hide files that no port owns, too; exit 3 where there were violations, or the report is not complete",
     )
-    what.add_argument("--log", metavar="FILE", help="write every access as a line of JSON")
-    what.add_argument("--report", metavar="FILE", help="write the findings as JSON")
+    what.add_argument("--log", metavar="FILE", help="write every access as a line of JSON; - is standard output")
+    what.add_argument(
+        "--report", metavar="FILE", help="write the findings as JSON; - is standard output, after the command's own"
+    )
     what.add_argument("--baseline", metavar="FILE", help="a report whose findings are known: neither told nor counted")
     what.add_argument("--tiers", metavar="LIST", help=f"of {','.join(TIERS)} (default: all that the machine has)")
     what.add_argument("--user", metavar="NAME", help="run the command as this user (root only)")
@@ -131,13 +134,9 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    words = list(argv)
-    command: list[str] = []
-    if "--" in words:
-        at = words.index("--")
-        words, command = words[:at], words[at + 1 :]
-    options = _parser().parse_args(words)
-    options.command = [*options.command, *command]
+    options = _parser().parse_args(list(argv))
+    if options.command[:1] == ["--"]:  # a later one is the command's own: git checkout -- FILE
+        del options.command[0]
     if not options.command:
         raise UsageError("no command given: porttrace run [options] -- COMMAND [ARG...]")
     return options
@@ -184,6 +183,8 @@ def build_policy(options: argparse.Namespace) -> tuple[Policy, Path | None]:
             write += rules
         else:
             (read if option == "--read" else write).extend(parse_rule(text, option, default=Action.ALLOW))
+        for path in missing_relative(text) if option != "--write" else ():
+            _warn(f"{option} {text}: there is no {printable(str(path))} (relative paths begin in this directory)")
     sdk = None
     if options.sdk is not None:
         if options.no_defaults:
@@ -362,6 +363,8 @@ def _open_log(name: str | None) -> int | None:
     if name is None:
         return None
     try:
+        if name == STANDARD_OUTPUT:
+            return os.dup(1)
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise PorttraceError(f"cannot write the log {name}: {error.strerror}") from None
@@ -421,7 +424,7 @@ def _finish(
             findings = [f for f, row in zip(findings, report["findings"], strict=True) if id(row) in new]
         if options.report is not None:
             try:
-                write_report(Path(options.report), report)
+                write_report(options.report, report)
             except PorttraceError as error:
                 failed = failed or error
     _tell(options, trace, result, findings)

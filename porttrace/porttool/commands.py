@@ -21,6 +21,7 @@ from porttrace.porttool import interactive, spawn
 from porttrace.porttool.settings import Settings
 from porttrace.porttool.ui import LEVELS, Ui
 from porttrace.sdk import find_sdk
+from porttrace.streams import answer
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.tcllist import TclValue
 
@@ -65,6 +66,7 @@ class HostCommands:
         return {
             "ui_say": self.ui_say,
             "ui_progress": self.ui_progress,
+            "answer": lambda text: answer("port", text.encode("utf-8", "replace").decode("utf-8")),
             "ui_level": lambda: self.ui.level,
             "log_phase": self.log_phase,
             "log_open": self.log_open,

@@ -269,7 +269,7 @@ def main(own: Sequence[str], argv: Sequence[str]) -> int:
         if options.json:
             print(json.dumps(value, indent=1), flush=True)
         if options.report is not None:
-            write_report(Path(options.report), judged.report)
+            write_report(options.report, judged.report)
         status = max(status, 3 if judged.result.findings else 0)
         failed = failed or bool(judged.failed)
     return 1 if failed else status

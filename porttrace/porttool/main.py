@@ -18,7 +18,7 @@ from porttrace.porttool import NO_TCL
 from porttrace.porttool.commands import HostCommands, Interrupted
 from porttrace.porttool.settings import Settings
 from porttrace.porttool.ui import Ui
-from porttrace.streams import complain, guarded
+from porttrace.streams import STANDARD_OUTPUT, complain, guarded
 from porttrace.tclbridge import tcllist
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ Options
   --prefix DIR    the prefix (its configuration is DIR/etc/macports/macports.conf)
   --with-trace-sdk=NAME
                   show the SDK (or sysroot) NAME in the place of /, in trace mode
-  --report FILE   write what trace mode found in all phases, as JSON (porttrace report, explain and diff read it)
+  --report FILE   write what trace mode found in all phases, as JSON (porttrace report, explain and diff read it);
+                  - is standard output, and all messages go to the standard error then
   --audit         like -t, but refuse nothing and record what would have been refused (for porttrace learn)
   --absent        like -t, and keep in the report what was looked for and is not there (porttrace deps --absent)
   -h, --help      this text
@@ -179,6 +180,7 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
 
     build_user = _build_user(settings)
     report = _report_file(options.pop("report", None))
+    ui.output_taken = report == STANDARD_OUTPUT
     if report is not None:
         # Who may not write there cannot build there either, and port says so.
         with contextlib.suppress(OSError, PorttraceError):
@@ -237,17 +239,17 @@ def _run(ui: Ui, prefix: Path | None, options: dict[str, str], words: list[str])
     return status
 
 
-def _report_file(name: str | None) -> Path | None:
+def _report_file(name: str | None) -> str | None:
     """Absolute, because port changes its directory. PorttraceError before the work, not after it."""
-    if name is None:
-        return None
+    if name is None or name == STANDARD_OUTPUT:
+        return name
     from porttrace.report import check_writable
 
     check_writable(name)
-    return Path(name).absolute()
+    return str(Path(name).absolute())
 
 
-def _write_report(ui: Ui, path: Path, log: PhaseLog, words: list[str], status: int, *, traced: bool) -> int:
+def _write_report(ui: Ui, name: str, log: PhaseLog, words: list[str], status: int, *, traced: bool) -> int:
     """Write what the phases found, also where one failed; the exit status becomes 1 where that is impossible."""
     from porttrace.report import write_report
 
@@ -255,9 +257,10 @@ def _write_report(ui: Ui, path: Path, log: PhaseLog, words: list[str], status: i
         why = "what was done before is not done again: port clean" if traced else "-t switches trace mode on"
         if traced and status:
             why = "it failed before anything was to be traced"  # the error stands above; cleaning would not help
-        ui.say("warn", f"nothing ran in trace mode: {path} is empty but for its head ({why})")
+        what = "the report" if name == STANDARD_OUTPUT else name
+        ui.say("warn", f"nothing ran in trace mode: {what} is empty but for its head ({why})")
     try:
-        write_report(path, log.report(["port", *words], status))
+        write_report(name, log.report(["port", *words], status))
     except PorttraceError as error:
         ui.say("error", str(error))
         return 1

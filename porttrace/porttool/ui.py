@@ -16,11 +16,15 @@ _PREFIX = {"error": "Error: ", "warn": "Warning: ", "debug": "DEBUG: "}
 
 
 class Ui:
-    """Messages of one run. ``level`` is 0 with -q, 1 by default, 2 with -v, 3 with -d."""
+    """Messages of one run. ``level`` is 0 with -q, 1 by default, 2 with -v, 3 with -d.
+
+    ``output_taken``: standard output is wanted for something else, all messages go to the standard error.
+    """
 
     def __init__(self, level: int = 1) -> None:
         self.level = level
         self.phase = "main"
+        self.output_taken = False
         self._logs: list[IO[str]] = []
         self._progress = ""
         self.terminal = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
@@ -33,7 +37,7 @@ class Ui:
         if LEVELS[level] > self.level:
             return
         self.progress("")
-        stream = sys.stderr if level in ("error", "warn", "debug") else sys.stdout
+        stream = sys.stderr if self.output_taken or level in ("error", "warn", "debug") else sys.stdout
         # Who reads our output may have gone, or the disk be full: that must not stop a build half-way.
         with contextlib.suppress(OSError):
             stream.write(f"{_PREFIX.get(level, '')}{text}\n".encode("utf-8", "replace").decode("utf-8"))

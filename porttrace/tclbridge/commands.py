@@ -300,7 +300,9 @@ def _violations(client: Client, words: list[str]) -> TclValue:
     """The findings of the running trace, or of the last: a list of dicts, or JSON."""
     if words and words[0] != "-json":
         raise TclError(f'bad option "{words[0]}": must be -json', "TCL", "LOOKUP", "INDEX", "option", words[0])
-    findings = [finding.to_json() for finding in client.findings()]
+    from porttrace.report import finding_json
+
+    findings = [finding_json(finding) for finding in client.findings()]
     if words:
         import json
 

@@ -18,11 +18,8 @@ namespace eval portquery {
 
 # The answer itself. One command, so that whoever embeds this can send it elsewhere.
 proc portquery::out {text} {
-	try {
-		puts stdout $text
-		flush stdout
-	} trap {POSIX EPIPE} {} {
-		# `port list | head`: the reader has seen enough, and there is nobody to tell it to
+	if {![::host::answer $text]} {
+		# `port list | head`: the reader has seen enough, and there is nobody to tell it to. Other reasons were told.
 		return -code error -errorcode {PORT UNREAD} "nobody reads the answer"
 	}
 }
