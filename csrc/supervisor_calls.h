@@ -209,6 +209,13 @@ enum pt_sc_shape {
 #elif defined(__aarch64__)
 #include <sys/syscall.h>
 #define PT_SC_NATIVE(name, nr64) SYS_##name
+/* Other words of musl's headers for the calls without 64: a row's name would become what they stand for. */
+#undef stat64
+#undef lstat64
+#undef truncate64
+#undef statfs64
+#undef getdents64
+#undef prlimit64
 #define PT_SC_COMPAT(nr32) (-1)     /* a 32-bit program's calls are all refused */
 #define SYS_open (-1)
 #define SYS_creat (-1)

@@ -1,6 +1,7 @@
 """For 64-bit ARM: compiled on every run, tables of system calls compared with that machine's own numbers.
 
-Nothing runs here: neither the compiler of the package ziglang nor Debian's cross compiler needs an ARM machine.
+Neither the compiler of the package ziglang nor Debian's cross compiler needs an ARM machine; the library runs in an
+emulator.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import lief
 import pytest
+import tracelib_session
+from tracelib_session import compile_c
 
 ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
@@ -121,30 +124,115 @@ def test_the_injected_library_with_a_younger_musl(made: Path, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
 
 
-def test_by_gcc(tmp_path: Path) -> None:
-    """As the build does it: what has no C library calls none of the functions that GCC has for atomic operations."""
-    gcc = "aarch64-linux-gnu-gcc"
+def test_the_filter_with_an_older_musl(tmp_path: Path) -> None:
+    """Which has the names of the calls with 64 as other words for those without, unasked."""
+    flags = ["-target", "aarch64-linux-musl", *STRICT, "-D_LARGEFILE64_SOURCE"]
+    done = zig(*flags, "-c", "-o", tmp_path / "x.o", CSRC / "supervise_linux.c")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def by_gcc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the build itself makes with Debian's cross compiler: a directory."""
+    gcc, place = "aarch64-linux-gnu-gcc", tmp_path_factory.mktemp("by-gcc")
     if not shutil.which(gcc):
         pytest.skip(f"NOT CHECKED: no {gcc} here")
-    (tmp_path / "cross.ini").write_text(
+    (place / "cross.ini").write_text(
         f"[binaries]\nc = '{gcc}'\nar = 'aarch64-linux-gnu-ar'\nstrip = 'true'\n"
         "[host_machine]\nsystem = 'linux'\ncpu_family = 'aarch64'\ncpu = 'aarch64'\nendian = 'little'\n"
     )
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    # A compiler for musl that makes nothing for this machine: whoever takes it has taken the build machine's.
+    (place / "bin").mkdir()
+    wrong = place / "bin" / "musl-gcc"
+    wrong.write_text("#!/bin/sh\necho the wrong compiler >&2\nexit 1\n")
+    wrong.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{place}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"}
     names = ("libtracelib.so", "porttrace-launch", "porttrace-supervisor")
-    for words in (
-        ["meson", "setup", tmp_path / "b", ROOT, "--cross-file", tmp_path / "cross.ini"],
-        ["ninja", "-C", tmp_path / "b", *(f"csrc/{name}" for name in names)],
-    ):
-        done = subprocess.run(words, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    library, launcher, supervisor = (lief.ELF.parse(str(tmp_path / "b" / "csrc" / name)) for name in names)
+    configure = ["meson", "setup", place / "b", ROOT, "--cross-file", place / "cross.ini"]
+    done = subprocess.run(configure, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if not shutil.which("aarch64-linux-musl-gcc"):
+        assert "built without the library for programs whose C library is musl" in done.stdout
+    planned = subprocess.run(["ninja", "-C", place / "b", "-n", "-v"], env=environment, capture_output=True, text=True)
+    assert planned.returncode == 0 and str(wrong) not in planned.stdout
+    make = ["ninja", "-C", place / "b", *(f"csrc/{name}" for name in names)]
+    done = subprocess.run(make, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place / "b" / "csrc"
+
+
+def test_by_gcc(by_gcc: Path) -> None:
+    """As the build does it: what has no C library calls none of the functions that GCC has for atomic operations."""
+    names = ("libtracelib.so", "porttrace-launch", "porttrace-supervisor")
+    library, launcher, supervisor = (lief.ELF.parse(str(by_gcc / name)) for name in names)
     assert library and launcher and supervisor
     assert not launcher.has_interpreter and not list(launcher.libraries) and not list(launcher.imported_symbols)
     assert set(library.libraries) <= {"libc.so.6", "ld-linux-aarch64.so.1"}
     # A constructor of the compiler's would be one more that runs in every process of a build.
     assert "__aarch64_have_lse_atomics" not in {symbol.name for symbol in library.symbols}
     assert not [s.name for s in library.imported_symbols if str(s.name).startswith("__aarch64_")]
+
+
+PROGRAM = r"""
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void tell(const char *what, int r)
+{
+	printf("%s %s\n", what, r < 0 ? strerror(errno) : "done");
+}
+
+int main(int argc, char **argv)
+{
+	struct stat st;
+	struct dirent *e;
+	if (argc != 2 || chdir(argv[1]) < 0)
+		return 1;
+	tell("open", open("secret", O_RDONLY));
+	tell("stat", stat("../home/secret", &st));
+	tell("lstat of what may be seen", lstat("seen", &st));
+	tell("access through a link", access("link", R_OK));
+	tell("mkdir", mkdir("new", 0777));
+	tell("create", open("new", O_CREAT | O_WRONLY, 0666));
+	DIR *d = opendir(".");
+	while (d && (e = readdir(d)))
+		if (strcmp(e->d_name, "secret") == 0)
+			puts("listed");
+	return 0;
+}
+"""
+
+
+def test_the_library_in_a_program(by_gcc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an emulator of that machine. It knows no mremap of what is to stay, so that nothing can be told but starts."""
+    emulator, system = shutil.which("qemu-aarch64"), Path("/usr/aarch64-linux-gnu")
+    if not emulator or not (system / "lib" / "ld-linux-aarch64.so.1").exists():
+        pytest.skip("NOT CHECKED: no qemu-aarch64 or no C library for it here")
+    home = tmp_path.resolve() / "home"
+    home.mkdir()
+    for name in ("secret", "seen"):
+        (home / name).write_text(name)
+    (home / "link").symlink_to("secret")
+    (tmp_path / "p.c").write_text(PROGRAM)
+    compile_c(tmp_path / "p.c", tmp_path / "p", compiler="aarch64-linux-gnu-gcc")
+    monkeypatch.setattr(tracelib_session, "LIBRARY", by_gcc / "libtracelib.so")
+    with tracelib_session.Session(f"r:{home}/secret=-", f"w:{home}=-", "rw:/=+") as s:
+        words = [emulator, "-L", system, "-E", f"LD_PRELOAD={s.library}", tmp_path / "p", home]
+        done = subprocess.run(words, capture_output=True, text=True, env={"LC_ALL": "C"}, timeout=60)
+    assert done.stdout.splitlines() == [
+        "open No such file or directory",
+        "stat No such file or directory",
+        "lstat of what may be seen done",
+        "access through a link No such file or directory",
+        "mkdir Permission denied",
+        "create Permission denied",
+    ]
+    assert done.returncode == 0 and not done.stderr
 
 
 def test_the_injected_library(made: Path, tmp_path: Path) -> None:
