@@ -69,6 +69,8 @@ def display(path: bytes) -> str:
 
 def _components(path: bytes) -> bytes:
     """A path as whole components: no ``//``, no ``/./``, no slash at the end."""
+    if path[:1] == b"/" and path[-1:] != b"/" and b"//" not in path and b"/." not in path:
+        return path  # as nearly all are
     parts = [part for part in path.split(b"/") if part not in (b"", b".")]
     if b".." in parts:
         raise ValueError(f"{display(path)}: a rule's path must not contain '..'")
@@ -97,7 +99,8 @@ class Rule:
     fallback: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "action", Action(self.action))
+        if type(self.action) is not Action:
+            object.__setattr__(self, "action", Action(self.action))
         if (self.action is Action.REDIRECT) != (self.target is not None):
             need = "needs a target" if self.target is None else "cannot have a target"
             raise ValueError(f"{display(self.path)}: a rule of action {self.action.name.lower()} {need}")

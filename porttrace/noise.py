@@ -52,15 +52,22 @@ class _Globs:
 
     def fullmatch(self, path: str) -> bool:
         """Does one of them match all of ``path``?"""
-        return path.startswith(self._starts) and any(
-            path.startswith(start) and path.endswith(end) and _matches_path(glob, path)
-            for start, end, glob in self._globs
-        )
+        if not path.startswith(self._starts):
+            return False
+        for start, end, glob in self._globs:  # no generator: port waits for a few hundred of these
+            if path.startswith(start) and path.endswith(end) and _matches_path(glob, path):
+                return True
+        return False
 
 
 def _matches_path(glob: str, path: str) -> bool:
     """``*`` stands for anything but a slash, ``**`` for that too."""
-    if "**" in glob or not _NOT_PLAIN.isdisjoint(glob):
+    if not _NOT_PLAIN.isdisjoint(glob):
+        return _regex(glob).fullmatch(path) is not None
+    if "**" in glob:
+        anything = glob.replace("**", "\0")
+        if "*" not in anything:
+            return _stars(anything.replace("\0", "*"), path)
         return _regex(glob).fullmatch(path) is not None
     parts, names = glob.split("/"), path.split("/")
     return len(parts) == len(names) and all(map(_stars, parts, names))

@@ -54,14 +54,34 @@ class Image:
     started: int = 0
     """When it announced itself: ns, monotonic."""
 
+    def __init__(  # by hand, for the same reason as that of `Event`
+        self,
+        index: int,
+        pid: int,
+        ppid: int,
+        exe: bytes,
+        name: str,
+        parent: Image | None = None,
+        announced: bool = True,
+        started: int = 0,
+    ) -> None:
+        self.index = index
+        self.pid = pid
+        self.ppid = ppid
+        self.exe = exe
+        self.name = name
+        self.parent = parent
+        self.announced = announced
+        self.started = started
+
     def chain(self) -> list[Image]:
         """This image's ancestors up to the phase, outermost first, and itself."""
-        images: list[Image] = []
+        images: dict[int, Image] = {}
         image: Image | None = self
-        while image is not None and len(images) < 1000 and image not in images[-50:]:
-            images.append(image)
+        while image is not None and len(images) < 1000 and id(image) not in images:
+            images[id(image)] = image
             image = image.parent
-        return images[::-1]
+        return list(images.values())[::-1]
 
 
 def _name(exe: bytes, target: bytes) -> str:

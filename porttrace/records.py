@@ -44,6 +44,7 @@ else:
                 if isinstance(default, field):
                     delattr(cls, name)
         cls.__match_args__, cls._defaults, cls._complete = names, given, hasattr(cls, "__post_init__")
+        cls._slotted = slots
         for name, method in methods.items():
             if name not in cls.__dict__ or cls.__dict__[name] is None:
                 setattr(cls, name, method)
@@ -57,8 +58,11 @@ else:
     def _init(self, *values, **named):
         cls = type(self)
         names = cls.__match_args__
-        for name, value in zip(names, values):  # noqa: B905 - the rest follows
-            _set(self, name, value)
+        if cls._slotted:
+            for name, value in zip(names, values):  # noqa: B905 - the rest follows
+                _set(self, name, value)
+        else:
+            self.__dict__.update(zip(names, values))  # noqa: B905 - likewise
         if named or len(values) != len(names):
             if len(values) > len(names):
                 raise TypeError(f"{cls.__name__} takes {len(names)} values, and was given {len(values)}")
