@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import tarfile
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,25 @@ def test_what_cannot_be_fetched_says_where_it_was_sought(prefix: Prefix) -> None
     assert (
         "cannot fetch gone-2.10.tar.gz: /nowhere/gone-2.10.tar.gz does not exist" in prefix.fails("fetch", "gone").err
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the site lies where trace mode hides it, in /srv")
+def test_a_site_on_this_machine_is_declared_by_naming_it(prefix: Prefix) -> None:
+    """Trace mode hides it no more than a site on a network; files in the prefix stay those of their ports."""
+    with tempfile.TemporaryDirectory(prefix="porttrace-site-", dir="/srv") as site:
+        Path(site).chmod(0o755)
+        archive = distfile(prefix, "near", f"checksums sha256 {{sha256}} size {{size}}\nmaster_sites file://{site}/")
+        shutil.move(archive, site)
+        done = prefix.port("-t", "extract", "near")
+    assert "hidden" not in done.err and (prefix.work("near") / "near-2.10" / "content").is_file()
+
+    owned = prefix.path / "include"
+    archive = distfile(prefix, "inside", f"master_sites file://{owned}/")
+    archive.unlink()
+    body = 'build {}\ndestroot {\n\txinstall -d ${destroot}${prefix}/include\n\tsystem "echo > %s"\n}\n'
+    port(prefix, body % "${destroot}${prefix}/include/inside-2.10.tar.gz", "owner")
+    prefix.port("install", "owner")
+    assert "belongs to port owner" in prefix.fails("-t", "fetch", "inside").err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it is about giving up root's ids")

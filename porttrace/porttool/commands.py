@@ -91,6 +91,7 @@ class HostCommands:
             "find_sdk": self.find_sdk,
             "sed_in_place": self.sed_in_place,
             "download": self.download,
+            "take_file": self.take_file,
             "cpu_count": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         }
 
@@ -226,6 +227,19 @@ class HostCommands:
             reason = (errors or b"").decode("utf-8", "replace").strip().split("\n")[-1]
             raise PorttraceError(f"{url}: {reason or f'curl ended with {process.returncode}'}")
         Path(part).rename(target)
+
+    def take_file(self, path: str, target: str) -> bool:
+        """Copy a file to `target`, whole or not at all; False where there is none. Not judged by trace mode."""
+        source, part = Path(path), Path(target + ".TMP")
+        if not source.is_file():
+            return False
+        try:
+            shutil.copyfile(source, part)
+            part.chmod(0o644)
+            part.rename(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return True
 
     # --- files ---------------------------------------------------------------------------------------------------
 

@@ -94,6 +94,20 @@ proc portfetch::take {source target} {
 	file rename -force -- $target.TMP $target
 }
 
+# Whether there was such a file. A place that the Portfile names as a site is declared by that, and trace mode does not
+# hide it, no more than what lies on a network. In the prefix files belong to ports, which are declared in their own way.
+proc portfetch::take_from_site {path target} {
+	global prefix
+	if {[string first $prefix/ [file normalize $path]] != 0} {
+		return [take_file $path $target]
+	}
+	if {![file isfile $path]} {
+		return 0
+	}
+	portfetch::take $path $target
+	return 1
+}
+
 proc portfetch::from_sites {name tag sites target} {
 	set reasons {}
 	set tried 0
@@ -110,9 +124,8 @@ proc portfetch::from_sites {name tag sites target} {
 		incr tried
 		set url [string trimright $site /]/$name
 		if {[regexp {^file://(/.*)$} $url -> path]} {
-			if {[file isfile $path]} {
-				ui_info "Taking $name from [file dirname $path]"
-				portfetch::take $path $target
+			ui_info "Looking for $name in [file dirname $path]"
+			if {[portfetch::take_from_site $path $target]} {
 				return
 			}
 			lappend reasons "$path does not exist"
