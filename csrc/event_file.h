@@ -33,7 +33,7 @@
 
 #include "events.h"
 
-#define MAGIC 0x36767365636172ull      /* "racesv6" */
+#define MAGIC 0x37767365636172ull      /* "racesv7" */
 #define EXEC_SLOTS 64u                 /* another process may take the slot: then the reader tells who started whom */
 #define STARTS_END PT_STARTS_END
 #define FINDING_SLOTS 65536u
@@ -86,23 +86,40 @@ enum { RESERVED = 1, PUBLISHED = 2, WITHDRAWN = 3 };
 #define WORD_SIZE(w) ((((w) >> 2) & 0xfffff) << 4)
 #define WORD_PID(w) ((pid_t)(((w) >> 22) & 0xffffff))
 
+/*
+ * What one of millions of accesses needs, and no more: each byte costs the program that writes it, mostly in page
+ * faults. Without details it has no parent and no slot, its pid is the writer's, and its time where it lies.
+ */
+enum { TIER = 3, DETAILED = 4, ASKED_IS_END = 8 };  /* marks; the last: what was asked is the path's end, and not written again */
 struct record {
 	_Atomic uint64_t word;
-	uint8_t kind, access, outcome, tier;
+	uint8_t kind, access, outcome, marks;
 	uint16_t op;
 	int16_t error;
+	uint32_t image, rule, port;
+	uint16_t path_len, asked_len;
+	unsigned char bytes[];                 /* the details, the path, what was asked */
+};
+_Static_assert(sizeof(struct record) == 32, "record header");
+
+struct details {
 	int32_t pid, ppid;
-	uint32_t image, rule, port, slot;
 	uint64_t time;
 	uint64_t key;                          /* of a process: hash over its chain of executables; of a finding: its key */
-	uint32_t path_len, asked_len;
-	unsigned char bytes[];
+	uint32_t slot, unused;
 };
-_Static_assert(sizeof(struct record) == 64, "record header");
+_Static_assert(sizeof(struct details) == 32, "details of a record");
 
-#define STRING_MAX (64u << 10)                 /* longest string kept */
-#define RECORD_MIN ((sizeof(struct record) + 15) & ~(size_t)15)
-#define RECORD_MAX (RECORD_MIN + 2 * STRING_MAX + 16)
+#define STRING_MAX UINT16_MAX                  /* longest string kept */
+#define RECORD_MIN sizeof(struct record)
+#define RECORD_FULL (sizeof(struct record) + sizeof(struct details))
+#define RECORD_MAX (RECORD_FULL + 2 * STRING_MAX + 16)
+
+/* Of a record that has them. */
+static inline struct details *details_of(const struct record *r)
+{
+	return (struct details *)(uintptr_t)r->bytes;
+}
 
 static inline struct record *at(const struct pt_events *ev, uint64_t offset)
 {

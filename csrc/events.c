@@ -131,48 +131,57 @@ static struct record *place(struct pt_events *ev, uint8_t kind, size_t size, int
 	return r;
 }
 
+/* Has a record nothing that its short form lacks? */
+static bool is_short(const struct pt_event *e, int32_t writer)
+{
+	return e->kind == PT_EV_ACCESS && e->pid == writer && WORD_PID(WORD(0, 0, writer)) == writer && !e->ppid && !e->time;
+}
+
 static struct record *append(struct pt_events *ev, const struct pt_event *e, uint32_t slot, uint64_t key, uint64_t *where)
 {
 	uint32_t path_len = e->path_len < STRING_MAX ? e->path_len : STRING_MAX;
 	uint32_t asked_len = e->asked_len < STRING_MAX ? e->asked_len : STRING_MAX;
-	size_t size = sizeof(struct record) + path_len + asked_len;
+	bool is_end = asked_len && asked_len <= path_len && memcmp(e->path + path_len - asked_len, e->asked, asked_len) == 0;
 	/* Who writes, for a reader that waits: the supervisor tells of others, who may be gone by now. */
 	int32_t writer = e->tier == 2 ? getpid() : e->pid;
+	bool detailed = !is_short(e, writer);
+	size_t size = sizeof(struct record) + (detailed ? sizeof(struct details) : 0) + path_len + (is_end ? 0 : asked_len);
 	struct record *r = place(ev, e->kind, size, writer, where);
 	if (!r)
 		return NULL;
 	r->kind = e->kind;
 	r->access = e->access;
 	r->outcome = e->outcome;
-	r->tier = e->tier;
+	r->marks = (uint8_t)((e->tier & TIER) | (detailed ? DETAILED : 0) | (is_end ? ASKED_IS_END : 0));
 	r->op = e->op;
 	r->error = e->error;
-	r->pid = e->pid;
-	r->ppid = e->ppid;
 	r->image = e->image;
 	r->rule = e->rule;
 	r->port = e->port;
-	r->slot = slot;
-	r->time = e->time ? e->time : *where; /* later records lie behind: no clock needed */
-	r->key = key;
-	r->path_len = path_len;
-	r->asked_len = asked_len;
+	r->path_len = (uint16_t)path_len;
+	r->asked_len = (uint16_t)asked_len;
+	unsigned char *bytes = r->bytes;
+	if (detailed) {
+		/* later records lie behind: no clock needed */
+		*details_of(r) = (struct details){ .pid = e->pid, .ppid = e->ppid, .time = e->time ? e->time : *where, .key = key, .slot = slot };
+		bytes += sizeof(struct details);
+	}
 	if (path_len)
-		memcpy(r->bytes, e->path, path_len);
-	if (asked_len)
-		memcpy(r->bytes + path_len, e->asked, asked_len);
+		memcpy(bytes, e->path, path_len);
+	if (asked_len && !is_end)
+		memcpy(bytes + path_len, e->asked, asked_len);
 	atomic_store_explicit(&r->word, WORD(PUBLISHED, (size + 15) & ~(size_t)15, writer), memory_order_release);
 	return r;
 }
 
-/* The record of an image index, where it is one. */
-static const struct record *image_record(struct pt_events *ev, uint32_t image)
+/* The chain of an image, where the index is one; 0: it is none. */
+static uint64_t image_chain(struct pt_events *ev, uint32_t image)
 {
 	uint64_t offset = (uint64_t)image << 4;
-	if (offset < STARTS || (offset > STARTS_END - RECORD_MIN && offset < sizeof(struct pt_events)) || offset > ev->capacity - RECORD_MIN)
-		return NULL;
-	ev = reach(ev, offset + RECORD_MIN);
-	return ev && at(ev, offset)->kind == PT_EV_PROCESS ? at(ev, offset) : NULL;
+	if (offset < STARTS || (offset > STARTS_END - RECORD_FULL && offset < sizeof(struct pt_events)) || offset > ev->capacity - RECORD_FULL)
+		return 0;
+	ev = reach(ev, offset + RECORD_FULL);
+	return ev && at(ev, offset)->kind == PT_EV_PROCESS ? details_of(at(ev, offset))->key : 0;
 }
 
 /* Which image a process runs, or ran before its exec, and its chain; 0: not known here. */
@@ -200,8 +209,8 @@ uint32_t pt_events_image(struct pt_events *ev, struct pt_event *process)
 	uint32_t parent = e.image;
 	uint64_t chain = 1;
 	if (parent) {
-		const struct record *above = image_record(ev, parent);
-		chain = above ? above->key : 1;
+		uint64_t above = image_chain(ev, parent);
+		chain = above ? above : 1;
 	} else {
 		parent = current_image(ev, e.pid, &chain);
 		if (!parent)   /* spawned: nobody could name our pid before */
@@ -247,13 +256,13 @@ static void put_finding(struct pt_events *part, const struct pt_event *e)
 		lose(part);
 		return;
 	}
-	const struct record *image = image_record(ev, e->image);
-	uint64_t key = mix(e->kind == PT_EV_USED ? 1 : image ? image->key : (uint64_t)e->pid,
+	uint64_t image = image_chain(ev, e->image), whose = image ? image : (uint64_t)e->pid;
+	uint64_t key = mix(e->kind == PT_EV_USED ? 1 : whose,
 			   (uint64_t)e->kind << 32 | (uint32_t)e->access << 16 | e->outcome);
 	key = mix_bytes(key, e->path, e->path_len);
 	if (!key)
 		key = 1;
-	uint64_t near = e->kind == PT_EV_USED ? mix_bytes(1, e->path, directory(e)) : mix(2, image ? image->key : (uint64_t)e->pid);
+	uint64_t near = e->kind == PT_EV_USED ? mix_bytes(1, e->path, directory(e)) : mix(2, whose);
 	uint32_t empty = NO_SLOT;
 	/* a write before the first look: one page fault, not two */
 	atomic_fetch_add_explicit(&ev->findings[slot_of(key, near, 0)].count, 0, memory_order_relaxed);
@@ -301,8 +310,8 @@ uint64_t pt_events_put(struct pt_events *ev, const struct pt_event *e)
 	if (e->kind == PT_EV_EXEC) {
 		uint64_t chain = e->chain;
 		if (!chain) {
-			const struct record *image = image_record(ev, e->image);
-			chain = image ? image->key : 1;
+			uint64_t image = image_chain(ev, e->image);
+			chain = image ? image : 1;
 		}
 		note_image(ev, e->pid, e->image, chain, e->error ? 0 : where);
 	}
@@ -315,22 +324,25 @@ bool pt_events_exec(struct pt_events *ev, int32_t pid, const char *asked, struct
 	uint64_t where = atomic_load_explicit(&slot->record, memory_order_relaxed);
 	/* No further than the disk has room: it is written to, and anybody may have put a number there. */
 	if ((int32_t)(atomic_load_explicit(&slot->image, memory_order_acquire) >> 32) != pid || where < STARTS || (where & 15) ||
-	    where > ev->capacity - RECORD_MIN || where + RECORD_MIN > atomic_load_explicit(&ev->backed, memory_order_relaxed))
+	    where > ev->capacity - RECORD_FULL || where + RECORD_FULL > atomic_load_explicit(&ev->backed, memory_order_relaxed))
 		return false;
 	/* None of those in the first part goes beyond it. */
 	uint64_t end = where < STARTS_END ? STARTS_END : ev->capacity;
-	if (where > end - RECORD_MIN || !(ev = reach(ev, end)))
+	if (where > end - RECORD_FULL || !(ev = reach(ev, end)))
 		return false;
 	struct record *r = at(ev, where);
 	/* a write before the first look: our own record will mostly lie in the same page */
 	uint64_t word = atomic_fetch_add_explicit(&r->word, 0, memory_order_acquire), size = WORD_SIZE(word);
 	uint32_t path_len = r->path_len, asked_len = r->asked_len;
-	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > RECORD_MAX || size > end - where || r->kind != PT_EV_EXEC || r->pid != pid ||
-	    !asked_len || (uint64_t)path_len + asked_len + sizeof *r > size)
+	uint8_t marks = r->marks;
+	bool is_end = marks & ASKED_IS_END;
+	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > RECORD_MAX || size > end - where || r->kind != PT_EV_EXEC ||
+	    !(marks & DETAILED) || details_of(r)->pid != pid || !asked_len || (is_end && asked_len > path_len) ||
+	    RECORD_FULL + path_len + (is_end ? 0 : asked_len) > size)
 		return false;
-	out->path = (const char *)r->bytes;
+	out->path = (const char *)r->bytes + sizeof(struct details);
 	out->path_len = path_len;
-	return strlen(asked) == asked_len && memcmp(asked, r->bytes + path_len, asked_len) == 0;
+	return strlen(asked) == asked_len && memcmp(asked, out->path + path_len - (is_end ? asked_len : 0), asked_len) == 0;
 }
 
 void pt_events_amend(struct pt_events *ev, uint64_t event, int error)

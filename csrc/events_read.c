@@ -97,6 +97,18 @@ static bool await(const struct record *r, uint64_t word)
 	return false;
 }
 
+static void read_details(const struct pt_events *ev, const struct details *d, struct pt_event *out)
+{
+	out->pid = d->pid;
+	out->ppid = d->ppid;
+	out->time = d->time;
+	uint32_t slot = *(volatile const uint32_t *)&d->slot;
+	if (slot < FINDING_SLOTS && ev->findings[slot].key == d->key) {
+		uint64_t count = atomic_load_explicit(&ev->findings[slot].count, memory_order_relaxed);
+		out->count = !count ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+	}
+}
+
 /* The next record of one region from *where on. */
 static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_free, uint64_t begin, uint64_t end, uint64_t *where,
 		    struct cursor *cur, struct pt_event *out)
@@ -135,10 +147,12 @@ static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_fr
 			offset += size;
 			continue;
 		}
-		uint32_t path_len = *(volatile const uint32_t *)&r->path_len, asked_len = *(volatile const uint32_t *)&r->asked_len;
-		uint8_t kind = *(volatile const uint8_t *)&r->kind;
-		if ((uint64_t)path_len + asked_len > size - sizeof(struct record) || kind < PT_EV_PROCESS || kind > PT_EV_USED ||
-		    WORD_STATE(word) != PUBLISHED) {
+		uint32_t path_len = *(volatile const uint16_t *)&r->path_len, asked_len = *(volatile const uint16_t *)&r->asked_len;
+		uint8_t kind = *(volatile const uint8_t *)&r->kind, marks = *(volatile const uint8_t *)&r->marks;
+		bool detailed = marks & DETAILED, is_end = marks & ASKED_IS_END;
+		uint64_t head_len = sizeof(struct record) + (detailed ? sizeof(struct details) : 0);
+		if (head_len + path_len + (is_end ? 0 : asked_len) > size || (is_end && asked_len > path_len) || kind < PT_EV_PROCESS ||
+		    kind > PT_EV_USED || (!detailed && kind != PT_EV_ACCESS) || WORD_STATE(word) != PUBLISHED) {
 			cur->drops++;
 			offset += size;
 			continue;
@@ -147,24 +161,20 @@ static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_fr
 		out->kind = kind;
 		out->access = r->access < PT_ACC_COUNT ? r->access : PT_ACC_READ;
 		out->outcome = r->outcome <= PT_OUT_REDIRECTED_MISSING ? r->outcome : PT_OUT_ALLOW;
-		out->tier = r->tier;
+		out->tier = marks & TIER;
 		out->op = r->op;
 		out->error = r->error;
-		out->pid = r->pid;
-		out->ppid = r->ppid;
+		out->pid = WORD_PID(word);
 		out->image = kind == PT_EV_PROCESS ? (uint32_t)(offset >> 4) : r->image;
 		out->rule = r->rule;
 		out->port = r->port;
-		out->time = r->time;
+		out->time = offset;
 		out->count = 1;
-		uint32_t slot = *(volatile const uint32_t *)&r->slot;
-		if (slot < FINDING_SLOTS && ev->findings[slot].key == r->key) {
-			uint64_t count = atomic_load_explicit(&ev->findings[slot].count, memory_order_relaxed);
-			out->count = !count ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
-		}
-		out->path = (const char *)r->bytes;
+		if (detailed)
+			read_details(ev, details_of(r), out);
+		out->path = (const char *)r->bytes + head_len - sizeof(struct record);
 		out->path_len = path_len;
-		out->asked = (const char *)r->bytes + path_len;
+		out->asked = out->path + path_len - (is_end ? asked_len : 0);
 		out->asked_len = asked_len;
 		offset += size;
 		more = true;

@@ -36,6 +36,10 @@ class File:
     def put(self, kind: int, path: bytes, pid: int = 0, **fields: int) -> None:
         lib.pt_events_put(self.ev, self.event(kind, path, pid, **fields))
 
+    def put_at(self, kind: int, path: bytes, **fields: int) -> int:
+        """Where in the file it is."""
+        return int(lib.pt_events_put(self.ev, self.event(kind, path, **fields)))
+
     def read(self, again: bool = False) -> Iterator[tuple[int, bytes, Any]]:
         if again:
             self.cursor[0] = 0
@@ -172,3 +176,41 @@ def test_no_forged_number_makes_the_file_larger(tmp_path: Path) -> None:
         file.map[at : at + 8] = struct.pack("=Q", forged)
         assert not lib.pt_events_exec(file.ev, pid, asked, out)
         assert path.stat().st_blocks == blocks
+
+
+@pytest.mark.parametrize("asked", [b"", b"/usr/include/a.h", b"a.h", b"../include/a.h", b"/x/usr/include/a.h"])
+@pytest.mark.parametrize("kind", [lib.PT_EV_ACCESS, lib.PT_EV_FINDING])
+def test_what_was_asked_comes_back_as_it_was(events: File, kind: int, asked: bytes) -> None:
+    e = events.event(kind, b"/usr/include/a.h", error=2, rule=7, port=8, access=3)
+    held = ffi.from_buffer(asked)
+    e.asked, e.asked_len = held, len(asked)
+    lib.pt_events_put(events.ev, e)
+    [(_, path, out)] = events.read()
+    assert (path, bytes(ffi.buffer(out.asked, out.asked_len))) == (b"/usr/include/a.h", asked)
+    assert (out.pid, out.error, out.rule, out.port, out.access) == (os.getpid(), 2, 7, 8, 3)
+
+
+def test_a_log_of_accesses_takes_little_room(events: File) -> None:
+    """What each access costs is the room that its record takes."""
+    first, second = (events.put_at(lib.PT_EV_ACCESS, b"/usr/include/stdio.h", image=5) for _ in range(2))
+    assert second - first == 64  # a head of 32, and the path
+
+
+def test_an_access_told_by_another_keeps_its_pid_and_parent(events: File) -> None:
+    pids = [(os.getpid() + 1, 0, 2), (os.getpid(), 3, 1), (1 << 25, 0, 1)]
+    for pid, ppid, tier in pids:
+        events.put(lib.PT_EV_ACCESS, b"/a", pid, ppid=ppid, tier=tier)
+    assert [(e.pid, e.ppid, e.tier) for _, _, e in events.read()] == pids
+
+
+@pytest.mark.parametrize(
+    "kind, asked, marks", [(lib.PT_EV_ACCESS, 4, 8 | 1), (lib.PT_EV_ACCESS, 0, 4 | 1), (lib.PT_EV_EXEC, 0, 1)]
+)
+def test_a_record_that_cannot_be_is_dropped(events: File, kind: int, asked: int, marks: int) -> None:
+    """An end that is longer than the path, details that have no room, an exec without them."""
+    where = events.put_at(lib.PT_EV_ACCESS, b"/ab")
+    events.put(lib.PT_EV_ACCESS, b"/next")
+    events.map[where + 8 : where + 12] = bytes([kind, 0, 0, marks])
+    events.map[where + 30 : where + 32] = struct.pack("H", asked)
+    assert [path for _, path, _ in events.read()] == [b"/next"]
+    assert events.unsound() == 1
