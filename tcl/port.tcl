@@ -359,9 +359,9 @@ proc port::run_phase {action port} {
 		if {$version ne "" && $version ni [list $real ${real}_[worker_option $worker revision]]} {
 			return -code error "[worker_option $worker subport] @$version is not in the tree: it has @$real"
 		}
-		foreach variant [dict keys $variants] {
+		dict for {variant sign} $variants {
 			if {![$worker eval [list variant_exists $variant]]} {
-				ui_warn "[worker_option $worker subport] has no variant $variant: +$variant is left to its dependencies"
+				ui_warn "[worker_option $worker subport] has no variant $variant: $sign$variant is left to its dependencies"
 			}
 		}
 		$worker eval {set ::ports_requested 1}

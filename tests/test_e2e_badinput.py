@@ -108,10 +108,20 @@ def test_unknown_option_or_action(used: Prefix, words: list[str]) -> None:
     assert len(result.err.splitlines()) <= 5, result.err
 
 
+@pytest.mark.parametrize("words", [["build", "foo", "-t"], ["-t", "install", "-v", "foo"], ["installed", "-q"]])
+def test_an_option_after_the_action_is_not_a_variant(used: Prefix, words: list[str]) -> None:
+    """`port build foo -t` would build foo without trace mode, and say so nowhere."""
+    failed = used.run(*words)
+    late = next(word for word in words[1:] if word.startswith("-"))
+    assert failed.status == 2 and failed.err.startswith(f"Error: {late} stands after the action")
+    assert failed.err.count("\n") == 1 and not failed.out
+
+
 def test_unknown_variant_is_told(used: Prefix) -> None:
     """Not an error: as in MacPorts it is meant for the dependencies too, and may be one of theirs."""
     result = used.port("-t", "patch", "tally", "+nosuchvariant")
-    assert "Warning: " in result.err and "nosuchvariant" in result.err
+    assert "Warning: " in result.err and ": +nosuchvariant is left to" in result.err
+    assert ": -nosuchvariant is left to" in used.port("patch", "tally", "-nosuchvariant").err
     assert "nosuchvariant" not in used.port("patch", "tally", "+doc").text
     used.port("clean", "tally")
 

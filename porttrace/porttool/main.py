@@ -73,6 +73,7 @@ Exit status: 0; 1 where something failed; 2 for a wrong command line. deptest an
 changed. shell: that of the shell.
 """
 _FLAGS = {"-t": "trace", "-k": "keep", "-n": "nodeps", "-f": "force", "-s": "source", "-b": "binary", "-p": "proceed"}
+_OPTIONS = "tknfspbdvqD:h"
 _LEVELS = {"-q": 0, "-v": 2, "-d": 3}
 
 
@@ -86,7 +87,7 @@ def _main() -> int:
     argv = sys.argv[1:]
     try:
         long = ["prefix=", "with-trace-sdk=", "report=", "audit", "absent", "help", "version"]
-        given, words = getopt.getopt(argv, "tknfspbdvqD:h", long)
+        given, words = getopt.getopt(argv, _OPTIONS, long)
     except getopt.GetoptError as error:
         return _wrong(str(error))
     ui = Ui()
@@ -134,6 +135,7 @@ def _main() -> int:
             from porttrace.porttool import sweep
 
             return sweep.main(ui, prefix, words[1:])
+        _refuse_late(words)
         return _run(ui, prefix, options, words)
     except PorttraceError as error:
         ui.say("error", str(error))
@@ -143,6 +145,14 @@ def _main() -> int:
     except OSError as error:
         ui.say("error", f"{f'{error.filename}: ' if error.filename else ''}{error.strerror}")
         return 1
+
+
+def _refuse_late(words: list[str]) -> None:
+    """UsageError for an option after the action: it would be taken for a variant to leave out, and `port build foo -t`
+    build foo without trace mode."""
+    for word in words[1:]:
+        if len(word) == 2 and word[0] == "-" and word[1] in _OPTIONS.replace(":", ""):
+            raise UsageError(f"{word} stands after the action; options come first: port {word} {words[0]} ...")
 
 
 def _wrong(reason: str) -> int:

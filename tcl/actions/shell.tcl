@@ -28,7 +28,7 @@ proc port::shell {ports} {
 		set ports [list [anonymous]]
 	}
 	if {[llength $ports] != 1} {
-		return -code error -errorcode {PORT USAGE} "port shell takes one port: port -t shell NAME ?--phase PHASE?"
+		return -code error -errorcode {PORT USAGE} "port shell takes one port: port -t shell NAME \[--phase PHASE\]"
 	}
 	set port [lindex $ports 0]
 	dict with port {}
