@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from porttrace._core import ffi, lib
+from porttrace.diskname import spelt
 from porttrace.filemap import Action, Filemap, Rule, display
 from porttrace.records import field, record
 
@@ -324,7 +325,8 @@ class Policy:
         """
         rules = [*self.read, *self.write]
         maps = bytes(len(self.read)) + b"\x01" * len(self.write)
-        texts = list(chain.from_iterable((r.path, r.target or b"", _encode(r.origin)) for r in rules))
+        known: dict[bytes, bytes] = {}
+        texts = list(chain.from_iterable((spelt(r.path, known), r.target or b"", _encode(r.origin)) for r in rules))
         flags = (
             (r.literal and lib.PT_RULE_LITERAL)
             | (r.live and lib.PT_RULE_LIVE)

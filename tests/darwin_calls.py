@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from darwin_machine import Library
 
-ENOENT, ENOTDIR, ERANGE = 2, 20, 34
+ENOENT, ENOMEM, ENOTDIR, ERANGE = 2, 12, 20, 34
 O_WRONLY, O_CREAT = 1, 0x200
 AF_UNIX = 1
 # struct _posix_spawn_file_actions of the kernel's <sys/spawn_internal.h>: room, count, then actions
@@ -271,10 +271,14 @@ def bodies(library: Library) -> dict[str, Callable[..., int]]:
         return note("__posix_spawn", mac.started[-1][0])
 
     def addopen(handle: int, fd: int, path: int, flags: int, mode: int, *_: int) -> int:
+        if mac.full:
+            raise Failure(ENOMEM)
         note("posix_spawn_file_actions_addopen", text(path))
         return add_action(handle, struct.pack("<iiiH", OPEN, fd, flags, mode) + os.fsencode(text(path)))
 
     def addchdir(handle: int, path: int, *_: int) -> int:
+        if mac.full:
+            raise Failure(ENOMEM)
         note("posix_spawn_file_actions_addchdir_np", text(path))
         return add_action(handle, struct.pack("<ii", CHDIR, 0) + os.fsencode(text(path)))
 

@@ -15,6 +15,7 @@ import select
 import socket
 import struct
 import sys
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,8 @@ sys.path.insert(0, str(SOURCE / "csrc"))
 import gen_calls
 
 # of macOS, <sys/errno.h>
-ENOENT, EBADF, EACCES, EFAULT, EEXIST, ENOTDIR, EINVAL, ENOEXEC, ELOOP, ENOSYS = 2, 9, 13, 14, 17, 20, 22, 8, 62, 78
+ENOENT, EINTR, EBADF, ENOMEM, EACCES, EFAULT, EEXIST, ENOTDIR, EINVAL = 2, 4, 9, 12, 13, 14, 17, 20, 22
+ENOEXEC, ELOOP, ENAMETOOLONG, ENOSYS = 8, 62, 63, 78
 O_ACCMODE, O_NOFOLLOW, O_CREAT, O_SYMLINK, O_NOFOLLOW_ANY = 3, 0x100, 0x200, 0x200000, 0x20000000  # <sys/fcntl.h>
 F_GETPATH = 50
 FSOPT_NOFOLLOW = 1
@@ -118,7 +120,7 @@ def memory(size: int) -> int:
 
 
 #: Functions with "..." that have no row, and how many parameters stand before it.
-DOTTED = {"fcntl": 2, "sandbox_check": 3}
+DOTTED = {"fcntl$NOCANCEL": 2, "sandbox_check": 3}
 
 
 def before_dots(name: str) -> int:
@@ -136,6 +138,11 @@ class Failure(Exception):
 
     def __init__(self, errno: int) -> None:
         self.errno = errno
+
+
+def alike(path: str) -> str:
+    """The same for names that a volume takes for one: in whatever letters, however their accents are put together."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 
 
 @dataclass
@@ -162,6 +169,10 @@ class Mac:
     freed: list[int] = field(default_factory=list)  # what sandbox_init had said of why
     sockets: dict[int, socket.socket] | None = None  # real ones, to the session's; None: there is none
     images: list[str | None] = field(default_factory=list)  # that the loader has opened before the library
+    words: tuple[int, ...] = ()  # of the exchanged function that was called last
+    program: str = "/bin/x"  # that the process runs
+    interruptions: int = 0  # how many of the calls that talk with the session a signal is to interrupt
+    full: bool = False  # whether there is no memory for another action of a spawn
     unreadable: set[str] = field(default_factory=set)
     modes: list[int] = field(default_factory=list)  # that opens were given
     firmlinks: tuple[str, ...] = FIRMLINKS
@@ -194,10 +205,12 @@ class Mac:
     def named(self, directory: str, name: str) -> str | None:
         """The entry as it stands on the disk."""
         path = f"{'' if directory == '/' else directory}/{name}"
+        if len(os.fsencode(name)) > 255:
+            raise Failure(ENAMETOOLONG)
         if path in self.files:
             return path
         if any(path.lower().startswith(f"{volume}/") for volume in self.folding):
-            return next((p for p in self.files if p.lower() == path.lower()), None)
+            return next((p for p in self.files if alike(p) == alike(path)), None)
         return None
 
     def walk(self, path: str, follow: bool, depth: int = 0) -> str:
@@ -332,6 +345,9 @@ class Image:
             if b.has_symbol and b.symbol.name != "dyld_stub_binder"
         }
         (section,) = [s for s in binary.sections if s.name == "__interpose"]
+        # with 64-bit addresses, or 32-bit distances from the beginning
+        (start,) = [s for s in binary.sections if s.name in ("__mod_init_func", "__init_offsets")]
+        self.start = start.virtual_address, start.name == "__init_offsets"
         self.pairs = range(section.virtual_address, section.virtual_address + section.size, 16)
         self.engine = Engine(memory) if machine == "arm64" else None
         self.base = memory(self.size) if self.engine else 0  # there its code has been translated
@@ -366,6 +382,16 @@ class Library:
 
     def has(self, name: str) -> bool:
         return name in self.exchanged
+
+    def start(self) -> None:
+        """The library's own initialiser, as the loader calls it: before those of the program, after libSystem's."""
+        at, short = self.image.start
+        kind = ctypes.c_uint32 if short else ctypes.c_uint64
+        address = kind.from_address(self.base + at).value + (self.base if short else 0)
+        if self.engine:
+            self.engine.call(address, [0, 0, 0, 0], -1)
+        else:
+            CALL(address)(*[0] * 8)
 
     def enter(self, name: str, *words: int) -> int:
         """An exchanged function by its address, as code calls it."""
@@ -447,6 +473,7 @@ class Library:
             if not row or not (by_hand or taken):
                 mac.unknown.append(name)
                 raise Failure(ENOSYS)
+            mac.words = words
             if by_hand:
                 return by_hand(*words)
             found, done, text = [], 0, ""
@@ -511,6 +538,12 @@ class Library:
             put(buffer, data)
             return len(data)
 
+        def proc_pidpath(pid: int, buffer: int, size: int, *_: int) -> int:
+            if not 1024 <= size & 0xFFFFFFFF <= 4096:  # PROC_PIDPATHINFO_SIZE and _MAXSIZE
+                self._errno.value = ENOMEM
+                return 0
+            return put(buffer, os.fsencode(mac.program) + b"\0") or len(os.fsencode(mac.program))
+
         def execve(path: int, argv: int, envp: int, *_: int) -> int:
             mac.started.append((text(path), darwin_calls.texts(envp)))
             mac.arguments = darwin_calls.texts(argv)
@@ -537,13 +570,24 @@ class Library:
             assert mac.sockets is not None
             return mac.sockets
 
+        def interrupt() -> None:
+            if mac.interruptions:
+                mac.interruptions -= 1
+                raise Failure(EINTR)
+
+        def send(fd: int, data: int, size: int, *_: int) -> int:
+            interrupt()
+            return sockets()[fd].send(ctypes.string_at(data, min(size, 3)))
+
         def recv(fd: int, buffer: int, size: int, *_: int) -> int:
+            interrupt()
             data = sockets()[fd].recv(min(size, 1))  # as little at a time as a stream may bring
             put(buffer, data)
             return len(data)
 
         def poll(at: int, count: int, timeout: int, *_: int) -> int:
             assert count == 1
+            interrupt()
             asked = select.poll()
             asked.register(darwin_calls.word(at), select.POLLIN)
             return len(asked.poll(timeout))
@@ -572,7 +616,7 @@ class Library:
             "_dyld_image_count": lambda *_: len(mac.images) + 1,
             "_dyld_get_image_header": lambda at, *_: ctypes.addressof(other) if at < len(mac.images) else self.base,
             "_dyld_get_image_name": lambda at, *_: ctypes.addressof(names[at]) if names[at] else 0,
-            "proc_pidpath": lambda pid, buffer, size, *_: put(buffer, b"/bin/x") or 6,
+            "proc_pidpath": proc_pidpath,
             "getpid": lambda *_: os.getpid(),
             "getppid": lambda *_: os.getppid(),
             "open$NOCANCEL": lambda path, flags, *_: mac.opened(mac.absolute(text(path)), flags),
@@ -582,17 +626,17 @@ class Library:
             f"fstatat{plus}": fstatat,
             "readlink": readlink,
             "getattrlist": getattrlist,
-            "fcntl": fcntl,
+            "fcntl$NOCANCEL": fcntl,
             "socket": make_socket,
             "setsockopt": lambda *_: 0,
-            "send": lambda fd, data, size, *_: sockets()[fd].send(ctypes.string_at(data, min(size, 3))),
+            "send$NOCANCEL": send,
             "shutdown": lambda fd, how, *_: sockets()[fd].shutdown(how) or 0,
-            "poll": poll,
-            "recv": recv,
+            "poll$NOCANCEL": poll,
+            "recv$NOCANCEL": recv,
             "sandbox_check": lambda *_: int(mac.sandboxed),
             "sandbox_init": sandbox_init,
             "sandbox_free_error": lambda why, *_: mac.freed.append(why) or 0,
-            "pread": pread,
+            "pread$NOCANCEL": pread,
             "dirfd": lambda stream, *_: darwin_calls.word(stream),
             "posix_spawnattr_getflags": lambda attributes, flags, *_: put(flags, ctypes.string_at(attributes, 2)),
             "execve": execve,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import lief
 import pytest
+import tracelib_build
 import tracelib_session
 from tracelib_session import compile_c
 
@@ -65,31 +66,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def sources(text: str, variable: str) -> list[Path]:
-    """The files of one list in ``csrc/meson.build``."""
-    match = re.search(variable + r" = files\((.*?)^\)", text, re.DOTALL | re.MULTILINE)
-    assert match, variable
-    return [CSRC / name for name in re.findall(r"'([^']+\.c)'", re.sub(r"#.*", "", match[1]))]
-
-
-def supervisor_sources() -> list[Path]:
-    """As the build has them."""
-    text = (CSRC / "meson.build").read_text()
-    match = re.search(r"executable\('porttrace-supervisor',(.*?)policy_sources", text, re.DOTALL)
-    assert match
-    own = [CSRC / name for name in re.findall(r"'([^']+\.c)'", match[1])]
-    return own + sources(text, "policy_sources")
-
-
 def test_the_supervisor(made: Path, tmp_path: Path) -> None:
-    done = zig(*STRICT, f"-I{made}", "-o", tmp_path / "s", *supervisor_sources(), made / "ops.c", "-lpthread")
+    own = tracelib_build.listed(r"executable\('porttrace-supervisor',(.*?)policy_sources")
+    files = [*(CSRC / name for name in own), *tracelib_build.policy_sources()]
+    done = zig(*STRICT, f"-I{made}", "-o", tmp_path / "s", *files, made / "ops.c", "-lpthread")
     assert done.returncode == 0, done.stderr
     binary = lief.ELF.parse(str(tmp_path / "s"))
     assert binary is not None
     assert binary.header.machine_type == lief.ELF.ARCH.AARCH64
 
 
-LAUNCHER = [*sorted((CSRC / "launch").glob("*.c")), *(CSRC / f"{n}_linux.c" for n in ("supervise", "elf", "fence"))]
+LAUNCHER = [
+    CSRC / name
+    for pattern in (
+        r"^launch_sources = files\((.*?)\)",
+        r"^  launch_sources \+= files\((.*?)\)",
+        r"launch_sources, ('.*?'),",
+    )
+    for name in tracelib_build.listed(pattern)
+]
 
 
 @pytest.mark.parametrize("source", LAUNCHER, ids=lambda path: path.stem)
@@ -236,14 +231,10 @@ def test_the_library_in_a_program(by_gcc: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_injected_library(made: Path, tmp_path: Path) -> None:
-    text = (CSRC / "meson.build").read_text()
-    files: list[str | Path] = [
-        source for name in ("linux_first", "common", "linux") for source in sources(text, f"tracelib_{name}")
-    ]
-    shared = [CSRC / name for name in ("policy.c", "redirect.c", "path.c", "events.c")]
     done = zig(
         *STRICT, f"-I{made}", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-builtin", "-Wno-pointer-bool-conversion",
-        "-Wno-unknown-warning-option", "-fno-stack-protector", "-o", tmp_path / "tracelib.so", *files, *shared,
+        "-Wno-unknown-warning-option", "-fno-stack-protector", "-o", tmp_path / "tracelib.so",
+        *tracelib_build.sources(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     binary = lief.ELF.parse(str(tmp_path / "tracelib.so"))

@@ -16,13 +16,14 @@ from types import SimpleNamespace
 
 import darwin_machine
 import pytest
-from darwin_machine import DT_DIR, DT_REG, ENOENT, O_CREAT, O_SYMLINK, Image, Library, Mac
+from darwin_machine import DT_DIR, DT_REG, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, O_CREAT, O_SYMLINK, Image, Library, Mac
 from test_macos_library import built
 from test_sipcopy import ARM64E, compiled, fat, restricted
 from tracelib_session import Session
 
 from porttrace import machosign
 from porttrace.askserver import Asked, AskServer
+from porttrace.diskname import spelt
 from porttrace.errors import PorttraceError
 from porttrace.filemap import Filemap
 from porttrace.policy import Image as PolicyImage
@@ -45,6 +46,8 @@ RULES = ("rw:/opt/work=+", "r:/opt/secret=-", "r:/Volumes/Case/secret=-", "r:/pr
 
 
 KINDS = ("x86_64", "arm64")
+#: Of tests. Programs for arm64 are tried on both: bench/mutants.py leaves out the half that runs slowly, not these.
+ON = [f"on_{kind}" for kind in KINDS]
 
 
 @cache
@@ -83,7 +86,7 @@ class Machine:
         return {event.path for event in self.session.findings()}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=KINDS, ids=ON)
 def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with Session(*RULES) as session:
         # The start-up volume ignores case, one of the others does not.
@@ -119,6 +122,55 @@ def test_no_name_leads_past_a_rule(machine: Machine, path: str, warm: bool) -> N
     assert (machine.stat(path), machine.open(path), machine.stat(path)) == (ENOENT,) * 3
     assert machine.found() == {"/opt/secret/x"}, "it is told by the one name that counts"
     assert not [call for call in machine.mac.reached if call[1] == path], "the kernel has not done it"
+
+
+def test_a_hidden_link_is_none_in_other_letters(machine: Machine) -> None:
+    """On the way, and as the last: rules speak of its name on the disk. Where it leads may be seen."""
+    machine.mac.files |= {"/opt/secret/link": "l /opt/seen", "/opt/hidden": "l /opt/work"}
+    with Session("r:/opt/hidden=-", *RULES) as session:
+        machine.mac.session = str(session.top)
+        library = Library(machine.library.image, machine.mac)
+        for path in (b"/opt/hidden/a", b"/opt/HIDDEN/a", b"/opt/Hidden", b"/opt/SECRET/link"):
+            assert library.call(machine.stats, path, bytes(144)) == (-1, ENOENT), path
+        assert {event.path for event in session.findings()} == {"/opt/hidden", "/opt/secret/link"}
+
+
+ONE, TWO = "caf\u00e9", "cafe\u0301"  # composed, and of letter and accent
+
+
+@pytest.mark.parametrize("typed", [ONE, TWO, TWO.upper()])
+@pytest.mark.parametrize("stands", [ONE, TWO])
+def test_no_normal_form_leads_past_a_rule(machine: Machine, stands: str, typed: str) -> None:
+    """However a rule was typed and however a program asks: what counts is how the name stands on the disk."""
+    mac = machine.mac
+    mac.files |= {f"/opt/{stands}": "d", f"/opt/{stands}/x": "f", "/opt/straße": "f"}
+
+    def ask(path: bytes) -> bytes | None:
+        try:
+            return os.fsencode(mac.walk(os.fsdecode(path), False).rpartition("/")[2])
+        except darwin_machine.Failure:
+            return None
+
+    known: dict[bytes, bytes] = {}
+    mac.folding += ("",)
+    rules = [os.fsdecode(spelt(os.fsencode(f"/OPT/{name}"), known, ask)) for name in (f"{typed}/x", "STRASSE")]
+    assert rules == [f"/opt/{stands}/x", "/opt/straße"]
+    with Session(*(f"r:{rule}=-" for rule in rules), *RULES) as session:
+        mac.session = str(session.top)
+        library = Library(machine.library.image, mac)
+        for name in (f"{ONE}/x", f"{TWO}/x", f"{ONE.upper()}/X", f"{TWO.title()}/x", "straße", "STRASSE"):
+            for _ in range(2):
+                assert library.call(machine.stats, f"/opt/{name}".encode(), bytes(144)) == (-1, ENOENT), name
+        assert {event.path for event in session.findings()} == {f"/opt/{stands}/x", "/opt/straße"}
+        assert library.call(machine.stats, f"/opt/{TWO}".encode(), bytes(144)) == (0, 0)
+
+
+@pytest.mark.parametrize("program", ["/opt/work/" + "d" * length for length in (1, 255, 700)])
+def test_a_process_is_told_with_its_program(machine: Machine, program: str) -> None:
+    """For less room than any path may need, libproc gives no name at all."""
+    machine.mac.program = program
+    machine.library.start()
+    assert [event.path for event in machine.session.events("process")] == [program]
 
 
 def test_firmlinks_are_read_where_the_system_has_a_list(machine: Machine) -> None:
@@ -338,6 +390,29 @@ def test_a_program_is_protected_by_its_flag_too(machine: Machine, programs: dict
     assert started(machine, programs["x86_64"], False) == ["protected by the system"]
 
 
+@pytest.mark.parametrize("count", [2, 0x7FFFFFFF])
+def test_slices_that_a_fat_file_only_says_to_have(machine: Machine, programs: dict[str, bytes], count: int) -> None:
+    """What lies behind the end of a file, or of its first part, is not looked at."""
+    cpu, subtype = 0x01000007, 3
+    file = struct.pack(">IIIIIII", 0xCAFEBABE, count, cpu, subtype, 28, 4, 0) + b"\0" * 4
+    assert started(machine, file, True) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [("missing", ENOENT), ("a/x", ENOTDIR), ("loop", ELOOP), ("n" * 300, ENAMETOOLONG)],
+)
+def test_a_program_that_is_not_there_is_not_announced(machine: Machine, path: str, error: int) -> None:
+    """Along PATH most are not."""
+    machine.mac.files["/opt/work/loop"] = "l loop"
+    argv = (ctypes.c_void_p * 1)(None)
+    where = ctypes.addressof(argv)
+    before = machine.session.events("exec")
+    assert machine.library.call("execve", f"/opt/work/{path}".encode(), where, where) == (-1, error)
+    assert machine.session.events("exec") == before
+    assert bool(machine.mac.started) is (error == ELOOP), "of a ring of links the kernel tells"
+
+
 PLACES = [
     "/System/x",
     "/bin/x",
@@ -369,7 +444,16 @@ def test_only_files_are_read_to_see_what_they_are(machine: Machine, programs: di
 
 
 @pytest.mark.parametrize(
-    "text", [b"echo a script without a first line\n" * 40, b"\x7fELF" + bytes(range(256)) * 8, b"x"]
+    "text",
+    [
+        b"echo a script without a first line\n" * 40,
+        b"\x7fELF" + bytes(range(256)) * 8,
+        b"x",
+        b"# /opt/secret/x\n",
+        b"x! /opt/secret/x\n",
+        struct.pack("<II", 0xFEEDFACF, 7),  # for i386, if there were more of it
+    ],
+    ids=["script", "elf", "short", "comment", "exclamation", "cut off"],
 )
 def test_what_is_no_program_is_not_told(machine: Machine, text: bytes) -> None:
     """The kernel refuses it, and whoever gives it to a shell then starts that."""
@@ -446,10 +530,11 @@ def test_a_protected_program_without_a_copy_is_told(
     assert told == [("/bin/sh", "protected by the system")]
 
 
-@pytest.mark.parametrize("kind", ["made", "refused", "lost", "a directory"])
+@pytest.mark.parametrize("kind", ["made", "made, interrupted", "refused", "lost", "a directory"])
 def test_a_copy_is_asked_for(machine: Machine, programs: dict[str, bytes], kind: str) -> None:
     """Once, over the session's own socket, which the core answers: with the copy, or not; believed is what is there."""
-    made = kind == "made"
+    made = kind.startswith("made")
+    machine.mac.interruptions = 20 if kind == "made, interrupted" else 0
     copy = Path(protected(machine, programs["x86_64+arm64e"], False))
     machine.mac.sockets = {}
     asked: list[bytes] = []
@@ -458,7 +543,7 @@ def test_a_copy_is_asked_for(machine: Machine, programs: dict[str, bytes], kind:
         asked.append(path)
         if kind == "refused":
             raise PorttraceError("it cannot be copied")
-        if kind == "made":
+        if made:
             copy.parent.mkdir(parents=True)
             copy.touch()
         elif kind == "a directory":
@@ -662,6 +747,12 @@ def test_the_first_process_raises_the_fence(
     machine.mac.sandboxed = inside
     if text is not None:
         (machine.session.dir / "fence").write_text(text)
+    # One of libSystem's own initialisers may call a wrapper first, when libSystem cannot load and allocate yet.
+    assert machine.stat("/opt/secret/x") == ENOENT
+    assert not machine.mac.profiles
+    before = machine.library.errno
+    machine.library.start()
+    assert machine.library.errno == before
     assert machine.stat("/opt/secret/x") == ENOENT
     assert machine.mac.profiles == ([] if inside else raised)
     assert machine.mac.freed == ([4242] if machine.mac.profiles and raised[0][0] == "!" else [])

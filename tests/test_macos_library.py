@@ -23,13 +23,15 @@ import macos_library
 
 ROWS = [row for row in gen_calls.read(SOURCE / "csrc" / "calls.table", "darwin") if row.form != "not"]
 
-# What the library may call besides the functions that it stands in front of: nothing that allocates or takes a lock.
+# What the library may call besides the functions that it stands in front of: nothing that allocates or takes a lock,
+# and nothing that ends a thread there which another has cancelled: its wrapper may be of a function that does not.
 HELPED_BY = """
 __dyld_get_image_header __dyld_get_image_name __dyld_image_count dyld_stub_binder ___error
 _memchr _memcmp _memcpy _memmove _memset _bzero _strchr _strcmp _strcspn _strlen _strncmp _strnlen
 _strrchr _strstr ___bzero
-_fcntl _fstat _fstat$INODE64 _mmap _munmap _pread _pwrite _ftruncate _poll _socket _setsockopt _send _recv _shutdown
-_getpid _getppid _geteuid _getegid _kill _nanosleep _pthread_self _proc_pidpath _dirfd _posix_spawnattr_getflags
+_fcntl$NOCANCEL _fstat _fstat$INODE64 _mmap _munmap _pread$NOCANCEL _connect$NOCANCEL _poll$NOCANCEL _socket _setsockopt
+_send$NOCANCEL _recv$NOCANCEL _shutdown
+_getpid _getppid _geteuid _getegid _pthread_self _proc_pidpath _dirfd _posix_spawnattr_getflags
 _sandbox_check _sandbox_init _sandbox_free_error
 """
 # getcwd gives memory of the program's back to it.

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from darwin_calls import FTS_D, FTS_DP, FTS_F, FTS_SKIP, FileActions, Walk
-from darwin_machine import AT_FDCWD, ELOOP, ENOENT, ENOEXEC, Taken, described, paths_of, there_on
-from test_macos_behaviour import KINDS, STARTS, Machine, bulk, dirent, machine, programs, protected
-from tracelib_session import SOURCE
+from darwin_machine import AT_FDCWD, ELOOP, ENOENT, ENOEXEC, ENOMEM, Library, Taken, described, paths_of, there_on
+from test_macos_behaviour import KINDS, RULES, STARTS, Machine, bulk, dirent, machine, programs, protected
+from tracelib_session import SOURCE, Session
 
 __all__ = ["machine", "programs"]  # fixtures
 
@@ -27,7 +27,8 @@ WITH_PATHS = {name for kind in KINDS for name in HERE[kind] if paths_of(name)}
 def each(names: Iterable[str]) -> pytest.MarkDecorator:
     """Functions by name, each on the machines that have it."""
     cases = [(kind, name) for kind in KINDS for name in names if name in HERE[kind]]
-    return pytest.mark.parametrize(("machine", "name"), cases, indirect=["machine"])
+    ids = [f"on_{kind}-{name}" for kind, name in cases]
+    return pytest.mark.parametrize(("machine", "name"), cases, indirect=["machine"], ids=ids)
 
 
 DIRECTORIES = ("chdir", "__pthread_chdir", "__opendir2", "__opendir2$INODE64", "posix_spawn_file_actions_addchdir_np")
@@ -635,6 +636,30 @@ def test_a_child_is_given_names_as_they_were_given(machine: Machine, twin: str) 
         ["/opt/work/a"],
         ["/opt/work/new"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "full", "errors"),
+    [(b"/opt/seen", False, [0]), (b"/opt/seen", True, [ENOMEM]), (b"/opt/secret/x", True, [ENOENT])],
+)
+def test_what_is_told_of_a_childs_open_and_directory(
+    machine: Machine, path: bytes, full: bool, errors: list[int]
+) -> None:
+    """The log has what came of the call; where the policy has refused, that is why."""
+    with Session(*RULES, log=True) as session:
+        machine.mac.session, machine.mac.full = str(session.top), full
+        library, actions = Library(machine.library.image, machine.mac), FileActions()
+        result = (-1, ENOMEM) if full else (0, 0)
+        assert library.call("posix_spawn_file_actions_addopen", actions.address, 0, path, 0, 0) == result
+        assert library.call("posix_spawn_file_actions_addchdir_np", actions.address, path) == result
+        told = {event.op: event.error for event in session.events("access") if event.path == path.decode()}
+        assert told == dict.fromkeys(told, errors[0]) and len(told) == 2
+
+
+def test_an_open_is_given_what_authenticates_it(machine: Machine) -> None:
+    """The last parameter, which younger releases have."""
+    assert machine.library.call("__openat_dprotected_np", AT_FDCWD, b"/opt/seen", 0, 1, 2, 0o640, 77)[1] == 0
+    assert [word & 0xFFFFFFFF for word in machine.mac.words[3:7]] == [1, 2, 0o640, 77]
 
 
 # ---- completeness ----

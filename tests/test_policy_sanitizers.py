@@ -9,9 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tracelib_build import policy_sources
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ["policy.c", "redirect.c", "builder.c", "owners.c", "filemap.c", "path.c"]
+SOURCES = [*policy_sources(), ROOT / "csrc" / "builder.c", ROOT / "csrc" / "owners.c"]
 
 
 def build(out: Path, *flags: str) -> None:
@@ -30,7 +31,7 @@ def build(out: Path, *flags: str) -> None:
         "-o",
         str(out),
     ]
-    command += [str(ROOT / "tests/fuzz/policy_fuzz.c"), *(str(ROOT / "csrc" / s) for s in SOURCES), "-o", str(out)]
+    command += [str(ROOT / "tests/fuzz/policy_fuzz.c"), *map(str, SOURCES)]
     subprocess.run(command, check=True)
 
 

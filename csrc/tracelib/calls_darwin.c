@@ -113,12 +113,13 @@ PT_EXPORT int PT_WRAP(__open_dprotected_np)(const char *path, int flags, int cla
 		      PT_REAL(real_t, __open_dprotected_np)(at.path, flags, class, dpflags, mode));
 }
 
-int PT_WRAP(__openat_dprotected_np)(int dirfd, const char *path, int flags, int class, int dpflags, int mode);
-PT_EXPORT int PT_WRAP(__openat_dprotected_np)(int dirfd, const char *path, int flags, int class, int dpflags, int mode)
+/* Releases differ in whether the last parameter is there; those without it do not look at it. */
+int PT_WRAP(__openat_dprotected_np)(int dirfd, const char *path, int flags, int class, int dpflags, int mode, int authenticated);
+PT_EXPORT int PT_WRAP(__openat_dprotected_np)(int dirfd, const char *path, int flags, int class, int dpflags, int mode, int authenticated)
 {
-	typedef int real_t(int, const char *, int, int, int, int);
+	typedef int real_t(int, const char *, int, int, int, int, int);
 	return OPENED(PT_OP___openat_dprotected_np, dirfd, path, flags,
-		      PT_REAL(real_t, __openat_dprotected_np)(at.dirfd, at.path, flags, class, dpflags, mode));
+		      PT_REAL(real_t, __openat_dprotected_np)(at.dirfd, at.path, flags, class, dpflags, mode, authenticated));
 }
 
 int PT_WRAP(__guarded_open_np)(const char *path, const uint64_t *guard, unsigned guardflags, int flags, int mode);

@@ -285,28 +285,30 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			info->error = too_long(s);
 			break;
 		}
+		/* Rules speak of names as they stand on the disk: a link's, too, is asked before it is judged. */
+		size_t named = alias || info->missing || got == -ENOENT || got == -ENOTDIR ? n : sys_true_name(real, real_len, n);
 		if (got > 0) {
 			if (!magic && real_len >= 5 && memcmp(real, "/proc", 5) == 0 && (real_len == 5 || real[5] == '/'))
 				magic = stable_links && info->stable ? PT_MAGIC_FIXED : PT_MAGIC;
 			linked = true;
-			struct pt_verdict v = pt_decide_child(pt.image, info->cursor[PT_READ], info->hash, real + real_len + 1, n);
+			struct pt_verdict v = pt_decide_child(pt.image, info->cursor[PT_READ], info->hash, real + real_len + 1, named);
 			if (v.action == PT_DENY && !alias && !(pt.flags & PT_IMG_AUDIT)) {
 				hidden = true;
-				real_len += n + 1;
+				real_len += named + 1;
 				break;
 			}
 			pt_rule_used(v.rule);
 			if (v.port != PT_NO_PORT && v.action == PT_ALLOW)  /* whoever goes through a link uses its port, too */
-				pt_used(0, PT_ACC_READLINK, v.port, v.rule, pt_hash_child(info->hash, real + real_len + 1, n),
-					real, real_len + n + 1);
+				pt_used(0, PT_ACC_READLINK, v.port, v.rule, pt_hash_child(info->hash, real + real_len + 1, named),
+					real, real_len + named + 1);
 			if (++links > MAX_LINKS) {
 				info->error = ELOOP;
 				break;
 			}
-			if (pt_decide_child(pt.image, info->cursor[PT_WRITE], info->hash, real + real_len + 1, n).action != PT_DENY)
+			if (pt_decide_child(pt.image, info->cursor[PT_WRITE], info->hash, real + real_len + 1, named).action != PT_DENY)
 				stable_links = false;
 			if (pt.events)
-				pt_events_link_seen(pt.events, pt_hash_child(info->hash, real + real_len + 1, n));
+				pt_events_link_seen(pt.events, pt_hash_child(info->hash, real + real_len + 1, named));
 			rest += n, rest_len -= n;
 			if ((size_t)got + rest_len + 1 > s->cap) {
 				info->error = too_long(s);
@@ -329,16 +331,14 @@ void pt_dir_resolve(const char *lex, size_t len, struct pt_slab *s, struct pt_in
 			info->missing = 1;
 		else if (got < 0 && got != -EINVAL && !unseen)
 			unseen = (int16_t)-got;
-		if (got == -EINVAL && is_asked_file(info, real, real_len + 1 + n, n)) {
+		if (got == -EINVAL && is_asked_file(info, real, real_len + 1 + named, named)) {
 			hidden = true;
-			real_len += n + 1;
+			real_len += named + 1;
 			break;
 		}
 		rest += n, rest_len -= n;
-		if (!info->missing)
-			n = sys_true_name(real, real_len, n);
-		real_len += n + 1;
-		info_child(info, real + real_len - n, n, real_len);
+		real_len += named + 1;
+		info_child(info, real + real_len - named, named, real_len);
 		stable_links = stable_links && info->stable;
 		if (!links && rest_len && !info->missing && !unseen) {
 			settle(info);

@@ -131,7 +131,7 @@ int pt_inspect(const char *path, struct pt_program *out)
 	ssize_t n = -1;
 	const char *why = NULL;
 	if (sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-		n = PT_DARWIN(ssize_t, pread(fd, head, sizeof head, 0));
+		n = sys_pread(fd, head, sizeof head, 0);
 	bool script = n > 2 && head[0] == '#' && head[1] == '!';
 	if (!script && n >= (ssize_t)sizeof(struct mach_header_64))
 		slices = slices_of(fd, head, n, &why);

@@ -27,7 +27,7 @@ static const char *see(struct view *v, off_t at, size_t len)
 		return NULL;
 	if (at < v->at || at + (off_t)len > v->at + v->n) {
 		v->at = at;
-		v->n = PT_DARWIN(ssize_t, pread(v->fd, v->bytes, sizeof v->bytes, at));
+		v->n = sys_pread(v->fd, v->bytes, sizeof v->bytes, at);
 		if (v->n < (ssize_t)len) {
 			v->n = 0;
 			return NULL;

@@ -149,7 +149,7 @@ PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addopen)(posix_spawn_file_actions
 		error = pt_judge(PT_OP_posix_spawn_file_actions_addopen, &at);
 	bool moved = at.slab && at.path == at.slab->physical;
 	int r = PT_REAL(real_t, posix_spawn_file_actions_addopen)(actions, fd, error ? "" : moved ? at.path : path, flags, mode);
-	pt_done(PT_OP_posix_spawn_file_actions_addopen, &at, error);
+	pt_done(PT_OP_posix_spawn_file_actions_addopen, &at, error ? error : r);
 	pt_slab_give(slab);
 	return r;
 }
@@ -165,7 +165,7 @@ PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addchdir_np)(posix_spawn_file_act
 		error = pt_judge(PT_OP_posix_spawn_file_actions_addchdir_np, &at);
 	bool moved = at.slab && at.path == at.slab->physical;
 	int r = PT_REAL(real_t, posix_spawn_file_actions_addchdir_np)(actions, error ? "" : moved ? at.path : path);
-	pt_done(PT_OP_posix_spawn_file_actions_addchdir_np, &at, error);
+	pt_done(PT_OP_posix_spawn_file_actions_addchdir_np, &at, error ? error : r);
 	pt_slab_give(slab);
 	return r;
 }

@@ -222,8 +222,10 @@ bool pt_start(void)
 		pt.first = sys_getpid();
 		/* Who is supervised was started by the launcher, or by us. */
 		bool supervised = pt_is_supervised();
+#ifdef __linux__
 		if (!supervised)
 			pt_enter_session();
+#endif
 		if (ok && pt.events) {
 			announce();
 			pt_used_libraries();
@@ -245,5 +247,7 @@ __attribute__((constructor)) static void start(int argc, char **argv)
 		pt_start_again(environment ? argv : NULL, environment);
 #else
 	pt_on();
+	if (pt.image)
+		pt_enter_session();
 #endif
 }

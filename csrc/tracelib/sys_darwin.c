@@ -45,8 +45,11 @@ void pt_used_libraries(void)
 	}
 }
 
+/* Asked only with room for any path: for less libproc says nothing at all. That it may be too little is told as readlink tells it. */
 ssize_t sys_exe(char *buf, size_t size)
 {
+	if (size < MAXPATHLEN)
+		return (ssize_t)size;
 	return PT_DARWIN(ssize_t, proc_pidpath(getpid(), buf, size > PROC_PIDPATHINFO_MAXSIZE ? PROC_PIDPATHINFO_MAXSIZE : (uint32_t)size));
 }
 
@@ -55,7 +58,7 @@ ssize_t sys_fd_path(int fd, char *buf, size_t size)
 {
 	if (size < MAXPATHLEN)
 		return -ENAMETOOLONG;
-	int r = PT_DARWIN(int, fcntl(fd, F_GETPATH, buf));
+	int r = PT_DARWIN(int, pt_sys_fcntl(fd, F_GETPATH, buf));
 	return r < 0 ? r : (ssize_t)strlen(buf);
 }
 
@@ -88,7 +91,7 @@ static const char *firmlinks(void)
 	int is = atomic_load_explicit(&known, memory_order_acquire);
 	if (!is) {
 		int fd = sys_open("/usr/share/firmlinks", O_RDONLY | O_CLOEXEC);
-		ssize_t n = fd < 0 ? -1 : PT_DARWIN(ssize_t, pread(fd, list, sizeof list - 1, 0));
+		ssize_t n = fd < 0 ? -1 : sys_pread(fd, list, sizeof list - 1, 0);
 		if (fd >= 0)
 			sys_close(fd);
 		is = n > 0 && n < (ssize_t)sizeof list - 1 ? 1 : 2;
@@ -177,21 +180,55 @@ size_t sys_true_name(char *path, size_t dir, size_t len)
 
 /* ---- the session ---- */
 
+int pt_sys_connect(int fd, const struct sockaddr *to, socklen_t size) __asm__("_connect$NOCANCEL");
+ssize_t pt_sys_send(int fd, const void *data, size_t size, int flags) __asm__("_send$NOCANCEL");
+ssize_t pt_sys_recv(int fd, void *buf, size_t size, int flags) __asm__("_recv$NOCANCEL");
+int pt_sys_poll(struct pollfd *all, nfds_t count, int timeout_ms) __asm__("_poll$NOCANCEL");
+
+/* Waits for an answer. A signal of the host begins the wait anew, but not without end. */
+static bool answered(int fd, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	for (int tries = 0; tries < 100; tries++) {
+		int n = pt_sys_poll(&p, 1, timeout_ms);
+		if (n == 0)
+			errno = ETIMEDOUT;
+		if (n >= 0 || errno != EINTR)
+			return n == 1;
+	}
+	return false;
+}
+
+static ssize_t sent(int fd, const char *data, size_t size)
+{
+	ssize_t n;
+	while ((n = pt_sys_send(fd, data, size, 0)) < 0 && errno == EINTR)
+		;
+	return n;
+}
+
+static ssize_t received(int fd, char *buf, size_t size)
+{
+	ssize_t n;
+	while ((n = pt_sys_recv(fd, buf, size, 0)) < 0 && errno == EINTR)
+		;
+	return n;
+}
+
 /* AF_UNIX has no packets here: a stream, one question and one answer, each ended by its sender. */
 ssize_t sys_ask(const struct sockaddr_un *to, const void *question, size_t size, void *answer, size_t room, int timeout_ms)
 {
 	int kept = errno, one = 1;
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	ssize_t n = -1, got = 0;
-	if (fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &one, sizeof one) == 0 &&
-	    connect(fd, (const struct sockaddr *)to, sizeof *to) == 0) {
-		size_t sent = 0;
-		struct pollfd p = { .fd = fd, .events = POLLIN };
-		while (sent < size && (n = send(fd, (const char *)question + sent, size - sent, 0)) > 0)
-			sent += (size_t)n;
+	if (fd >= 0 && pt_sys_fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &one, sizeof one) == 0 &&
+	    pt_sys_connect(fd, (const struct sockaddr *)to, sizeof *to) == 0) {
+		size_t told = 0;
+		while (told < size && (n = sent(fd, (const char *)question + told, size - told)) > 0)
+			told += (size_t)n;
 		n = -1;
-		if (sent == size && shutdown(fd, SHUT_WR) == 0)
-			while ((size_t)got < room && poll(&p, 1, timeout_ms) == 1 && (n = recv(fd, (char *)answer + got, room - (size_t)got, 0)) > 0)
+		if (told == size && shutdown(fd, SHUT_WR) == 0)
+			while ((size_t)got < room && answered(fd, timeout_ms) && (n = received(fd, (char *)answer + got, room - (size_t)got)) > 0)
 				got += n;
 	}
 	int error = errno;
@@ -207,8 +244,11 @@ extern int sandbox_check(pid_t pid, const char *operation, int type, ...);
 extern int sandbox_init(const char *profile, uint64_t flags, char **error);
 extern void sandbox_free_error(char *error);
 
-/* The fence: a Seatbelt profile, which the session has written beside the library. */
-void pt_enter_session(void)
+/*
+ * The fence: a Seatbelt profile, which the session has written beside the library. Only by our constructor: that function loads a
+ * library and allocates, for which libSystem is not ready where one of its own initialisers was the first to call a wrapper.
+ */
+static void raise_fence(void)
 {
 	char name[sizeof pt.path + 8];
 	size_t dir = pt.path_len;
@@ -231,6 +271,13 @@ void pt_enter_session(void)
 			sys_munmap(text, (size_t)st.st_size + 1);
 	}
 	sys_close(fd);
+}
+
+void pt_enter_session(void)
+{
+	int kept = errno;
+	raise_fence();
+	errno = kept;
 }
 
 /* There is no supervisor on macOS. */

@@ -17,6 +17,8 @@
 
 int pt_sys_open(const char *path, int flags, ...) __asm__("_open$NOCANCEL");
 int pt_sys_close(int fd) __asm__("_close$NOCANCEL");
+int pt_sys_fcntl(int fd, int command, ...) __asm__("_fcntl$NOCANCEL");
+ssize_t pt_sys_pread(int fd, void *buf, size_t size, off_t at) __asm__("_pread$NOCANCEL");
 
 #define PT_O_NAME O_EVTONLY     /* a descriptor for a name, not for what is in the file */
 
@@ -58,6 +60,11 @@ static inline int sys_give_room(int fd, uint64_t from, uint64_t size)
 {
 	(void)fd, (void)from, (void)size;
 	return -EOPNOTSUPP;
+}
+
+static inline ssize_t sys_pread(int fd, void *buf, size_t size, off_t at)
+{
+	return PT_DARWIN(ssize_t, pt_sys_pread(fd, buf, size, at));
 }
 
 static inline void sys_close(int fd)
