@@ -48,11 +48,12 @@ class _Globs:
             for full in [home + glob[1:] for home in _HOMES] if glob.startswith("~/") else [glob]:
                 parts = _SPECIAL.split(full)
                 self._globs.append((parts[0], parts[-1], full))
-        self._starts = tuple({start for start, _, _ in self._globs})
+        self.starts = tuple({start for start, _, _ in self._globs})
+        """What a path begins with that one of them matches."""
 
     def fullmatch(self, path: str) -> bool:
         """Does one of them match all of ``path``?"""
-        if not path.startswith(self._starts):
+        if not path.startswith(self.starts):
             return False
         for start, end, glob in self._globs:  # no generator: port waits for a few hundred of these
             if path.startswith(start) and path.endswith(end) and _matches_path(glob, path):

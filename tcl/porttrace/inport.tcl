@@ -159,18 +159,21 @@ proc porttrace::inport::know {reading writing} {
     variable open_places
     variable places
     variable own_library
-    if {$reading ne [dict get $open_places read] || $writing ne [dict get $open_places write]
-            || ![dict size [dict get $places read]]} {
-        set open_places [dict create read $reading write $writing]
-        set places [dict create]
-        foreach {map pairs} [list read [list {*}$reading [list $own_library {}]] write $writing] {
-            set known [dict create]
-            # where one is named twice the first decides
-            foreach pair [lreverse $pairs] {
-                dict set known {*}$pair
-            }
-            dict set places $map $known
+    foreach {map pairs} [list read $reading write $writing] {
+        # Most often it is one of the two that has changed.
+        if {$pairs eq [dict get $open_places $map] && ($map eq "write" || [dict size [dict get $places read]])} {
+            continue
         }
+        dict set open_places $map $pairs
+        if {$map eq "read"} {
+            lappend pairs [list $own_library {}]
+        }
+        set known [dict create]
+        # where one is named twice the first decides
+        foreach pair [lreverse $pairs] {
+            dict set known {*}$pair
+        }
+        dict set places $map $known
     }
     tell_children ::porttrace::inport::know $reading $writing
     tell_threads ::porttrace::inport::know $reading $writing
