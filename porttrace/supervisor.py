@@ -72,6 +72,7 @@ class Supervisor:
         self._listener: socket.socket | None = None
         self._server: AskServer | None = None
         self._turn = threading.Lock()
+        self._first: Callable[[], None] | None = None
         self.stats = SupervisorStats((0, 0))
 
     @property
@@ -155,7 +156,13 @@ class Supervisor:
                 finally:
                     self._deafen()
 
+        self._first = first
         server.watch(listener, first)
+
+    def start_ahead(self) -> None:
+        """After `start_on_demand`: start now, where that has not happened yet."""
+        if self._first is not None:
+            self._first()
 
     def _deafen(self) -> None:
         """Hear no more on demand: a supervisor that has started has the socket now."""
@@ -178,10 +185,9 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             process.kill()
             out, _ = process.communicate()
-        with contextlib.suppress(AttributeError, ValueError):
-            match = re.search(rb"calls (\d+) refused (\d+)", out)
-            if match:
-                self.stats = SupervisorStats((int(match[1]), int(match[2])))
+        with contextlib.suppress(AttributeError, ValueError):  # it was killed, and has said nothing
+            calls, _, refused = out.rpartition(b"calls ")[2].partition(b" refused ")
+            self.stats = SupervisorStats((int(calls), int(refused)))
         return self.stats
 
     def __enter__(self) -> Supervisor:

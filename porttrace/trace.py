@@ -109,6 +109,12 @@ class Trace:
             self._supervise()
         self._stamps = Stamps(self._events) if session.stamped else None
 
+    def get_ahead(self) -> None:
+        """Start what will be asked for most likely, while a program of the phase runs and nobody waits for us."""
+        if self._supervisor is not None and self.running and self.policy.phase == "configure":
+            # Nearly every configure script makes a program and runs it, and would wait for the supervisor to start.
+            self._supervisor.start_ahead()
+
     def _supervise(self) -> None:
         session = self.session
         alone = "tracelib" not in session.tiers

@@ -12,6 +12,7 @@ import pytest
 from test_tcl_package import LIBRARY, command, run, scratch  # noqa: F401 - scratch is a fixture
 
 from porttrace.tclbridge import tcllist
+from porttrace.tiers import available_tiers
 
 
 @pytest.fixture(params=["tclsh8.6", "tclsh9.0"])
@@ -272,3 +273,39 @@ def test_no_descriptor_reaches_children(tclsh: str, scratch: Path) -> None:  # n
 
 if sys.platform == "darwin":
     pytest.skip("NOT CHECKED on macOS: /proc is used to look at processes", allow_module_level=True)
+
+
+@pytest.mark.skipif("supervisor" not in available_tiers(), reason="this machine has no supervisor")
+def test_the_supervisor_of_a_configure_script_is_there_before_it_is_asked_for(scratch: Path) -> None:  # noqa: F811
+    """A core with nothing to do starts it, once; that of a build may never be needed."""
+    argv = [sys.executable, "-I", "-m", "porttrace.tclbridge.coprocess"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as core:
+        assert core.stdin is not None and core.stdout is not None
+
+        def tell(*words: str) -> None:
+            assert core.stdin is not None and core.stdout is not None
+            said = " ".join(words).encode()
+            core.stdin.write(b"%d\n%s" % (len(said), said))
+            core.stdin.flush()
+            while not (length := int(core.stdout.readline())):
+                pass  # it is still at work
+            assert core.stdout.read(length).startswith(b"ok "), words
+
+        def supervisors() -> list[str]:
+            lists = [each.read_text() for each in Path(f"/proc/{core.pid}/task").glob("*/children")]
+            children = " ".join(lists).split()
+            return [pid for pid in children if b"/supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+        for phase, wanted in (("configure", 1), ("build", 0)):
+            tell("{}", "context", "phase", phase)
+            tell("{}", "trace_start", str(scratch))
+            deadline = time.monotonic() + 10
+            while len(supervisors()) < wanted and time.monotonic() < deadline:
+                time.sleep(0.02)
+            for _ in range(3):
+                tell("{}", "pid")
+                time.sleep(0.2)
+            assert len(supervisors()) == wanted, phase
+            tell("{}", "finish")
+            assert not supervisors()
+        core.stdin.close()

@@ -140,6 +140,7 @@ class Backend:
 
     def begin(self) -> None:
         """Begin the session before there is anything to trace, while nobody waits for it."""
+        from porttrace.defaults import base_os
         from porttrace.noise import classify
         from porttrace.places import known
 
@@ -148,6 +149,8 @@ class Backend:
             with contextlib.suppress(PorttraceError, OSError):  # fails again, and is said, where it is needed
                 self._session_for(Identity(uid, gid, (gid,), str(uid)))
         known()
+        base_os("read")
+        base_os("write")
         classify("/", "")
 
     def get_ready(self, registry: str, prefix: str) -> None:
@@ -180,6 +183,11 @@ class Backend:
         """Make what the next trace needs in any case, while nobody waits for it."""
         if self._session is not None and not self._session.closed:
             self._session.get_ahead()
+
+    def while_it_runs(self) -> None:
+        """Make what a phase will need most likely, while one of its programs runs."""
+        if self._session is not None and not self._session.closed and self._session.traces:
+            self._session.traces[-1].get_ahead()
 
     def close(self) -> None:
         """End the session and remove its directory."""

@@ -23,6 +23,9 @@ MAX_REQUEST = 1 << 24
 #: After these port has something else to do, and a phase comes next.
 _BETWEEN_PHASES: Final = frozenset({"get_ready", "finish", "trace_stop"})
 
+#: Who asks nothing for so long (milliseconds) waits for a program of the phase: that is when we have time.
+_AT_WORK: Final = 20
+
 
 class Wire:
     """The pipe's two ends, moved away from 0 and 1 so that nothing else can write into the conversation."""
@@ -47,11 +50,11 @@ class Wire:
             return None
         return tcllist.split(body.decode("utf-8", "surrogateescape"))
 
-    def idle(self) -> bool:
-        """Whether no request is waiting, nor the pipe's end."""
+    def idle(self, milliseconds: int = 0) -> bool:
+        """Whether no request is waiting, nor the pipe's end, and none comes for so long."""
         poll = select.poll()
         poll.register(self._source, select.POLLIN)
-        return not poll.poll(0)
+        return not poll.poll(milliseconds)
 
     def write(self, answer: str) -> None:
         """Send one answer, whole."""
@@ -97,11 +100,18 @@ def main() -> int:
         if wire.idle():
             core.backend.begin()
         gc.freeze()
+        litter = False
         while (request := wire.read()) is not None:
             wire.write(tcllist.join(core.invoke(*request)))
-            if not _BETWEEN_PHASES.isdisjoint(request[1:2]) and wire.idle():
-                core.backend.get_ahead()
-                gc.collect()
+            if not _BETWEEN_PHASES.isdisjoint(request[1:2]):
+                litter = True
+                if wire.idle():
+                    core.backend.get_ahead()
+            elif wire.idle(_AT_WORK):
+                core.backend.while_it_runs()
+                if litter:
+                    gc.collect()
+                    litter = False
     except BrokenPipeError:
         pass
     except ValueError as error:
