@@ -180,6 +180,10 @@ bool pt_turn_leave(struct pt_tree *);  /* true: the last worker has gone */
 void pt_turn_long(struct pt_tree *);   /* what comes now may take its time */
 bool pt_tree_hire(struct pt_tree *);   /* supervisor.c: one more worker */
 
+/* --- supervisor_places.c --- */
+/* Is it in /proc, of a process outside of the session, and not for everybody to see? */
+bool pt_is_others_place(const struct pt_task *, const char *path);
+
 /* --- supervisor_join.c --- */
 uid_t pt_session_owner(const char *dir);
 bool pt_in_session(pid_t);             /* a descendant of the process that started us */

@@ -73,7 +73,10 @@ static int look_open(struct pt_task *t, int fd)
 	int copy = fd == AT_FDCWD ? open(cwd, O_PATH | O_CLOEXEC) : pt_target_fd(t->pid, fd);
 	if (copy < 0)
 		return fd == AT_FDCWD || copy == -EPERM ? EACCES : EBADF;
-	int result = pt_do_look(t, copy);
+	/* a link of another process's, opened as the link that it is, which anybody may */
+	ssize_t len = t->call->shape == PT_SH_READLINK ? pt_own_fd_path(copy, t->full) : 0;
+	t->full[len > 0 ? len : 0] = 0;
+	int result = pt_is_others_place(t, t->full) ? EACCES : pt_do_look(t, copy);
 	close(copy);
 	return result;
 }
@@ -168,6 +171,8 @@ static int answer(struct pt_task *t)
 		return arg(t, 2) && !(t->sup->flags & PT_IMG_AUDIT) ? pt_answer_meddle(t, (pid_t)arg(t, 0)) : GO_ON;
 	case PT_SH_MEMORY:
 		return pt_answer_meddle(t, (pid_t)arg(t, 0));
+	case PT_SH_TAKE:
+		return pt_answer_take(t);
 	case PT_SH_CONNECT: case PT_SH_BIND: case PT_SH_SENDTO: case PT_SH_SENDMSG: case PT_SH_SENDMMSG: case PT_SH_SOCKETCALL:
 		return pt_answer_socket(t);
 	case PT_SH_JOIN:

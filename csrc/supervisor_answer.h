@@ -131,6 +131,8 @@ int pt_answer_exec(struct pt_task *);
 /* What was judged, in `fd` (closed by the caller): the call is done here, so that nothing can be exchanged behind our back. */
 int pt_do_look(struct pt_task *, int fd);
 int pt_do_change(struct pt_task *, int fd, bool by_descriptor);
+/* supervisor_places.c */
+int pt_answer_take(struct pt_task *);
 /* Meddling with another process's memory or registers. */
 int pt_answer_meddle(struct pt_task *, pid_t other);
 

@@ -32,6 +32,7 @@ enum pt_sc_shape {
 	PT_SH_PTRACE,   /* another process's memory and registers: process in the second argument */
 	PT_SH_LIMIT,    /* limits of a process, in the first argument; set by the third, which may be none */
 	PT_SH_MEMORY,   /* likewise: in the first */
+	PT_SH_TAKE,     /* a descriptor out of it */
 	PT_SH_LIST,     /* getdents: hidden entries are left out */
 	PT_SH_CONNECT,  /* sockaddr in `path`, its length in `flags` */
 	PT_SH_BIND,
@@ -151,6 +152,7 @@ enum pt_sc_shape {
 	PT_SC(swapon, 167, 87, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(swapoff, 168, 115, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(quotactl, 179, 131, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(quotactl_fd, 443, 443, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(bpf, 321, 357, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(perf_event_open, 298, 336, PT_SH_REFUSE, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) /* a probe takes a path */ \
 	PT_SC(init_module, 175, 128, PT_SH_REFUSE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
@@ -184,6 +186,7 @@ enum pt_sc_shape {
 	PT_SC(clone3, 435, 435, PT_SH_NOSYS, PT_ACC_STAT, -1, -1, PT_SC_FOLLOW) /* its flags are in memory; clone's are not */ \
 	PT_SC(ptrace, 101, 26, PT_SH_PTRACE, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(process_vm_writev, 311, 348, PT_SH_MEMORY, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
+	PT_SC(pidfd_getfd, 438, 438, PT_SH_TAKE, PT_ACC_READ, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(prlimit64, 302, 340, PT_SH_LIMIT, PT_ACC_WRITE, -1, -1, PT_SC_FOLLOW) \
 	PT_SC(ioctl, 16, 54, PT_SH_IOCTL, PT_ACC_ATTRIBUTES, 0, -1, PT_SC_FOLLOW) \
 	PT_SC(io_uring_setup, 425, 425, PT_SH_NOSYS, PT_ACC_READ, -1, -1, PT_SC_FOLLOW) \
@@ -291,6 +294,12 @@ enum pt_sc_shape {
 #endif
 #ifndef SYS_file_setattr
 #define SYS_file_setattr 469
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+#ifndef SYS_quotactl_fd
+#define SYS_quotactl_fd 443
 #endif
 #ifndef SYS_open_tree
 #define SYS_open_tree 428

@@ -193,6 +193,8 @@ static int judge(struct pt_task *t, unsigned flags)
 	}
 	if (t->at.error)
 		return t->at.error; /* the walk ends before the last component: the kernel's to say */
+	if (t->access != PT_ACC_STAT && pt_is_others_place(t, t->at.physical))
+		return EACCES;
 	if (t->access > PT_ACC_READLINK)
 		error = judge_write(t, flags, read);
 	else if (!readable(t, read))

@@ -277,6 +277,8 @@ static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
 		memcpy(buf, text, len);
 		return (ssize_t)len;
 	}
+	if (pt_is_others_place(t, path))
+		return -EACCES;
 	ssize_t got = readlink(path, buf, size);
 	int err = errno;
 	if (got < 0 && err == ENAMETOOLONG) {

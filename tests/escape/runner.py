@@ -35,7 +35,18 @@ TRIES = 3
 SECRET = "secret"
 _BASE_FLAGS = ["-D_GNU_SOURCE", "-O1", "-w", "-lpthread"]
 
-SOURCES = ("main.c", "read.c", "exist.c", "write.c", "loader.c", "kernel.c", "socket.c", "race.c", "doors.c")
+SOURCES = (
+    "main.c",
+    "read.c",
+    "exist.c",
+    "write.c",
+    "loader.c",
+    "kernel.c",
+    "socket.c",
+    "race.c",
+    "doors.c",
+    "others.c",
+)
 
 #: How the attempts are compiled; "sys" flavours run only those attempts that make the system call themselves.
 FLAVOURS: dict[str, list[str]] = {
@@ -171,6 +182,19 @@ class Ground:
         self.fresh_hidden()
         self.fresh_outside()
         self.fresh_work()
+        self.outsider = self._outsider()
+
+    def _outsider(self) -> subprocess.Popen[bytes]:
+        """A process of the same user that is not of the session, and has the secret in all ways."""
+        owner = self.owner
+        words = (
+            ["setpriv", f"--reuid={owner.uid}", f"--regid={owner.gid}", "--clear-groups"] if os.geteuid() == 0 else []
+        )
+        return subprocess.Popen(
+            [*words, "/bin/sh", "-c", "exec 9<secret; exec sleep 100000"],
+            cwd=self.base / "hidden",
+            env={"OF": "secret contents", "PATH": "/usr/bin:/bin"},
+        )
 
     def _own(self, path: Path, mode: int) -> None:
         os.chown(path, self.owner.uid, self.owner.gid)
@@ -274,6 +298,8 @@ class Ground:
         return Policy(read=read, write=write, prefix=None, owners=None, closure=frozenset())
 
     def close(self) -> None:
+        self.outsider.kill()
+        self.outsider.wait()
         self.fresh_work()
         subprocess.run(["chattr", "-R", "-i", self.base], capture_output=True, check=False)
         shutil.rmtree(self.base, ignore_errors=True)
@@ -326,6 +352,9 @@ class Runner:
         words = [str(work), attempt.kind, attempt.name, *([target] if target else [])]
         if program == SCRIPTS:
             words = ["/bin/sh", "-c", scripts()[attempt]]
+        if attempt.name.endswith("-starter"):
+            starts = '(while :; do "$0" >/dev/null; done) & export STARTER=$!; "$0" "$@"; kill $STARTER'
+            words = ["/bin/sh", "-c", starts, *words]
         if attempt.name.endswith("-sibling"):
             words = ["/bin/sh", "-c", '/bin/sleep 3 & SIBLING=$! "$0" "$@"; kill $!', *words]
         words = [*self.argv, *words]
@@ -335,6 +364,7 @@ class Runner:
                 cwd=self.ground.base / "work",
                 env={
                     "BASE": str(self.ground.base),
+                    "OUTSIDE": str(self.ground.outsider.pid),
                     "T": str(self.ground.base / "hidden/secret"),
                     "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
                 },
