@@ -16,7 +16,7 @@ from porttrace.codes import code_of
 from porttrace.context import PhaseContext
 from porttrace.errors import PorttraceError, UsageError
 from porttrace.filemap import WRITES, Action, Rule, display
-from porttrace.findings import FindingKind, fix_line, quoted
+from porttrace.findings import FindingKind, fix_line, hidden_on_purpose, quoted
 from porttrace.identity import privileged
 from porttrace.policy import Decision, Image, MapName, Ownership, PolicyError
 from porttrace.registry import Registry
@@ -268,9 +268,8 @@ def _changes(
         return f"to allow it, add to the Portfile:  {fix_line(kind, path, access, who, name)}"
 
     # Written by a person who can take it away: an option, a line of the Portfile, a command.
-    explicit = read.rule.endswith("=-") and re.match(r"--|trace\.|\w+\.trace_|filemap ", read.origin) is not None
     if read.word == "hidden":
-        if explicit and read.origin:
+        if hidden_on_purpose(f"{read.rule} ({read.origin})"):
             out.append((f"to see it, take the rule {read.rule} away ({read.origin})", False))
         elif owner is not None and read.rule.endswith("=?"):
             if port:
@@ -290,7 +289,9 @@ def _changes(
     elif read.word == "redirected":
         out.append((f"to see the original, take the rule {read.rule} away ({read.origin})", False))
     if write.word == "refused":
-        if port:
+        if hidden_on_purpose(f"{write.rule} ({write.origin})"):
+            out.append((f"to change it, take the rule {write.rule} away ({write.origin})", True))
+        elif port:
             line = fix_line(FindingKind.WRITE_OUTSIDE, path, "write", "", name)
             out.append((f"to change it, add to the Portfile:  {line}", True))
         else:

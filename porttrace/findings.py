@@ -6,6 +6,7 @@ A finding's kinds and fields are an interface that other tools read (the report)
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ __all__ = [
     "Program",
     "collect",
     "fix_line",
+    "hidden_on_purpose",
     "merge",
     "quoted",
     "unused",
@@ -179,9 +181,20 @@ def _is_control(char: str) -> bool:
     return unicodedata.category(char) == "Cc"
 
 
-def fix_line(kind: FindingKind, path: str, access: str, port: str, phase: str) -> str | None:
-    """The line to paste into the Portfile, or None where no line would change it."""
+_ON_PURPOSE = re.compile(r"=- \((?:--(?:map|read|write) |trace\.|\w+\.trace_|filemap )")
+
+
+def hidden_on_purpose(rule: str) -> bool:
+    """Whether `rule` (text and origin, as findings have it) hides because a person wrote so in a Portfile, an option or
+    a command: it decides before every allowance, and only taking it away changes that."""
+    return _ON_PURPOSE.search(rule) is not None
+
+
+def fix_line(kind: FindingKind, path: str, access: str, port: str, phase: str, rule: str = "") -> str | None:
+    """The line to paste into the Portfile, or None where no line would change it. `rule`: which one decided."""
     prefix = f"{phase}.trace_" if phase else "trace."
+    if hidden_on_purpose(rule):
+        return None
     if kind is FindingKind.UNDECLARED:
         return f"depends_{_dependency_type(phase, path)}-append port:{port}"
     if kind is FindingKind.WRITE_OUTSIDE:
@@ -242,6 +255,7 @@ def collect(
             continue
         path = os.fsdecode(event.path)
         untraced = kind is FindingKind.UNTRACED
+        rule = "" if untraced else names.rule_text(event.rule)
         add(
             Finding(
                 kind,
@@ -251,8 +265,8 @@ def collect(
                 phase,
                 event.count,
                 [],
-                "" if untraced else names.rule_text(event.rule),
-                fix_line(kind, path, event.access, port, phase),
+                rule,
+                fix_line(kind, path, event.access, port, phase, rule),
                 built,
                 _reason(event, kind),
                 audit,

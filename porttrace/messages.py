@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from porttrace.findings import FELL_BACK, Finding, FindingKind, Program, quoted
+from porttrace.findings import FELL_BACK, Finding, FindingKind, Program, hidden_on_purpose, quoted
 from porttrace.listings import LEFT_OUT
 from porttrace.noise import classify_finding, files_in_searched
 from porttrace.records import field, record
@@ -121,6 +121,8 @@ _OPTIONS = {FindingKind.UNDECLARED: "--deps", FindingKind.HIDDEN: "--read", Find
 
 
 def _fix(finding: Finding, style: Callable[[str, str], str]) -> list[str]:
+    if hidden_on_purpose(finding.rule):
+        return ["    to allow it, take this rule away"]
     if not finding.fix:
         return []
     if not finding.built and not finding.phase and finding.kind in _OPTIONS:

@@ -308,6 +308,13 @@ def test_a_rule_matches_whole_components(work: Path, place: Path) -> None:
     assert result.out == "dir" and result.status == 1
 
 
+def test_what_an_option_hides_is_not_advised_to_be_allowed_by_a_later_one(work: Path, place: Path) -> None:
+    (place / "x").touch()
+    result = run(work, "--map", f"{place}/x=-", "--", "cat", place / "x")
+    assert "to allow it, take this rule away" in result.err and "to allow it:" not in result.err
+    assert [row["fix"] for row in result.found(path=str(place / "x"))] == [None]
+
+
 def test_read_and_write_are_two_maps(work: Path, place: Path) -> None:
     assert run(work, "--read", place, "--", "touch", place / "x").status == 1
     assert run(work, "--read", place, "--write", place, "--", "touch", place / "x").status == 0

@@ -198,6 +198,30 @@ def test_lines_for_paths_that_no_port_owns() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "on_purpose"),
+    [
+        ("/x=- (trace.hide, line 13 of /tree/foo/Portfile)", True),
+        ("/x=- (build.trace_hide, line 13 of /tree/foo/Portfile)", True),
+        ("/x=- (--map /x=-)", True),
+        ("/x=- (filemap command)", True),
+        ("/usr/local=- (base OS (baseos-linux.toml))", False),
+        ("/p=? (prefix, line 1 of /p/etc/macports/macports.conf)", False),
+        ("/p=? (--prefix)", False),
+        ("not listed: no rule allows it", False),
+    ],
+)
+def test_no_line_is_advised_against_a_rule_that_comes_first(rule: str, on_purpose: bool) -> None:
+    """Hiding decides before allowing: an allowance beside it would change nothing."""
+    for kind in (FindingKind.HIDDEN, FindingKind.WRITE_OUTSIDE):
+        line = fix_line(kind, "/x", "write", "", "build", rule)
+        one = Finding(kind, "/x", "write", "", "build", 1, [], rule, line, "foo")
+        text = plain(render([one]))
+        assert (line is None) == on_purpose
+        assert ("to allow it, take this rule away" in text) == on_purpose
+        assert ("add to the Portfile" in text) == (not on_purpose)
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "/a b",

@@ -439,7 +439,7 @@ class Backend:
             1,
             [Program(exe, (), (os.path.basename(exe) + " itself",))],  # noqa: PTH119
             described,
-            fix_line(kind, path, access, port, phase),
+            fix_line(kind, path, access, port, phase, described),
             trace.policy.port,
             audit=trace.policy.audit,
         )
