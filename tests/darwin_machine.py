@@ -171,7 +171,7 @@ class Mac:
     images: list[str | None] = field(default_factory=list)  # that the loader has opened before the library
     words: tuple[int, ...] = ()  # of the exchanged function that was called last
     program: str = "/bin/x"  # that the process runs
-    interruptions: int = 0  # how many of the calls that talk with the session a signal is to interrupt
+    interruptions: dict[str, int] = field(default_factory=dict)  # how many calls of a function a signal is to interrupt
     full: bool = False  # whether there is no memory for another action of a spawn
     unreadable: set[str] = field(default_factory=set)
     modes: list[int] = field(default_factory=list)  # that opens were given
@@ -570,24 +570,24 @@ class Library:
             assert mac.sockets is not None
             return mac.sockets
 
-        def interrupt() -> None:
-            if mac.interruptions:
-                mac.interruptions -= 1
+        def interrupt(name: str) -> None:
+            if mac.interruptions.get(name):
+                mac.interruptions[name] -= 1
                 raise Failure(EINTR)
 
         def send(fd: int, data: int, size: int, *_: int) -> int:
-            interrupt()
+            interrupt("send")
             return sockets()[fd].send(ctypes.string_at(data, min(size, 3)))
 
         def recv(fd: int, buffer: int, size: int, *_: int) -> int:
-            interrupt()
+            interrupt("recv")
             data = sockets()[fd].recv(min(size, 1))  # as little at a time as a stream may bring
             put(buffer, data)
             return len(data)
 
         def poll(at: int, count: int, timeout: int, *_: int) -> int:
             assert count == 1
-            interrupt()
+            interrupt("poll")
             asked = select.poll()
             asked.register(darwin_calls.word(at), select.POLLIN)
             return len(asked.poll(timeout))
