@@ -151,6 +151,26 @@ static bool empty_entry(const char *list)
 	return !*list || *list == ':' || *list == ';' || strstr(list, "::") || list[strlen(list) - 1] == ':';
 }
 
+/* Files that the C library opens by itself, past us: zones, locales, names of hosts. Judged by the supervisor, as what the loader opens. */
+static bool names_files(const char *entry)
+{
+	static const struct { const char *name, *base; } variables[] = {
+		{ "TZ=", "/usr/share/zoneinfo/" }, { "TZDIR=", "/usr/share/zoneinfo" }, { "LOCPATH=", "/usr/lib/locale" }, { "HOSTALIASES=", NULL },
+	};
+	for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+		const char *value = entry + strlen(variables[i].name), *base = variables[i].base;
+		if (strncmp(entry, variables[i].name, (size_t)(value - entry)))
+			continue;
+		value += !i && *value == ':';
+		if (!*value || (!i && *value != '/')) /* a zone's name is below the directory of all, unless it climbs */
+			return strstr(value, "..");
+		size_t n = strlen(value);
+		return memmem(value, n, "..", 2) || strchr(value, ':') ||
+		       !(starts(value, n, "/etc/") || (base && (!strcmp(value, base) || starts(value, n, base))));
+	}
+	return false;
+}
+
 bool pt_loader_led_astray(char *const *envp)
 {
 	for (; envp && *envp; envp++) {
@@ -164,6 +184,8 @@ bool pt_loader_led_astray(char *const *envp)
 					return true;
 			}
 		} else if (e[0] == 'G' && !strncmp(e, "GCONV_PATH=", 11) && e[11] && (e[11] != '/' || leads_astray(e + 11))) {
+			return true;
+		} else if ((e[0] == 'T' || e[0] == 'L' || e[0] == 'H') && names_files(e)) {
 			return true;
 		}
 	}

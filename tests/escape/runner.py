@@ -90,6 +90,9 @@ class Attempt:
         return not inline or self.name.startswith("sys-")
 
 
+#: A zone of one time, which is called ABC.
+ZONE = b"TZif" + bytes(35) + b"\1\0\0\0\4" + bytes(6) + b"ABC\0"
+
 #: (kind, name) -> in which flavour it may get through the default tiers, and why.
 EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -206,6 +209,7 @@ class Ground:
         hidden.mkdir()
         (hidden / "secret").write_text("secret contents\n")
         (hidden / "program").write_text("#!/bin/echo secret\n")
+        (hidden / "zone").write_bytes(ZONE)
         (hidden / "link").symlink_to("secret-target")
         if (self.programs / "objects/libsecret.so").exists():
             shutil.copy(self.programs / "objects/libsecret.so", hidden)
