@@ -708,7 +708,7 @@ def test_the_library_finds_itself_and_tells_the_process(machine: Machine) -> Non
     assert [event.path for event in machine.session.events("process")] == ["/bin/x"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS, ids=ON)
 def test_what_the_loader_has_opened_before_is_used(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Libraries of declared ports; and the library knows itself among them, by its address."""
     owners = Ownership(

@@ -126,7 +126,7 @@ int pt_inspect(const char *path, struct pt_program *out)
 	if (fd < 0) {
 		if (fd == -EACCES && sys_fstatat(AT_FDCWD, path, &st, 0) == 0 && (st.st_mode & (S_ISUID | S_ISGID)))
 			out->untraced = "set-user-ID";
-		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -ENAMETOOLONG ? -fd : 0;
+		return fd == -ENOENT || fd == -ENOTDIR ? -fd : 0;      /* of other errors the kernel itself tells */
 	}
 	ssize_t n = -1;
 	const char *why = NULL;
