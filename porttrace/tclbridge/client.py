@@ -54,6 +54,12 @@ class TclError(Exception):
         self.code: tuple[str, ...] = code or ("NONE",)
 
 
+def _no_nul(what: str, text: str) -> None:
+    """TclError where no file can have that name: it would be noticed only by a later call, and stop each one."""
+    if "\0" in text:
+        raise TclError(f"{what} cannot hold a NUL byte", "PORTTRACE", "USAGE")
+
+
 @record(frozen=True)
 class Edit:
     """One change to one or both filemaps, kept so that it can be made again for the next phase.
@@ -130,6 +136,7 @@ class Client:
         if key not in CONTEXT_KEYS:
             message = f'unknown context "{key}": must be {", ".join(CONTEXT_KEYS)}'
             raise TclError(message, "TCL", "LOOKUP", "INDEX", "context", key)
+        _no_nul(f"context {key}", value)
         if self.context.get(key, "") != value:
             self.context[key] = value
             self.dirty = True
@@ -155,6 +162,7 @@ class Client:
         """Begin a trace; a former one that was never stopped is ended first."""
         if not workpath.startswith("/"):
             raise TclError(f'workpath "{workpath}" is not absolute', "PORTTRACE", "USAGE")
+        _no_nul("workpath", workpath)
         if self.active:
             self.stop()
         place = self.encode(workpath)
@@ -299,6 +307,7 @@ class Client:
 
     def rule_path(self, path: str, literal: bool = False) -> bytes:
         """A path that a person gave for a rule: absolute, and clean unless `literal`. TclError where not."""
+        _no_nul("path", path)
         if literal and path:
             return self.encode(path)
         if not path.startswith("/"):
