@@ -357,6 +357,18 @@ bool pt_cursor_uniform(const struct pt_image *image, struct pt_cursor c)
 	return !c.node;
 }
 
+bool pt_rules_below(const struct pt_image *image, enum pt_map map, const char *path, size_t len)
+{
+	struct pt_cursor c = pt_cursor_root(image, map);
+	for (size_t at = 0, to; at < len; at = to) {
+		for (to = at + 1; to < len && path[to] != '/'; to++)
+			;
+		if (to > at + 1)
+			c = pt_cursor_descend(image, c, path + at + 1, to - at - 1);
+	}
+	return !pt_cursor_uniform(image, c);
+}
+
 static inline uint32_t owner_of(const struct pt_image *image, uint64_t hash)
 {
 	const struct pti_owner *table = (const struct pti_owner *)AT(image, owners);

@@ -108,6 +108,8 @@ struct pt_cursor pt_cursor_root(const struct pt_image *, enum pt_map);
 struct pt_cursor pt_cursor_descend(const struct pt_image *, struct pt_cursor, const char *name, size_t len);
 /* True when no rule lies below, so that every child has the directory's own rule. */
 bool pt_cursor_uniform(const struct pt_image *, struct pt_cursor);
+/* Have places below a real path rules of their own? They hold for names: a directory that is renamed would take them out of it. */
+bool pt_rules_below(const struct pt_image *, enum pt_map, const char *path, size_t len);
 /* The verdict of a directory's child (name without '/'); an empty name means the directory itself. `dirhash` is pt_hash_dir of the directory. */
 struct pt_verdict pt_decide_child(const struct pt_image *, struct pt_cursor dir, uint64_t dirhash, const char *name, size_t len);
 /*

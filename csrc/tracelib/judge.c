@@ -158,6 +158,8 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 	}
 	if (write.action != PT_DENY) {
 		at->verdict = write;
+		if (at->access == PT_ACC_RENAME && pt_rules_below(pt.image, PT_READ, at->real, at->real_len) && exists(physical(at)))
+			return refuse(op, at, PT_OUT_DENY, EACCES);
 		if (!(at->flags & PT_ALSO_READ) || readable(at, read))
 			return 0;
 		at->verdict = read;

@@ -630,7 +630,27 @@ static int t_sys_vm_writev(const char *p)
 	return sys(SYS_process_vm_writev, getppid(), &here, 1, &there, 1, 0) == 1 || errno == EFAULT ? show("secret memory") : errno;
 }
 
+/* What is hidden where the build may write: moved away with the directory that holds it. */
+static int r_rename_above(const char *p)
+{
+	(void)p;
+	if (sys(SYS_rename, in("work/near"), in("work/moved")))
+		return errno;
+	return show_fd(open(in("work/moved/hidden/secret"), O_RDONLY));
+}
+
+static int r_exchange_above(const char *p)
+{
+	(void)p;
+	mkdir(in("work/other"), 0755);
+	if (sys(SYS_renameat2, AT_FDCWD, in("work/other"), AT_FDCWD, in("work/near"), 2 /* EXCHANGE */))
+		return errno;
+	return show_fd(open(in("work/other/hidden/secret"), O_RDONLY));
+}
+
 const struct attempt read_attempts[] = {
+	{ "sys-rename-above", r_rename_above },
+	{ "sys-exchange-above", r_exchange_above },
 	{ "sys-race-dir", t_sys_race_dir }, { "sys-pidfd-getfd", t_sys_pidfd_getfd }, { "sys-vm-writev", t_sys_vm_writev },
 	{ "open", t_open }, { "openat", t_openat }, { "fopen", t_fopen }, { "freopen", t_freopen },
 	{ "sys-open", t_sys_open }, { "sys-openat", t_sys_openat }, { "sys-openat2", t_sys_openat2 },

@@ -268,7 +268,10 @@ class Ground:
             subprocess.run(["umount", "-l", work / "m"], check=True)
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        self._own(work, 0o777)
+        (work / "near/hidden").mkdir(parents=True)
+        (work / "near/hidden/secret").write_text("secret contents\n")
+        for path in (work / "near/hidden/secret", work / "near/hidden", work / "near", work):
+            self._own(path, 0o777)
 
     def state(self) -> dict[str, tuple[object, ...]]:
         seen: dict[str, tuple[object, ...]] = {}
@@ -295,7 +298,11 @@ class Ground:
     def policy(self) -> Policy:
         base = os.fsencode(self.base)
         read, write = Filemap(), Filemap()
-        for path, action in ((base + b"/hidden", Action.DENY), (b"/", Action.ALLOW)):
+        for path, action in (
+            (base + b"/hidden", Action.DENY),
+            (base + b"/work/near/hidden", Action.DENY),
+            (b"/", Action.ALLOW),
+        ):
             read.append(Rule(path, action))
         for path in (base + b"/work", b"/dev/null", b"/dev/ptmx", b"/dev/pts"):
             write.append(Rule(path, Action.ALLOW))
