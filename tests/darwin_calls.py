@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from darwin_machine import Library
 
-ENOENT, ENOMEM, ENOTDIR, ERANGE = 2, 12, 20, 34
+ENOENT, ENOMEM, EFAULT, ENOTDIR, ERANGE = 2, 12, 14, 20, 34
 O_WRONLY, O_CREAT = 1, 0x200
 AF_UNIX = 1
 # struct _posix_spawn_file_actions of the kernel's <sys/spawn_internal.h>: room, count, then actions
@@ -259,6 +259,8 @@ def bodies(library: Library) -> dict[str, Callable[..., int]]:
         mac.arguments = texts(argv)
 
     def posix_spawn(pid: int, path: int, actions: int, attributes: int, argv: int, envp: int, *_: int) -> int:
+        if path < 4096:
+            raise Failure(EFAULT)
         child(text(path), word(actions, ctypes.c_uint64) if actions else 0, argv, envp)
         if pid:
             ctypes.c_int.from_address(pid).value = 4242

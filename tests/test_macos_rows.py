@@ -13,7 +13,19 @@ from pathlib import Path
 
 import pytest
 from darwin_calls import FTS_D, FTS_DP, FTS_F, FTS_SKIP, FileActions, Walk
-from darwin_machine import AT_FDCWD, ELOOP, ENOENT, ENOEXEC, ENOMEM, Library, Taken, described, paths_of, there_on
+from darwin_machine import (
+    AT_FDCWD,
+    EFAULT,
+    ELOOP,
+    ENOENT,
+    ENOEXEC,
+    ENOMEM,
+    Library,
+    Taken,
+    described,
+    paths_of,
+    there_on,
+)
 from test_macos_behaviour import KINDS, RULES, STARTS, Machine, bulk, dirent, machine, programs, protected
 from tracelib_session import SOURCE, Session
 
@@ -619,6 +631,14 @@ def test_a_childs_opens_are_judged_from_where_it_then_stands(machine: Machine, t
     assert call(f"posix_spawn_file_actions_addchdir{twin}", actions.address, b"/opt/work/dir") == (0, 0)
     assert spawn(machine, "posix_spawn", "/opt/work/prog", actions, None) == ENOENT, "a link that leads there"
     assert {event.path for event in machine.session.findings()} == {"/opt/secret/x", "/opt/secret"}
+
+
+def test_a_spawn_without_a_name_is_the_kernels_to_refuse(machine: Machine) -> None:
+    """Also where actions say from where the name would be looked for."""
+    actions, nothing = FileActions(), (ctypes.c_void_p * 1)(None)
+    assert machine.library.call("posix_spawn_file_actions_addchdir_np", actions.address, b"/opt") == (0, 0)
+    words = ctypes.addressof(nothing)
+    assert machine.library.call("posix_spawn", 0, 0, actions.address, 0, words, words) == (-1, EFAULT)
 
 
 @pytest.mark.parametrize("twin", ["", "_np"])
