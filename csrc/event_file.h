@@ -5,19 +5,20 @@
  *	execs       64 slots: pid -> image that executes another program
  *	links       16384 bits: which links were followed
  *	rules       1024 bits: which of the first rules have decided something
- *	starts      the first records of programs that start and execute others
- *	findings    65536 slots: key -> count
  *	rules       65536 bits: the same of the others
+ *	findings    65536 slots: key and count
+ *	starts      the first records of programs that start and execute others
  *	arena       records, each led by one 64-bit word
  *
  * The file is sparse, and a page that finds no room on the disk kills whoever
  * touches it (SIGBUS). So room is asked for before it is written: for the
  * tables when the file is made, for the arena step by step, up to `backed`.
  *
- * All that a process writes when it does nothing but start lies in the first
- * part, up to the end of the starts, and most map no more than that: it costs
- * a fault for each page, and page tables for each two megabytes in which there
- * is such a page, in each process and again in each that it forks.
+ * All that a process writes when it starts, and when it meets what another
+ * has told already, lies in the first part, up to the end of the starts, and
+ * most map no more than that: it costs a fault for each page, and page tables
+ * for each two megabytes in which there is such a page, in each process and
+ * again in each that it forks.
  *
  * A record's word says its size before the record is filled, so that a writer
  * killed half way leaves a gap of known size and not a broken chain: a writer
@@ -40,14 +41,16 @@
 #define LINK_WORDS 256u
 #define FIRST_RULES 1024u              /* these lie in the first page: few policies have more */
 #define PROBES 32u                      /* in each of two places */
-#define PAGE_SLOTS (4096u / sizeof(struct finding_slot))
+#define PAGE_SLOTS (4096u / sizeof(uint64_t))
 #define NO_SLOT UINT32_MAX
 #define BACK_STEP (256u << 10)          /* a few thousand records */
 
-struct finding_slot {
-	_Atomic uint64_t key;
-	_Atomic uint64_t count;
-};
+/*
+ * A finding's slot: the upper 40 bits of its key, and how often it came, which is not counted beyond COUNT_MOST. All
+ * that two writers do at once there fits into what is left above that.
+ */
+#define COUNT_MASK 0xffffffull
+#define COUNT_MOST 0x7fffffull
 
 struct exec_slot {
 	_Atomic uint64_t image;                /* pid in the upper half */
@@ -66,12 +69,12 @@ struct pt_events {
 	_Alignas(64) struct exec_slot execs[EXEC_SLOTS];
 	_Atomic uint64_t links[LINK_WORDS];
 	_Atomic uint64_t first_rules[FIRST_RULES / 64];
-	_Alignas(4096) unsigned char starts[STARTS_END - 4096];
-	struct finding_slot findings[FINDING_SLOTS];
-	_Atomic uint64_t rules[PT_RULE_BITS / 64];
+	_Alignas(4096) _Atomic uint64_t rules[PT_RULE_BITS / 64];
+	_Alignas(4096) _Atomic uint64_t findings[FINDING_SLOTS];
+	unsigned char starts[STARTS_END - 4096 - PT_RULE_BITS / 8 - FINDING_SLOTS * 8];
 	_Alignas(4096) unsigned char arena[];
 };
-_Static_assert(offsetof(struct pt_events, starts) == 4096 && offsetof(struct pt_events, findings) == STARTS_END, "starts");
+_Static_assert(offsetof(struct pt_events, rules) == 4096 && offsetof(struct pt_events, arena) == STARTS_END, "parts");
 #define STARTS offsetof(struct pt_events, starts)
 
 /*

@@ -249,28 +249,34 @@ static uint32_t slot_of(uint64_t key, uint64_t near, uint32_t i)
 	return (uint32_t)(((key >> 16) + i) % FINDING_SLOTS);
 }
 
-static void put_finding(struct pt_events *part, const struct pt_event *e)
+static bool is_of(uint64_t slot, uint64_t key)
 {
-	struct pt_events *ev = reach(part, UINT64_MAX);
-	if (!ev) {
-		lose(part);
-		return;
-	}
-	uint64_t image = image_chain(ev, e->image), whose = image ? image : (uint64_t)e->pid;
+	return !((slot ^ key) & ~COUNT_MASK);
+}
+
+static void count_again(_Atomic uint64_t *slot, uint64_t have)
+{
+	if ((have & COUNT_MASK) < COUNT_MOST)
+		atomic_fetch_add_explicit(slot, 1, memory_order_relaxed);
+}
+
+static void put_finding(struct pt_events *ev, const struct pt_event *e)
+{
+	uint64_t image = e->chain ? e->chain : image_chain(ev, e->image), whose = image ? image : (uint64_t)e->pid;
 	uint64_t key = mix(e->kind == PT_EV_USED ? 1 : whose,
 			   (uint64_t)e->kind << 32 | (uint32_t)e->access << 16 | e->outcome);
 	key = mix_bytes(key, e->path, e->path_len);
-	if (!key)
-		key = 1;
+	if (!(key & ~COUNT_MASK))
+		key |= COUNT_MASK + 1;
 	uint64_t near = e->kind == PT_EV_USED ? mix_bytes(1, e->path, directory(e)) : mix(2, whose);
 	uint32_t empty = NO_SLOT;
 	/* a write before the first look: one page fault, not two */
-	atomic_fetch_add_explicit(&ev->findings[slot_of(key, near, 0)].count, 0, memory_order_relaxed);
+	atomic_fetch_add_explicit(&ev->findings[slot_of(key, near, 0)], 0, memory_order_relaxed);
 	for (uint32_t i = 0; i < 2 * PROBES; i++) {
 		uint32_t n = slot_of(key, near, i);
-		uint64_t have = atomic_load_explicit(&ev->findings[n].key, memory_order_acquire);
-		if (have == key) {
-			atomic_fetch_add_explicit(&ev->findings[n].count, 1, memory_order_relaxed);
+		uint64_t have = atomic_load_explicit(&ev->findings[n], memory_order_acquire);
+		if (is_of(have, key)) {
+			count_again(&ev->findings[n], have);
 			return;
 		}
 		if (!have) {
@@ -279,17 +285,14 @@ static void put_finding(struct pt_events *part, const struct pt_event *e)
 		}
 	}
 	/* The record first: a process that is killed between the two steps leaves a finding twice, never none. */
-	uint64_t where;
+	uint64_t where, have = 0;
 	struct record *r = append(ev, e, empty, key, &where);
-	if (!r || empty == NO_SLOT)
+	if (!r || empty == NO_SLOT || atomic_compare_exchange_strong(&ev->findings[empty], &have, (key & ~COUNT_MASK) | 1))
 		return;
-	uint64_t have = 0;
-	if (atomic_compare_exchange_strong(&ev->findings[empty].key, &have, key)) {
-		atomic_fetch_add_explicit(&ev->findings[empty].count, 1, memory_order_relaxed);
-	} else if (have == key) {
+	if (is_of(have, key)) {
 		uint64_t word = atomic_load_explicit(&r->word, memory_order_relaxed);
 		atomic_store_explicit(&r->word, (word & ~3ull) | WITHDRAWN, memory_order_release);
-		atomic_fetch_add_explicit(&ev->findings[empty].count, 1, memory_order_relaxed);
+		count_again(&ev->findings[empty], have);
 	}
 	/* else: another finding took the slot; ours stands alone, and its slot's key does not match: the reader counts 1 */
 }
@@ -368,7 +371,7 @@ void pt_events_bump(struct pt_events *ev)
 
 void pt_events_rule_used(struct pt_events *ev, uint32_t rule)
 {
-	if (rule >= PT_RULE_BITS || (rule >= FIRST_RULES && !(ev = reach(ev, UINT64_MAX))))
+	if (rule >= PT_RULE_BITS)
 		return;
 	_Atomic uint64_t *word = rule < FIRST_RULES ? &ev->first_rules[rule / 64] : &ev->rules[rule / 64];
 	uint64_t one = 1ull << (rule % 64);

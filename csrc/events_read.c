@@ -103,10 +103,9 @@ static void read_details(const struct pt_events *ev, const struct details *d, st
 	out->ppid = d->ppid;
 	out->time = d->time;
 	uint32_t slot = *(volatile const uint32_t *)&d->slot;
-	if (slot < FINDING_SLOTS && ev->findings[slot].key == d->key) {
-		uint64_t count = atomic_load_explicit(&ev->findings[slot].count, memory_order_relaxed);
-		out->count = !count ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
-	}
+	uint64_t have = slot < FINDING_SLOTS ? atomic_load_explicit(&ev->findings[slot], memory_order_relaxed) : 0;
+	if (have & COUNT_MASK && !((have ^ d->key) & ~COUNT_MASK))
+		out->count = (uint32_t)(have & COUNT_MASK);
 }
 
 /* The next record of one region from *where on. */

@@ -214,3 +214,13 @@ def test_a_record_that_cannot_be_is_dropped(events: File, kind: int, asked: int,
     events.map[where + 30 : where + 32] = struct.pack("H", asked)
     assert [path for _, path, _ in events.read()] == [b"/next"]
     assert events.unsound() == 1
+
+
+def test_a_count_ends_before_it_touches_the_key(events: File) -> None:
+    events.put(lib.PT_EV_FINDING, b"/a", image=0)
+    words = [n for n in range(0, lib.PT_STARTS_END, 8) if events.map[n : n + 8] != bytes(8)]
+    [slot] = [n for n in words if 12288 <= n < 12288 + 65536 * 8]
+    events.map[slot : slot + 3] = (0x7FFFFE).to_bytes(3, "little")
+    for _ in range(3):
+        events.put(lib.PT_EV_FINDING, b"/a", image=0)
+    assert [e.count for _, _, e in events.read()] == [0x7FFFFF]

@@ -1,4 +1,4 @@
-"""A program maps the first part of the event file, and the rest of it only when it has something to tell."""
+"""A program maps the first part of the event file, and the rest of it only when it has something new to tell."""
 
 from __future__ import annotations
 
@@ -38,6 +38,16 @@ def test_the_rest_is_mapped_by_who_tells_something(hidden: Path, log: bool) -> N
         before, after = (sizes(text, other) for text in other.run("sh", "-c", script).stdout.split("=="))
         assert (before, after) == (([whole], [whole]) if log else ([lib.PT_STARTS_END], [lib.PT_STARTS_END, whole]))
         assert [e.path for e in other.findings()] == [str(hidden)]
+
+
+def test_what_another_has_told_needs_no_more_of_the_file(hidden: Path) -> None:
+    """Each shell of a configure script looks for the same programs at the same places in vain."""
+    script = f"[ -e {hidden} ]; while read -r line; do echo $line; done </proc/self/maps"
+    with Session(f"r:{hidden}=-", "rw:/=+") as session:
+        whole = (session.dir / "events").stat().st_size
+        first, second = (sizes(session.run("sh", "-c", script).stdout, session) for _ in range(2))
+        assert (first, second) == ([lib.PT_STARTS_END, whole], [lib.PT_STARTS_END])
+        assert [e.count for e in session.findings()] == [2]
 
 
 def fill_starts(session: Session, times: int) -> None:

@@ -61,7 +61,7 @@ uint64_t pt_report(uint16_t op, const struct pt_at *at, uint8_t kind, uint8_t ou
 		return 0;
 	struct pt_event e = {
 		.kind = kind, .access = at->access, .outcome = outcome, .tier = 1, .op = op, .error = (int16_t)error,
-		.pid = pt_pid(), .image = pt.index, .rule = at->verdict.rule, .port = at->verdict.port,
+		.pid = pt_pid(), .image = pt.index, .chain = pt.chain, .rule = at->verdict.rule, .port = at->verdict.port,
 		.path = at->real_len ? at->real : "/", .path_len = at->real_len ? (uint32_t)at->real_len : 1,
 	};
 	size_t asked = at->asked ? strlen(at->asked) : 0;
