@@ -132,13 +132,28 @@ static int answer_metadata(struct pt_task *t)
 
 /* ---- the rest ---- */
 
-/* Nobody but the program itself can change where it is: given back to the kernel, which reads the path again. */
+/* Nobody but the program itself can change where it is; but it goes to what was judged, not to what its path means by then. */
 static int answer_chdir(struct pt_task *t)
 {
-	int error = pt_task_resolve(t, AT_FDCWD, arg(t, t->call->path), 0);
-	if (!error)
-		error = pt_task_judge(t, 0);
-	return error ? error : GO_ON;
+	for (int tries = 0; tries < TRIES; tries++) {
+		struct stat st;
+		int error = pt_task_resolve(t, AT_FDCWD, arg(t, t->call->path), 0);
+		if (!error)
+			error = pt_task_judge(t, 0);
+		if (error)
+			return error;
+		if (t->sup->flags & PT_IMG_AUDIT)
+			return GO_ON;
+		int fd = pt_hold_judged(t);
+		if (fd == AGAIN)
+			continue;
+		if (fd < 0)
+			return -fd;
+		error = fstat(fd, &st) ? errno : S_ISDIR(st.st_mode) ? pt_borrow_chdir(t, fd) : ENOTDIR;
+		close(fd);
+		return error;
+	}
+	return ELOOP;
 }
 
 static int answer(struct pt_task *t)

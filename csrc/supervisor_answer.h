@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "supervisor.h"
@@ -78,6 +79,13 @@ void pt_own_fd_link(int fd, char out[32]);
 /* That which it names, in PT_PATH_CAP bytes: its length without a NUL (PT_PATH_CAP - 1: longer than that), or below 1. */
 ssize_t pt_own_fd_path(int fd, char *path);
 
+/*
+ * supervisor_borrow.c: the program's own thread goes to a directory, or takes a descriptor of any kind; what is meant is
+ * in `fd`. DONE, an errno, or GO_ON where that cannot be had (another program traces this one).
+ */
+int pt_borrow_chdir(struct pt_task *, int fd);
+int pt_borrow_take(struct pt_task *, int fd, bool cloexec);
+
 /* supervisor_wait.c: hands `fd` over as the call's result. 0, or an errno for the program. */
 int pt_hand_over(struct pt_task *, int fd, uint64_t flags);
 /* Something that may wait for others, in a thread of its own, which answers. 0: it is under way, or an errno. */
@@ -96,6 +104,8 @@ struct pt_waiting {
 	void (*end)(struct pt_waiting *, int error);
 };
 int pt_wait_apart(struct pt_task *, struct pt_waiting *);
+/* From now on what this thread waits in ends now and then with EINTR; until timer_delete(). */
+bool pt_ticks_begin(timer_t *);
 
 /* supervisor_socket.c */
 struct pt_address {
@@ -106,6 +116,8 @@ struct pt_address {
 int pt_read_address(struct pt_task *, uint64_t at, uint64_t size, struct pt_address *);
 /* May a socket of this kind go there? 0 (`held`: a descriptor of what the path names, else -1), or an errno. */
 int pt_reach(struct pt_task *, int domain, const struct pt_address *, int *held);
+/* supervisor_bind.c: the program's socket `number` gets the name that stands in its memory. */
+int pt_answer_bind(struct pt_task *, int number, uint64_t at, uint64_t size);
 /* supervisor_abstract.c: likewise of a name in no file system. 0 or an errno. */
 int pt_reach_abstract(const struct pt_task *, const struct sockaddr_un *, socklen_t size);
 /* supervisor_send.c: a message as it stands in the program's memory. */

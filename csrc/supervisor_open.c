@@ -89,7 +89,8 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 		return errno;
 	if (!(flags & O_NONBLOCK) && !(flags & O_PATH))
 		fcntl((int)fd, F_SETFL, fcntl((int)fd, F_GETFL) & ~O_NONBLOCK);
-	int error = pt_hand_over(t, (int)fd, flags);
+	/* A notification hands no descriptor of the kind O_PATH over. */
+	int error = flags & O_PATH ? pt_borrow_take(t, (int)fd, flags & O_CLOEXEC) : pt_hand_over(t, (int)fd, flags);
 	close((int)fd);
 	return error;
 }
@@ -160,8 +161,7 @@ static int answer_open_once(struct pt_task *t, uint64_t flags, unsigned create_m
 		return error;
 	if (is_others_memory(t))
 		return EACCES;
-	/* Such a descriptor cannot be handed over. It reads nothing: what is done with it is judged by where it leads. */
-	if ((flags & O_PATH) && !is_redirected(t))
+	if ((flags & O_PATH) && (t->sup->flags & PT_IMG_AUDIT) && !is_redirected(t))
 		return GO_ON;
 	if (t->access <= PT_ACC_READLINK && is_redirected(t) && is_own_library(t)) {
 		memcpy(t->at.physical, t->at.real, t->at.real_len + 1);

@@ -28,27 +28,12 @@ int pt_read_address(struct pt_task *t, uint64_t at, uint64_t size, struct pt_add
 	return 0;
 }
 
-static int judge(struct pt_task *t, bool make)
+static int judge(struct pt_task *t)
 {
-	t->access = make ? PT_ACC_CREATE : PT_ACC_READ;
-	t->last_link = make;
-	int error = pt_task_resolve_text(t, AT_FDCWD, t->asked, strlen(t->asked), make ? PT_RES_CREATE | PT_RES_NOFOLLOW_LAST : 0);
-	if (!error)
-		error = pt_task_judge(t, 0);
-	return error == EEXIST ? EADDRINUSE : error;
-}
-
-/*
- * Judged, and left to the kernel: were it done here, on a directory that we hold, everybody would see another name of the
- * socket than the program gave it.
- */
-static int answer_bind(struct pt_task *t, uint64_t at, uint64_t size)
-{
-	struct pt_address a;
-	int error = pt_read_address(t, at, size, &a);
-	if (!error && a.named)
-		error = judge(t, true);
-	return error ? error : GO_ON;
+	t->access = PT_ACC_READ;
+	t->last_link = false;
+	int error = pt_task_resolve_text(t, AT_FDCWD, t->asked, strlen(t->asked), 0);
+	return error ? error : pt_task_judge(t, 0);
 }
 
 int pt_reach(struct pt_task *t, int domain, const struct pt_address *a, int *held)
@@ -60,7 +45,7 @@ int pt_reach(struct pt_task *t, int domain, const struct pt_address *a, int *hel
 	if (!a->named)
 		return pt_reach_abstract(t, (const void *)&a->text, a->size);
 	for (int tries = 0; tries < TRIES && error == AGAIN; tries++) {
-		error = judge(t, false);
+		error = judge(t);
 		if (error)
 			return error;
 		*held = pt_hold_judged(t);
@@ -168,7 +153,7 @@ static int answer_socketcall(struct pt_task *t)
 		return EFAULT;
 	switch (call) {
 	case SCM_CONNECT: return answer_connect(t, (int)args[0], args[1], args[2]);
-	case SCM_BIND: return answer_bind(t, args[1], args[2]);
+	case SCM_BIND: return pt_answer_bind(t, (int)args[0], args[1], args[2]);
 	case SCM_SENDTO: return answer_sendto(t, (const uint64_t[6]){ args[0], args[1], args[2], args[3], args[4], args[5] });
 	case SCM_SENDMSG: return answer_message(t, (int)args[0], args[1], args[2]);
 	default: return answer_messages(t, (int)args[0], args[1], args[2], args[3]);
@@ -180,7 +165,7 @@ int pt_answer_socket(struct pt_task *t)
 	uint64_t first = arg(t, t->call->path), second = t->call->flags >= 0 ? arg(t, t->call->flags) : 0;
 	switch (t->call->shape) {
 	case PT_SH_CONNECT: return answer_connect(t, (int)arg(t, 0), first, second);
-	case PT_SH_BIND: return answer_bind(t, first, second);
+	case PT_SH_BIND: return pt_answer_bind(t, (int)arg(t, 0), first, second);
 	case PT_SH_SENDTO: return answer_sendto(t, (const uint64_t[6]){ arg(t, 0), arg(t, 1), arg(t, 2), arg(t, 3), arg(t, 4), arg(t, 5) });
 	case PT_SH_SENDMSG: return answer_message(t, (int)arg(t, 0), first, (unsigned)arg(t, 2));
 	case PT_SH_SENDMMSG: return answer_messages(t, (int)arg(t, 0), first, (uint32_t)second, (unsigned)arg(t, 3));

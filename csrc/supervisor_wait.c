@@ -47,17 +47,24 @@ static bool goes_on(struct pt_waiting *w, int *error)
 	return !*error;
 }
 
+bool pt_ticks_begin(timer_t *timer)
+{
+	struct sigevent tick = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = PT_TICK, ._sigev_un._tid = (pid_t)syscall(SYS_gettid) };
+	struct itimerspec every = { { 0, 10000000 }, { 0, 10000000 } };
+	if (timer_create(CLOCK_MONOTONIC, &tick, timer))
+		return false;
+	timer_settime(*timer, 0, &every, NULL);
+	return true;
+}
+
 static void *waits(void *argument)
 {
 	struct pt_waiting *w = argument;
 	long r = -1;
 	int error = 0;
-	/* A signal comes now and then, so that the wait ends with the program that waits. */
-	struct sigevent tick = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = PT_TICK, ._sigev_un._tid = (pid_t)syscall(SYS_gettid) };
-	struct itimerspec every = { { 0, 10000000 }, { 0, 10000000 } };
 	timer_t timer;
-	bool ticks = timer_create(CLOCK_MONOTONIC, &tick, &timer) == 0;
-	if (!ticks || timer_settime(timer, 0, &every, NULL))
+	bool ticks = pt_ticks_begin(&timer); /* so that the wait ends with the program that waits */
+	if (!ticks)
 		error = EINTR;
 	do
 		r = error ? -1 : w->attempt(w);

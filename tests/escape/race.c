@@ -81,12 +81,15 @@ static long c_link(void) { return sys(SYS_link, text, in("work/used")); }
 static long c_link_over(void) { return sys(SYS_link, in("work/kept"), text); }
 static long c_truncate(void) { return sys(SYS_truncate, text, 0); }
 static long c_write(void) { return sys(SYS_open, text, O_WRONLY); }
+static long c_chdir(void) { return sys(SYS_chdir, text); }
+static long c_o_path(void) { return sys(SYS_openat, AT_FDCWD, text, O_PATH | O_DIRECTORY); }
 static long c_creat(void) { return sys(SYS_open, text, O_WRONLY | O_CREAT | O_EXCL, 0644); }
 #define X(name, harmless, a, b) static int x_##name(const char *p) { return race(p, "work/" harmless, c_##name, a, b); }
 X(mkdir, "fresh", EEXIST, EEXIST) X(mknod, "fresh", EEXIST, EEXIST) X(symlink, "fresh", EEXIST, EEXIST)
 X(unlink, "kept", EACCES, EPERM) X(rmdir, "kept", EACCES, EPERM) X(unlinkat, "kept", EACCES, EPERM) X(rename, "kept", EXDEV, EACCES)
 X(rename_over, "fresh", EEXIST, EEXIST) X(link, "kept", EXDEV, EACCES) X(link_over, "fresh", EEXIST, EEXIST)
 X(truncate, "kept", EACCES, EACCES) X(write, "kept", EACCES, EACCES) X(creat, "fresh", EEXIST, EEXIST)
+X(chdir, "", ENOTDIR, ENOTDIR) X(o_path, "", ENOTDIR, ENOTDIR)
 
 /* A socket of ours at the harmless address, which is exchanged with the other from now on. */
 static int hear(const struct sockaddr_un *harmless, pthread_t *t)
@@ -129,6 +132,35 @@ static int race_connect(const char *wanted, int reads)
 }
 static int x_connect(const char *p) { return race_connect(p, 0); }
 static int r_connect(const char *p) { (void)p; return race_connect(in("hidden/socket"), 1); }
+
+/* The name that a socket gets. Without a name in the file system (`plain`) only the kernel has to be told of it. */
+static int race_bind(const char *wanted, int plain)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	pthread_t t;
+	int seen = 0;
+	snprintf(a.sun_path, sizeof a.sun_path, "%s", wanted);
+	memcpy(evil, &a, sizeof a);
+	memset(a.sun_path, 0, sizeof a.sun_path);
+	if (!plain)
+		snprintf(a.sun_path, sizeof a.sun_path, "%s", in("work/bound"));
+	else
+		snprintf(a.sun_path + 1, sizeof a.sun_path - 1, "porttrace-escape-%d", (int)getpid());
+	memcpy(good, &a, sizeof a);
+	memcpy(text, good, sizeof text);
+	pthread_create(&t, NULL, swap, NULL);
+	for (int i = 0; goes_on(i, seen); i++) {
+		int s = socket(AF_UNIX, SOCK_STREAM, 0);
+		seen = sys(SYS_bind, s, text, sizeof a) < 0 && errno == EADDRINUSE;
+		close(s);
+		unlink(in("work/bound"));
+	}
+	stop = 1;
+	pthread_join(t, NULL);
+	return seen ? EADDRINUSE : ENOENT;
+}
+static int x_bind(const char *p) { return race_bind(p, 0); }
+static int x_bind_abstract(const char *p) { return race_bind(p, 1); }
 
 /* Likewise where the harmless name lies in no file system. */
 static int r_connect_abstract(const char *p)
@@ -251,5 +283,6 @@ const struct attempt race_exist_attempts[] = {
 	{ "sys-race-rmdir", x_rmdir }, { "sys-race-unlinkat", x_unlinkat }, { "sys-race-rename", x_rename },
 	{ "sys-race-rename-over", x_rename_over }, { "sys-race-link", x_link }, { "sys-race-link-over", x_link_over },
 	{ "sys-race-truncate", x_truncate }, { "sys-race-write", x_write }, { "sys-race-create-excl", x_creat },
-	{ "sys-race-connect", x_connect }, { NULL, NULL },
+	{ "sys-race-connect", x_connect }, { "sys-race-chdir", x_chdir }, { "sys-race-o-path", x_o_path },
+	{ "sys-race-bind", x_bind }, { "sys-race-bind-abstract", x_bind_abstract }, { NULL, NULL },
 };
