@@ -37,6 +37,7 @@ GENERIC = {
     "perf_event_open": 241, "sendto": 206, "sendmsg": 211, "sendmmsg": 269,
     "llistxattr": 12, "statfs": 43, "getdents64": 61, "connect": 203, "bind": 200, "inotify_add_watch": 27,
     "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "mount": 40, "umount2": 39,
+    "pidfd_getfd": 438, "quotactl_fd": 443,
     "pivot_root": 41, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fspick": 433, "mount_setattr": 442,
     "setns": 268, "acct": 89, "swapon": 224, "swapoff": 225, "quotactl": 60, "bpf": 280, "ptrace": 117,
     "process_vm_writev": 271, "prlimit64": 261, "ioctl": 29, "init_module": 105, "finit_module": 273,
