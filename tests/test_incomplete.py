@@ -58,7 +58,7 @@ SPOILT = {
         "the head of the event file was overwritten",
     ),
     "its first records zeroed": (
-        "os.pwrite(os.open(events, os.O_RDWR), bytes(8192), 4096)",
+        "os.pwrite(os.open(events, os.O_RDWR), bytes(8192), 536576)",
         " records were not sound",
     ),
     "its end set back": (
