@@ -118,6 +118,22 @@ _Static_assert(sizeof(struct details) == 32, "details of a record");
 #define RECORD_FULL (sizeof(struct record) + sizeof(struct details))
 #define RECORD_MAX (RECORD_FULL + 2 * STRING_MAX + 16)
 
+/* A record up to its path, and what follows that. */
+static inline size_t head_len(unsigned marks)
+{
+	return marks & DETAILED ? RECORD_FULL : sizeof(struct record);
+}
+
+static inline size_t asked_room(unsigned marks, size_t asked_len)
+{
+	return marks & ASKED_IS_END ? 0 : asked_len;
+}
+
+static inline bool slot_is_of(uint64_t slot, uint64_t key)
+{
+	return !((slot ^ key) & ~COUNT_MASK);
+}
+
 /* Of a record that has them. */
 static inline struct details *details_of(const struct record *r)
 {

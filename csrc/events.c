@@ -144,15 +144,15 @@ static struct record *append(struct pt_events *ev, const struct pt_event *e, uin
 	bool is_end = asked_len && asked_len <= path_len && memcmp(e->path + path_len - asked_len, e->asked, asked_len) == 0;
 	/* Who writes, for a reader that waits: the supervisor tells of others, who may be gone by now. */
 	int32_t writer = e->tier == 2 ? getpid() : e->pid;
-	bool detailed = !is_short(e, writer);
-	size_t size = sizeof(struct record) + (detailed ? sizeof(struct details) : 0) + path_len + (is_end ? 0 : asked_len);
+	unsigned marks = (e->tier & TIER) | (is_short(e, writer) ? 0 : DETAILED) | (is_end ? ASKED_IS_END : 0);
+	size_t size = head_len(marks) + path_len + asked_room(marks, asked_len);
 	struct record *r = place(ev, e->kind, size, writer, where);
 	if (!r)
 		return NULL;
 	r->kind = e->kind;
 	r->access = e->access;
 	r->outcome = e->outcome;
-	r->marks = (uint8_t)((e->tier & TIER) | (detailed ? DETAILED : 0) | (is_end ? ASKED_IS_END : 0));
+	r->marks = (uint8_t)marks;
 	r->op = e->op;
 	r->error = e->error;
 	r->image = e->image;
@@ -160,12 +160,10 @@ static struct record *append(struct pt_events *ev, const struct pt_event *e, uin
 	r->port = e->port;
 	r->path_len = (uint16_t)path_len;
 	r->asked_len = (uint16_t)asked_len;
-	unsigned char *bytes = r->bytes;
-	if (detailed) {
-		/* later records lie behind: no clock needed */
+	/* later records lie behind: no clock needed */
+	if (marks & DETAILED)
 		*details_of(r) = (struct details){ .pid = e->pid, .ppid = e->ppid, .time = e->time ? e->time : *where, .key = key, .slot = slot };
-		bytes += sizeof(struct details);
-	}
+	char *bytes = (char *)r + head_len(marks);
 	if (path_len)
 		memcpy(bytes, e->path, path_len);
 	if (asked_len && !is_end)
@@ -249,11 +247,6 @@ static uint32_t slot_of(uint64_t key, uint64_t near, uint32_t i)
 	return (uint32_t)(((key >> 16) + i) % FINDING_SLOTS);
 }
 
-static bool is_of(uint64_t slot, uint64_t key)
-{
-	return !((slot ^ key) & ~COUNT_MASK);
-}
-
 static void count_again(_Atomic uint64_t *slot, uint64_t have)
 {
 	if ((have & COUNT_MASK) < COUNT_MOST)
@@ -275,7 +268,7 @@ static void put_finding(struct pt_events *ev, const struct pt_event *e)
 	for (uint32_t i = 0; i < 2 * PROBES; i++) {
 		uint32_t n = slot_of(key, near, i);
 		uint64_t have = atomic_load_explicit(&ev->findings[n], memory_order_acquire);
-		if (is_of(have, key)) {
+		if (slot_is_of(have, key)) {
 			count_again(&ev->findings[n], have);
 			return;
 		}
@@ -289,7 +282,7 @@ static void put_finding(struct pt_events *ev, const struct pt_event *e)
 	struct record *r = append(ev, e, empty, key, &where);
 	if (!r || empty == NO_SLOT || atomic_compare_exchange_strong(&ev->findings[empty], &have, (key & ~COUNT_MASK) | 1))
 		return;
-	if (is_of(have, key)) {
+	if (slot_is_of(have, key)) {
 		uint64_t word = atomic_load_explicit(&r->word, memory_order_relaxed);
 		atomic_store_explicit(&r->word, (word & ~3ull) | WITHDRAWN, memory_order_release);
 		count_again(&ev->findings[empty], have);
@@ -341,9 +334,9 @@ bool pt_events_exec(struct pt_events *ev, int32_t pid, const char *asked, struct
 	bool is_end = marks & ASKED_IS_END;
 	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > RECORD_MAX || size > end - where || r->kind != PT_EV_EXEC ||
 	    !(marks & DETAILED) || details_of(r)->pid != pid || !asked_len || (is_end && asked_len > path_len) ||
-	    RECORD_FULL + path_len + (is_end ? 0 : asked_len) > size)
+	    head_len(marks) + path_len + asked_room(marks, asked_len) > size)
 		return false;
-	out->path = (const char *)r->bytes + sizeof(struct details);
+	out->path = (const char *)r + head_len(marks);
 	out->path_len = path_len;
 	return strlen(asked) == asked_len && memcmp(asked, out->path + path_len - (is_end ? asked_len : 0), asked_len) == 0;
 }

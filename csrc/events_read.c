@@ -104,7 +104,7 @@ static void read_details(const struct pt_events *ev, const struct details *d, st
 	out->time = d->time;
 	uint32_t slot = *(volatile const uint32_t *)&d->slot;
 	uint64_t have = slot < FINDING_SLOTS ? atomic_load_explicit(&ev->findings[slot], memory_order_relaxed) : 0;
-	if (have & COUNT_MASK && !((have ^ d->key) & ~COUNT_MASK))
+	if (have & COUNT_MASK && slot_is_of(have, d->key))
 		out->count = (uint32_t)(have & COUNT_MASK);
 }
 
@@ -149,8 +149,7 @@ static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_fr
 		uint32_t path_len = *(volatile const uint16_t *)&r->path_len, asked_len = *(volatile const uint16_t *)&r->asked_len;
 		uint8_t kind = *(volatile const uint8_t *)&r->kind, marks = *(volatile const uint8_t *)&r->marks;
 		bool detailed = marks & DETAILED, is_end = marks & ASKED_IS_END;
-		uint64_t head_len = sizeof(struct record) + (detailed ? sizeof(struct details) : 0);
-		if (head_len + path_len + (is_end ? 0 : asked_len) > size || (is_end && asked_len > path_len) || kind < PT_EV_PROCESS ||
+		if (head_len(marks) + path_len + asked_room(marks, asked_len) > size || (is_end && asked_len > path_len) || kind < PT_EV_PROCESS ||
 		    kind > PT_EV_USED || (!detailed && kind != PT_EV_ACCESS) || WORD_STATE(word) != PUBLISHED) {
 			cur->drops++;
 			offset += size;
@@ -171,7 +170,7 @@ static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_fr
 		out->count = 1;
 		if (detailed)
 			read_details(ev, details_of(r), out);
-		out->path = (const char *)r->bytes + head_len - sizeof(struct record);
+		out->path = (const char *)r + head_len(marks);
 		out->path_len = path_len;
 		out->asked = out->path + path_len - (is_end ? asked_len : 0);
 		out->asked_len = asked_len;

@@ -23,16 +23,6 @@ struct memory {
 	} struck[REMEMBERED], plain[REMEMBERED];
 };
 
-/* The limit that holds a tag (tag_linux.h). Also a process without memory has limits still, until it has been waited for. */
-static uint64_t limit_of(int32_t pid)
-{
-	static const char label[] = "\nMax file locks";
-	char text[4096];
-	const char *line = pt_process_file(pid, "limits", text, sizeof text) > 0 ? strstr(text, label) : NULL;
-	unsigned long long hard;
-	return line && sscanf(line + sizeof label - 1, " %*s %llu", &hard) == 1 ? hard : UINT64_MAX;
-}
-
 static enum pt_carried carries(const struct pt_hunt *hunt, int32_t pid)
 {
 	char text[65536];
@@ -48,7 +38,7 @@ static enum pt_belongs whose(const struct pt_hunt *hunt, const struct pt_process
 {
 	if (pt_hunt_knows(hunt, p->session))
 		return PT_OURS;
-	uint64_t limit = limit_of(p->pid);
+	uint64_t limit = pt_process_tag(p->pid);
 	bool tagged = pt_is_tag(limit);
 	for (const uint64_t *tag = hunt->tags; tagged && *tag; tag++)
 		if (*tag == limit)

@@ -122,3 +122,12 @@ ssize_t pt_process_exe(int32_t pid, char *path, size_t room)
 	return n < 0 ? -errno : n;
 }
 #endif
+
+uint64_t pt_process_tag(int32_t pid)
+{
+	static const char label[] = "\nMax file locks";
+	char text[4096];
+	const char *line = pt_process_file(pid, "limits", text, sizeof text) > 0 ? strstr(text, label) : NULL;
+	unsigned long long hard;
+	return line && sscanf(line + sizeof label - 1, " %*s %llu", &hard) == 1 ? hard : UINT64_MAX;
+}

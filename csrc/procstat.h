@@ -38,5 +38,7 @@ size_t pt_words_environment(const char *block, size_t n);
 ssize_t pt_proc_text(const char *path, char *text, size_t room);
 /* The same of /proc/PID/NAME. */
 ssize_t pt_process_file(int32_t pid, const char *name, char *text, size_t room);
+/* Linux: the limit that holds a tag (tag_linux.h); UINT64_MAX: it has none. Also a process without memory has limits, until it has been waited for. */
+uint64_t pt_process_tag(int32_t pid);
 
 #endif

@@ -9,15 +9,6 @@
 #include "supervisor_answer.h"
 #include "tag_linux.h"
 
-#define LIMIT "Max file locks"
-
-static uint64_t tag_of(pid_t pid)
-{
-	char text[4096], hard[32];
-	const char *line = pt_process_file((int32_t)pid, "limits", text, sizeof text) > 0 ? strstr(text, LIMIT) : NULL;
-	return line && sscanf(line + sizeof LIMIT - 1, "%*31s %31s", hard) == 1 ? strtoull(hard, NULL, 10) : 0;
-}
-
 static bool is_outsider(const struct pt_task *t, pid_t other)
 {
 	pid_t process, parent;
@@ -26,8 +17,8 @@ static bool is_outsider(const struct pt_task *t, pid_t other)
 	pt_target_ids(t->pid, &process, &parent);
 	if (other == process)
 		return false;
-	uint64_t own = tag_of(t->pid);
-	return pt_is_tag(own) ? tag_of(other) != own : !pt_target_descends(other, process, t->tree->since);
+	uint64_t own = pt_process_tag((int32_t)t->pid);
+	return pt_is_tag(own) ? pt_process_tag((int32_t)other) != own : !pt_target_descends(other, process, t->tree->since);
 }
 
 /* What the kernel tells of every process; all the rest, also what will be added, is for those that may trace it. */
