@@ -321,8 +321,9 @@ def test_workers_of_dask_and_what_is_killed_of_it(open_tmp: Path) -> None:
     names = ("base", "stray", "good", "greedy")
     prefix = tree(open_tmp, {name: PORTS[name] for name in names} | {"slow": GATE.format(gate=gate)})
     with dask(open_tmp, 3) as (scheduler, workers):
-        wait_for((open_tmp / "scheduler").exists, "the scheduler")
-        address = json.loads((open_tmp / "scheduler").read_text())["address"]
+        place = open_tmp / "scheduler"  # there a moment before anything stands in it
+        wait_for(lambda: place.exists() and place.read_text().rstrip().endswith("}"), "the scheduler")
+        address = json.loads(place.read_text())["address"]
         wait_for(lambda: prefix.run("-q", "-t", "sweep", "--scheduler", address, "stray").status == 0, "a worker")
         process = start(prefix, "--scheduler", address, "all")
         wait_for_build(prefix, "slow")
