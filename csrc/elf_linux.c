@@ -120,41 +120,74 @@ static enum pt_entry elf(const struct view *v, bool scan, bool *musl)
 	return scan && raw_calls(v, e) ? PT_ENTRY_RAW : PT_ENTRY_TRACELIB;
 }
 
-static enum pt_entry script(const struct view *v, char *out, size_t cap)
+static bool blank(char c)
 {
-	size_t i = 2, n = 0;
-	while (i < v->size && (v->bytes[i] == ' ' || v->bytes[i] == '\t'))
-		i++;
-	while (i < v->size && v->bytes[i] != ' ' && v->bytes[i] != '\t' && v->bytes[i] != '\n' && v->bytes[i] && n + 1 < cap)
-		out[n++] = (char)v->bytes[i++];
-	if (!n || n + 1 >= cap)
-		return PT_ENTRY_NONE;
-	out[n] = 0;
-	return PT_ENTRY_SCRIPT;
+	return c == ' ' || c == '\t';
 }
 
-enum pt_entry pt_elf_entry_fd(int fd, bool scan, bool *musl, char *interpreter, size_t cap)
+static size_t skip_blanks(const char *head, size_t i, size_t end)
+{
+	while (i < end && blank(head[i]))
+		i++;
+	return i;
+}
+
+bool pt_script_line(const char *head, size_t n, char interpreter[PT_SHEBANG], char words[PT_WORDS])
+{
+	size_t size = n < PT_SHEBANG ? n : PT_SHEBANG, end = 2, k = 0, i;
+	bool plain = true;
+	words[0] = 0;
+	while (end < size && head[end] != '\n')
+		end++;
+	bool ends = end < size;
+	while (ends && blank(head[end - 1]))
+		end--;
+	i = skip_blanks(head, 2, end);
+	while (i < end && !blank(head[i]) && head[i])
+		interpreter[k++] = head[i++];
+	if (!k || (!ends && i == end && n >= PT_SHEBANG))
+		return false;              /* no name, or one that may go on */
+	interpreter[k] = 0;
+	size_t argument = skip_blanks(head, i, end);
+	for (size_t at = i; at < end; at++)
+		plain = plain && head[at];
+	if (!ends || !plain)
+		return true;
+	char *out = words;
+	for (size_t at = 0; at <= k; at++)
+		*out++ = interpreter[at];
+	if (argument < end) {
+		while (argument < end)
+			*out++ = head[argument++];
+		*out++ = 0;
+	}
+	*out = 0;
+	return true;
+}
+
+static enum pt_entry entry_of(const struct view *v, bool scan, bool *musl, char *interpreter, char *words)
+{
+	char name[PT_SHEBANG], line[PT_WORDS];
+	if (v->size > 4 && v->bytes[0] == 0x7f && v->bytes[1] == 'E' && v->bytes[2] == 'L' && v->bytes[3] == 'F')
+		return elf(v, scan, musl);
+	if (v->size > 2 && v->bytes[0] == '#' && v->bytes[1] == '!' &&
+	    pt_script_line((const char *)v->bytes, v->size, interpreter ? interpreter : name, words ? words : line))
+		return PT_ENTRY_SCRIPT;
+	return PT_ENTRY_NONE;
+}
+
+enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, char *words)
 {
 	struct view v;
-	*musl = false;
 	enum pt_entry entry = PT_ENTRY_NONE;
-	if (!map_file(fd, &v))
-		return entry;
-	if (v.size > 4 && v.bytes[0] == 0x7f && v.bytes[1] == 'E' && v.bytes[2] == 'L' && v.bytes[3] == 'F')
-		entry = elf(&v, scan, musl);
-	else if (v.size > 2 && v.bytes[0] == '#' && v.bytes[1] == '!')
-		entry = script(&v, interpreter, cap);
-	pt_raw2(SYS_munmap, v.bytes, v.size);
-	return entry;
-}
-
-enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, size_t cap)
-{
 	*musl = false;
 	long fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
 	if (fd < 0)
-		return PT_ENTRY_NONE;
-	enum pt_entry entry = pt_elf_entry_fd((int)fd, scan, musl, interpreter, cap);
+		return entry;
+	if (map_file((int)fd, &v)) {
+		entry = entry_of(&v, scan, musl, interpreter, words);
+		pt_raw2(SYS_munmap, v.bytes, v.size);
+	}
 	pt_raw1(SYS_close, fd);
 	return entry;
 }

@@ -10,21 +10,29 @@
 
 enum pt_entry {
 	PT_ENTRY_TRACELIB,  /* dynamic, of this machine, with a loader that takes LD_PRELOAD */
-	PT_ENTRY_SCRIPT,    /* "#!": `interpreter` holds the program that counts */
+	PT_ENTRY_SCRIPT,    /* "#!": its interpreter is the program that counts */
 	PT_ENTRY_STATIC,    /* no loader (static and static-pie) */
 	PT_ENTRY_FOREIGN,   /* another ABI (32 bit), or a loader of another libc: supervised, and without LD_PRELOAD */
 	PT_ENTRY_RAW,       /* dynamic, but with system call instructions of its own: supervised as well */
 	PT_ENTRY_NONE,      /* not a program that the kernel would start, or not readable */
 };
 
+#define PT_SHEBANG 256  /* so much of a script the kernel looks at (BINPRM_BUF_SIZE of <linux/binfmts.h>) */
+#define PT_WORDS (PT_SHEBANG + 2)
+/*
+ * The first `n` bytes of a file that begins with "#!". false: the kernel takes it for no script. `interpreter` is what it
+ * starts; `words`: that and the argument, if there is one, each with its NUL, and an empty one. They are empty where the
+ * line has no end in sight, or a NUL: the kernel makes something of it, which is not repeated here.
+ */
+bool pt_script_line(const char *head, size_t n, char interpreter[PT_SHEBANG], char words[PT_WORDS]);
+
 /*
  * `scan`: also look for system call instructions in the code. Wanted for programs that a build can have made itself:
  * ordinary programs leave system calls to libc. A chance hit costs time, never correctness.
  * `musl` says whether its C library is musl, whose programs take a library of their own.
- * `interpreter` gets a script's interpreter (NUL-terminated; PT_ENTRY_NONE where it does not fit).
+ * `interpreter` and `words`: of a script, see above; both may be NULL.
  */
-enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, size_t cap);
-enum pt_entry pt_elf_entry_fd(int fd, bool scan, bool *musl, char *interpreter, size_t cap);
+enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, char *words);
 
 /* The same for a shared object that is about to be loaded: does it make system calls of its own? */
 bool pt_elf_raw_calls(int fd);

@@ -325,6 +325,42 @@ def test_a_script_of_the_build_is_no_machine_code(ground: Ground) -> None:
     assert supervisor.running
 
 
+ELSEWHERE = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+int main(int argc, char **argv) {
+    posix_spawn_file_actions_t actions;
+    char *words[] = {"cat", "../file", "../../hidden/file", NULL}, *none[] = {NULL};
+    pid_t pid;
+    int status = 1;
+    posix_spawn_file_actions_init(&actions);
+    if (argc > 1) posix_spawn_file_actions_addfchdir_np(&actions, open("there", O_RDONLY));
+    else posix_spawn_file_actions_addchdir_np(&actions, "there");
+    if (posix_spawn(&pid, "./tool", &actions, NULL, words, none)) return 1;
+    waitpid(pid, &status, 0);
+    return WEXITSTATUS(status);
+}
+"""
+
+
+@pytest.mark.parametrize("how", [[], ["by descriptor"]])
+def test_a_program_that_is_started_from_elsewhere_is_looked_at_there(ground: Ground, how: list[str]) -> None:
+    """Here its name is a harmless script, there a static program that wants the hidden file."""
+    (ground.base / "spawner.c").write_text(ELSEWHERE)
+    spawner = ground.base / "spawner"
+    subprocess.run(["cc", "-o", spawner, ground.base / "spawner.c"], check=True)
+    (ground.base / "work" / "tool").write_text("#!/bin/true\n")
+    (ground.base / "work" / "there").mkdir()
+    shutil.copy(BUSYBOX, ground.base / "work" / "there" / "tool")
+    (ground.base / "work" / "tool").chmod(0o755)
+    done = ground.run(str(spawner), *how)
+    assert done.stdout == "work text\n"
+    assert "can't open '../../hidden/file'" in done.stderr
+
+
 def test_one_that_does_not_start_is_told_and_nothing_runs_unheld(ground: Ground) -> None:
     supervisor = ground.trace._supervisor
     assert supervisor is not None

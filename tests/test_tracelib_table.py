@@ -143,6 +143,7 @@ BEYOND_MUSL = {
     "pkey_mprotect",
     "posix_getdents",
     "posix_spawn_file_actions_addchdir",
+    "posix_spawn_file_actions_addfchdir",
     "renameat2",
     "scandirat",
     "scandirat64",

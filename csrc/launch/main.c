@@ -25,14 +25,12 @@
 #ifdef __linux__
 #include <sys/prctl.h>
 
-#include "elf_linux.h"
 #include "fence_linux.h"
+#include "program.h"
 #include "supervise_linux.h"
 #include "tag_linux.h"
 #include "sysraw.h"
 #include "word.h"
-
-#define PATH_CAP 4096
 #endif
 
 #ifdef __APPLE__
@@ -42,8 +40,6 @@
 #define LIBRARY "tracelib.dylib"
 #define PRELOAD "DYLD_INSERT_LIBRARIES"
 #else
-#define LIBRARY "tracelib.so"
-#define MUSL_LIBRARY "tracelib-musl.so" /* for programs whose C library is musl; not every session has it */
 #define PRELOAD "LD_PRELOAD"
 #endif
 
@@ -159,12 +155,12 @@ static void parse(struct options *o, char **argv)
 		fail("%s needs --session", o->supervise || o->automatic ? "--supervise" : "--fence without a file");
 }
 
-static const char *beside(const char *session, const char *name)
+const char *pt_beside(const char *dir, const char *name)
 {
-	char *path = malloc(strlen(session) + strlen(name) + 2);
+	char *path = malloc(strlen(dir) + strlen(name) + 2);
 	if (!path)
 		fail("out of memory");
-	stpcpy(stpcpy(stpcpy(path, session), "/"), name);
+	stpcpy(stpcpy(stpcpy(path, dir), "/"), name);
 	return path;
 }
 
@@ -187,7 +183,7 @@ static bool is_ours(const char *entry, size_t len)
 /* Our library (`name`) first, or none; what the caller preloads stays, except a library of ours: one decides, not two. */
 static void preload(const char *session, const char *name)
 {
-	const char *library = beside(session, name ? name : LIBRARY);
+	const char *library = pt_beside(session, name ? name : LIBRARY);
 	if (strpbrk(session, ": "))
 		fail("the session's path '%s' has a character that " PRELOAD " cannot carry", session);
 	if (access(library, R_OK))
@@ -216,70 +212,6 @@ static void preload(const char *session, const char *name)
 }
 
 #ifdef __linux__
-/*
- * Whose program is it? A quarter of a system's programs hold the two bytes of a system call by chance: they are taken
- * at their word. Code that the build can have made is always supervised (tracelib/supervise.c says why).
- */
-static enum { SYSTEMS_OWN, BUILDS_OWN, SOMEBODYS } owner_of(const char *path, const char *fence)
-{
-	char link[64], real[4096] = "";
-	struct stat st = { 0 };
-	long fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
-	if (fd < 0)
-		return SOMEBODYS;
-	snprintf(link, sizeof link, "/proc/self/fd/%d", (int)fd);
-	long n = pt_raw4(SYS_readlinkat, AT_FDCWD, link, real, sizeof real - 1);
-	pt_raw4(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH);
-	pt_raw1(SYS_close, fd);
-	real[n > 0 ? n : 0] = 0;
-	bool fixed = st.st_uid == 0 && !(st.st_mode & 022);
-	if (fixed && !strncmp(real, "/usr/", 5))
-		return SYSTEMS_OWN;
-	if (fence ? pt_fence_covers_file(fence, real) : !fixed)
-		return BUILDS_OWN;
-	return SOMEBODYS;
-}
-
-/*
- * How the command will run, scripts followed to their interpreter. `fence`: the list of places that the build can write,
- * or NULL. `library`: what is to be injected, NULL: nothing. `path` (PATH_CAP bytes) gets the program that counts, or nothing.
- */
-static enum pt_entry entry_of(const char *command, const char *session, const char *fence, const char **library, char *path)
-{
-	char interpreter[PATH_CAP];
-	if (strchr(command, '/')) {
-		snprintf(path, PATH_CAP, "%s", command);
-	} else {
-		const char *list = getenv("PATH");
-		for (list = list ? list : "/bin:/usr/bin"; *list; list += *list == ':') {
-			size_t len = strcspn(list, ":");
-			int n = len ? snprintf(path, PATH_CAP, "%.*s/%s", (int)len, list, command) : snprintf(path, PATH_CAP, "%s", command);
-			if (n < (int)PATH_CAP && !access(path, X_OK))
-				break;
-			*path = 0;
-			list += len;
-		}
-	}
-	enum pt_entry entry = PT_ENTRY_NONE;
-	bool musl = false;
-	for (int depth = 0; depth < 5 && *path; depth++) {
-		entry = pt_elf_entry(path, true, &musl, interpreter, sizeof interpreter);
-		if (entry != PT_ENTRY_SCRIPT)
-			break;
-		memcpy(path, interpreter, PATH_CAP);
-	}
-	if (musl && access(beside(session, MUSL_LIBRARY), R_OK))
-		entry = PT_ENTRY_FOREIGN;
-	*library = entry == PT_ENTRY_FOREIGN ? NULL : musl ? MUSL_LIBRARY : LIBRARY;
-	if (entry != PT_ENTRY_RAW && entry != PT_ENTRY_TRACELIB)
-		return entry;
-	switch (owner_of(path, fence)) {
-	case SYSTEMS_OWN: return PT_ENTRY_TRACELIB;
-	case BUILDS_OWN: return PT_ENTRY_RAW;
-	default: return entry;
-	}
-}
-
 /* The other policies of the session lie beside this one's. */
 static bool is_of_another(const char *session, uint64_t tag)
 {
@@ -305,7 +237,7 @@ static void join(const char *session)
 
 static const char *fence_of(const struct options *o)
 {
-	return !o->raise_fence ? NULL : o->fence ? o->fence : beside(o->session, "fence");
+	return !o->raise_fence ? NULL : o->fence ? o->fence : pt_beside(o->session, "fence");
 }
 
 static void hold(const struct options *o)
@@ -334,7 +266,7 @@ int sandbox_check(pid_t pid, const char *operation, int type, ...);
 
 static void hold(const struct options *o)
 {
-	const char *file = !o->raise_fence ? NULL : o->fence ? o->fence : beside(o->session, "fence");
+	const char *file = !o->raise_fence ? NULL : o->fence ? o->fence : pt_beside(o->session, "fence");
 	if (o->supervise)
 		fail("there is no supervisor on this system");
 	if (!file || sandbox_check(getpid(), NULL, 0))
@@ -396,27 +328,32 @@ int main(int argc, char **argv)
 	if (o.chdir && chdir(o.chdir))
 		fail("cannot change to %s: %s", o.chdir, strerror(errno));
 #ifdef __linux__
-	enum pt_entry entry = PT_ENTRY_TRACELIB;
-	const char *library = LIBRARY;
-	char program[PATH_CAP] = "";
+	struct pt_program program = { .entry = PT_ENTRY_TRACELIB, .library = LIBRARY };
 	if (o.session && (o.automatic || !o.no_preload))
-		entry = entry_of(o.file ? o.file : o.command[0], o.session, fence_of(&o), &library, program);
-	if (o.automatic && (entry == PT_ENTRY_STATIC || entry == PT_ENTRY_FOREIGN || entry == PT_ENTRY_RAW))
-		o.supervise = true;
+		pt_program_of(&program, o.file ? o.file : o.command[0], o.command, o.session, fence_of(&o));
+	o.supervise = o.supervise || (o.automatic && program.supervise);
 	if (o.session) /* a loader of another kind would complain of our library, or stop */
-		preload(o.session, o.no_preload ? NULL : library);
+		preload(o.session, o.no_preload ? NULL : program.library);
+	if (*program.path && !o.supervise)
+		pt_word_of_exec(o.session, program.path, o.file ? o.file : o.command[0], program.entry);
+	bool instead = o.automatic && !o.supervise && program.file;
+	const char *command = o.file ? o.file : o.command[0];
+	if (instead) {
+		o.file = program.file;
+		o.command = program.words ? program.words : o.command;
+	}
 #else
+	const char *command = o.file ? o.file : o.command[0];
 	if (o.session)
 		preload(o.session, o.no_preload ? NULL : LIBRARY);
-#endif
-#ifdef __linux__
-	if (*program && !o.supervise)
-		pt_word_of_exec(o.session, program, o.file ? o.file : o.command[0], entry);
 #endif
 	hold(&o);
 #ifdef __APPLE__
 	if (o.session && !o.no_preload)
 		again(&o);
+#else
+	if (instead && program.error)
+		leave(126, "%s: %s", command, strerror(program.error));
 #endif
 	if (o.file)
 		execv(o.file, o.command);
@@ -426,5 +363,5 @@ int main(int argc, char **argv)
 #ifdef __linux__
 	pt_word_of_failure(err);
 #endif
-	leave(err == ENOENT || err == ENOTDIR ? 127 : 126, "%s: %s", o.file ? o.file : o.command[0], strerror(err));
+	leave(err == ENOENT || err == ENOTDIR ? 127 : 126, "%s: %s", command, strerror(err));
 }

@@ -26,20 +26,71 @@ static void tell_untraced(uint16_t op, struct pt_at *at, pid_t pid, const char *
 		pt_events_put(pt.events, &e);
 }
 
+/*
+ * Can somebody in the session make the name mean another file before the kernel reads it? race.c asks the same of an open.
+ * What is supervised need not care: it is held whatever it turns out to be.
+ */
+static bool exchangeable(const struct pt_at *at)
+{
+#ifdef __APPLE__
+	(void)at;
+	return false;                  /* nor is there a supervisor that would hold what the library cannot enter */
+#else
+	/* where all of the system may be written there is nothing to hold */
+	if ((pt.flags & PT_IMG_AUDIT) || pt_decide(pt.image, PT_WRITE, "/usr", 4).action != PT_DENY)
+		return false;
+	return !at->fixed || (at->path[0] != '/' && pt_threads()) ||
+	       pt_decide(pt.image, PT_WRITE, at->real, at->real_len).action != PT_DENY;
+#endif
+}
+
+static const char *file_of(const struct pt_at *at)
+{
+	return at->path == at->slab->physical ? at->path : at->real;
+}
+
+/* The program by its real path, where only the name that leads there can be exchanged. */
+static void start_real(struct pt_exec *x, const struct pt_at *at)
+{
+	size_t len = at->path == at->slab->physical ? 0 : at->real_len;
+	struct pt_slab *s = at->magic || !len || len >= PT_ASKED_MAX ? NULL : pt_exec_slab(x);
+	if (!s || len >= s->cap) {
+		x->supervise = pt_has_supervisor();
+		return;
+	}
+	memcpy(s->physical, at->real, len);
+	s->physical[len] = 0;
+	x->file = s->physical;
+}
+
+enum given { BY_NAME, BELOW, BY_DESCRIPTOR };  /* as execve takes a program, or only execveat */
+
+/* A program or script that can be another one when the kernel looks: what is to be started for sure? 0 or errno. */
+static int hold(struct pt_exec *x, const struct pt_at *at, const struct pt_program *program, enum given given)
+{
+	bool by_name = given == BY_NAME && !at->magic;
+	if (by_name && (program->script || program->plain)) {
+		int error = sys_executable(x->path);   /* what the kernel would say */
+		return error || program->script ? error : ENOEXEC;
+	}
+	if (program->script || program->text || (given == BY_DESCRIPTOR && pt_threads()))
+		x->supervise = pt_has_supervisor();
+	else if (given != BY_DESCRIPTOR)
+		start_real(x, at);
+	return 0;
+}
+
 /* What the library cannot enter goes to the supervisor; where there is none it is told, never silent. */
 static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, struct pt_program *program)
 {
-	const char *file = at->path == at->slab->physical ? at->path : at->real;
+	const char *file = file_of(at);
 #ifdef __APPLE__
 	if (program->shielded) {
 		struct pt_slab *s = pt_exec_slab(x);
-		char *copy = s ? s->extra + s->cap / 2 : NULL;
-		if (s && pt_sip_copy(file, strlen(file), copy, s->cap / 2)) {
-			x->script = x->path;
-			x->path = copy;
+		if (s && pt_sip_copy(file, strlen(file), s->extra, s->cap)) {
+			x->file = s->extra;
 			return;
 		}
-		x->through = false;
 		program->untraced = "protected by the system";
 		x->foreign = true;
 	}
@@ -58,55 +109,75 @@ static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, struct 
 		tell_untraced(op, at, x->pid, program->untraced);
 }
 
-/* A script's interpreter is a program like any other: judged, and followed to its own interpreter. */
-static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt_exec *x)
+/*
+ * A script's interpreter is a program like any other: judged, and followed to its own interpreter. Where the script can be
+ * another file when the kernel reads it (`loose`), the kernel is given the interpreter instead.
+ */
+static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt_exec *x, bool loose)
 {
 	for (int depth = 0; program->script && depth < 5; depth++) {
 		char name[sizeof program->interpreter];
 		memcpy(name, program->interpreter, sizeof name);
+		if (loose && !x->supervise && !pt_exec_through(x, program->words))
+			x->supervise = pt_has_supervisor();
+#ifdef __APPLE__
+		char words[sizeof program->words];
+		memcpy(words, program->words, sizeof words);
+#endif
 		struct pt_at at = { .dirfd = AT_FDCWD, .path = name, .access = PT_ACC_EXEC, .flags = PT_FOLLOW };
 		int error = pt_judge(op, &at);
-		program->script = false;
+		program->script = program->text = false;
 		if (!error && at.judged) {
-#ifdef __APPLE__
-			if (!depth && pt_exec_slab(x))
-				memcpy(x->slab->extra, program->words, sizeof program->words);
-#endif
-			pt_inspect(at.path == at.slab->physical ? at.path : at.real, program);
-#ifdef __APPLE__
-			x->through = program->shielded && !depth;
-#endif
+			pt_inspect(file_of(&at), program);
 			look_after(op, &at, x, program);
+#ifdef __APPLE__
+			if (!depth && x->file != x->path && !pt_exec_through(x, words))
+				x->file = x->path;
+#endif
+			if (!exchangeable(&at)) {
+				loose = false;
+			} else if (!x->supervise && (!loose || program->text)) {
+				x->supervise = pt_has_supervisor();
+			} else if (!program->script && !x->supervise) {
+				start_real(x, &at);
+			}
+		} else if (!error && loose && !x->supervise) {
+			x->supervise = pt_has_supervisor();
 		}
 		pt_done(op, &at, error);
 		if (error)
 			return error;
 	}
-	return 0;
+	return program->script && x->words ? ELOOP : 0;        /* as the kernel would say, which now sees fewer of them */
 }
 
 struct pt_slab *pt_exec_slab(struct pt_exec *x)
 {
+	size_t room = x->room > pt_usual_room() ? x->room : pt_usual_room();
 	if (!x->slab)
-		x->slab = x->frame ? pt_slab_exec(x->frame, pt_usual_room()) : pt_slab_take(pt_usual_room());
+		x->slab = x->frame ? pt_slab_exec(x->frame, room) : pt_slab_take(room);
 	return x->slab;
 }
 
-int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path, char *const *envp, int flags, bool spawn)
+/* What is started in the end, and with what words. 0 or errno. */
+static int settle(struct pt_exec *x)
 {
-	x->path = path;
-	x->dirfd = dirfd;
-	x->envp = envp;
-	x->announced = false;
-	x->logged = 0;
-	x->supervise = false;
-	x->foreign = false;
-	x->other = false;
-	x->through = false;
-	x->script = NULL;
-	x->slab = NULL;
-	x->frame = spawn ? NULL : __builtin_frame_address(0);
-	x->pid = 0;
+	if (x->supervise) {            /* by the supervisor's eyes, as the program said it */
+		x->file = x->path;
+		return 0;
+	}
+	if (!x->words)
+		return 0;
+	if (x->file == x->path)
+		x->file = x->words;
+	return pt_exec_words(x) ? 0 : ENOMEM;
+}
+
+int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path, char *const *argv, char *const *envp, int flags,
+		    bool spawn)
+{
+	*x = (struct pt_exec){ .path = path, .file = path, .dirfd = dirfd, .argv = argv, .envp = envp,
+		.frame = spawn ? NULL : __builtin_frame_address(0) };
 	if (!pt_on())
 		return 0;
 	if (pt.events)
@@ -125,7 +196,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 			pt_inspect(link, &program);
 		} else
 #endif
-			error = pt_inspect(at.path == at.slab->physical ? at.path : at.real, &program);
+			error = pt_inspect(file_of(&at), &program);
 		if (at.magic)                  /* an object, and its path may be another's or nobody's */
 			error = 0;
 	}
@@ -136,18 +207,23 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 				return ENOMEM;
 			}
 			memcpy(x->slab->physical, at.path, strlen(at.path) + 1);
-			x->path = x->slab->physical;
+			x->path = x->file = x->slab->physical;
 			x->dirfd = at.dirfd;
 		}
 		bool itself = !program.script && dirfd == AT_FDCWD && !flags;
+		bool loose = exchangeable(&at);
 		look_after(op, &at, x, &program);
 		if (!x->supervise && pt_loader_led_astray(envp))
 			x->supervise = pt_has_supervisor();
-		if (!program.untraced)
-			error = judge_interpreters(op, &program, x);
+		if (loose && !x->supervise)
+			error = hold(x, &at, &program, *path ? dirfd == AT_FDCWD && !flags ? BY_NAME : BELOW : BY_DESCRIPTOR);
+		if (!program.untraced && !error)
+			error = judge_interpreters(op, &program, x, loose);
+		if (!error)
+			error = settle(x);
 		if (!error) {
 			if (!spawn)
-				pt_exec_event(op, x->pid, at.real, at.real_len, itself ? x->path : NULL, 0);
+				pt_exec_event(op, x->pid, at.real, at.real_len, itself ? x->file : NULL, 0);
 			x->announced = true;
 		}
 	}
@@ -169,9 +245,12 @@ void pt_exec_failed(uint16_t op, struct pt_exec *x, int error)
 		pt_exec_event(op, x->pid, x->path, strlen(x->path), NULL, error);
 	x->announced = false;
 	x->logged = 0;
+	if (x->mapped)
+		sys_munmap(x->mapped, x->mapped_size);
 	if (x->slab)
 		x->slab->owner = NULL;
 	pt_slab_give(x->slab);
+	x->mapped = NULL;
 	x->slab = NULL;
 }
 
@@ -179,18 +258,16 @@ void pt_exec_failed(uint16_t op, struct pt_exec *x, int error)
 static int replace(uint16_t op, int dirfd, const char *path, char *const *argv, char *const *envp, int flags)
 {
 	struct pt_exec x;
-	int error = pt_exec_prepare(op, &x, dirfd, path, envp, flags, false);
+	int error = pt_exec_prepare(op, &x, dirfd, path, argv, envp, flags, false);
 	if (!error && x.supervise && pt_supervise_self())
 		error = EACCES;
 	if (!error) {
-#ifdef __APPLE__
-		error = -sys_execve(x.path, pt_exec_words(&x, x.script, argv), x.envp);
-#else
-		if (dirfd == AT_FDCWD && !flags)
-			error = -sys_execve(x.path, argv, x.envp);
+#ifndef __APPLE__
+		if (dirfd != AT_FDCWD || flags)
+			error = -(int)PT_SYS5(SYS_execveat, x.dirfd, x.file, x.argv, x.envp, flags);
 		else
-			error = -(int)PT_SYS5(SYS_execveat, x.dirfd, x.path, argv, x.envp, flags);
 #endif
+			error = -sys_execve(x.file, x.argv, x.envp);
 	}
 	pt_exec_failed(op, &x, error);
 	return error;

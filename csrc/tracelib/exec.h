@@ -5,23 +5,31 @@
 struct pt_exec {
 	struct pt_slab *slab;          /* taken where something has to be kept until the exec; NULL: nothing yet */
 	void *frame;                   /* of the call that replaces this program, NULL: a spawn */
-	const char *path;              /* what the kernel is to be given */
+	const char *path;              /* the program, or the script, as the session is told of it */
+	const char *file;              /* what the kernel is to be given: that, or what is to be started in its place */
 	int dirfd;
-	char *const *envp;
+	char *const *argv, *const *envp;
+	char *words;                   /* an interpreter is started in its script's place: what comes before the script's name; else NULL */
+	size_t room;                   /* its slab is to have, for the arguments then */
+	void *mapped;                  /* arguments that do not fit even there */
+	size_t mapped_size;
 	bool announced;
 	uint64_t logged;
 	bool foreign;                  /* its loader would choke on the library */
 	bool other;                    /* it takes the session's library for the other C library */
-	bool through;                  /* macOS: started through the copy of a protected interpreter; its words are in slab->extra */
-	const char *script;            /* macOS: what was asked for, where a copy stands in its place */
 	bool supervise;                /* the library cannot enter: the supervisor answers for it */
 	pid_t pid;
 };
 /* Judges a program and its interpreters, makes the environment, tells the session. 0 or errno; pt_exec_failed must follow. */
-int pt_exec_prepare(uint16_t op, struct pt_exec *, int dirfd, const char *path, char *const *envp, int flags, bool spawn);
+int pt_exec_prepare(uint16_t op, struct pt_exec *, int dirfd, const char *path, char *const *argv, char *const *envp, int flags,
+		    bool spawn);
 void pt_exec_failed(uint16_t op, struct pt_exec *, int error);
 /* Its slab, taken now where it has none. NULL: no memory. */
 struct pt_slab *pt_exec_slab(struct pt_exec *);
+/* script.c: puts a script's words before those that are there. false: not known, or no room. */
+bool pt_exec_through(struct pt_exec *, const char *words);
+/* Makes x->argv of them, the script's name and the arguments. false: no memory. */
+bool pt_exec_words(struct pt_exec *);
 /* Room for any candidate. */
 static inline size_t pt_exec_room(const char *path, const char *file)
 {
@@ -46,8 +54,6 @@ const char *pt_slice_refuses(int fd, off_t start);
  */
 bool pt_sip_protected(const char *path, const struct stat *);
 bool pt_sip_copy(const char *path, size_t len, char *out, size_t size);
-/* The words with which a script is started through a copy of its interpreter. */
-char *const *pt_exec_words(const struct pt_exec *, const char *script, char *const *argv);
 #endif
 
 /* spawn.c */

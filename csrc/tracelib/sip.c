@@ -86,28 +86,3 @@ bool pt_sip_copy(const char *path, size_t len, char *out, size_t size)
 	pt_slab_give(s);
 	return n >= 2 && answer[0] == PT_ALLOW && there(out);
 }
-
-/* Interpreter, its arguments, the script, the caller's arguments: as the kernel would put them. */
-char *const *pt_exec_words(const struct pt_exec *x, const char *script, char *const *argv)
-{
-	if (!x->through || !x->slab)
-		return argv;
-	size_t count = 0, n = 0;
-	while (argv && argv[count])
-		count++;
-	for (const char *w = x->slab->extra; *w; w += strlen(w) + 1)
-		n++;
-	const char **words = (const char **)(void *)x->slab->pending;
-	if ((n + count + 2) * sizeof *words > x->slab->cap)
-		words = sys_mmap((n + count + 2) * sizeof *words, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1);
-	if (!words)
-		return argv;
-	n = 0;
-	for (const char *w = x->slab->extra; *w; w += strlen(w) + 1)
-		words[n++] = w;
-	words[n++] = script;
-	for (size_t i = 1; i < count; i++)
-		words[n++] = argv[i];
-	words[n] = NULL;
-	return (char *const *)(uintptr_t)words;
-}

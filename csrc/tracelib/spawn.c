@@ -19,16 +19,30 @@ static int supervised(pid_t *child, const struct pt_exec *x, const posix_spawn_f
 	return PT_REAL(spawn_t, posix_spawn)(child, pt_launcher(), actions, attr, (char *const *)(uintptr_t)words, x->envp);
 }
 
+/* Some child of this process goes elsewhere before it is a program: there a relative name is another file than here. */
+static _Atomic bool moving;
+
+static int prepare(uint16_t op, struct pt_exec *x, const char *path, const posix_spawn_file_actions_t *actions, char *const argv[],
+		   char *const envp[])
+{
+	bool elsewhere = actions && atomic_load_explicit(&moving, memory_order_relaxed) && !pt_bad_pointer(path) && path[0] != '/';
+	if (!elsewhere || !pt_on() || !pt_has_supervisor())
+		return pt_exec_prepare(op, x, AT_FDCWD, path, argv, envp, 0, true);
+	/* not to be looked at from here: the supervisor does it, there */
+	*x = (struct pt_exec){ .path = path, .file = path, .dirfd = AT_FDCWD, .argv = argv, .envp = envp, .supervise = true };
+	return 0;
+}
+
 int pt_spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
 	     char *const argv[], char *const envp[])
 {
 	struct pt_exec x;
 	pid_t child = 0;
-	int error = pt_exec_prepare(op, &x, AT_FDCWD, path, envp, 0, true);
+	int error = prepare(op, &x, path, actions, argv, envp);
 	if (!error && x.supervise)
 		error = supervised(&child, &x, actions, attr, argv);
 	else if (!error)
-		error = PT_REAL(spawn_t, posix_spawn)(&child, x.path, actions, attr, argv, x.envp);
+		error = PT_REAL(spawn_t, posix_spawn)(&child, x.file, actions, attr, x.argv, x.envp);
 	if (!error) {
 		if (pid)
 			*pid = child;
@@ -101,7 +115,7 @@ static int spawn_pidfd(uint16_t op, int *pidfd, const char *path, const posix_sp
 	struct pt_exec x;
 	if (!real)
 		return ENOSYS;
-	int error = pt_exec_prepare(op, &x, AT_FDCWD, path, envp, 0, true);
+	int error = prepare(op, &x, path, actions, argv, envp);
 	if (!error && x.supervise) {
 		pid_t child;
 		error = supervised(&child, &x, actions, attr, argv);
@@ -111,7 +125,7 @@ static int spawn_pidfd(uint16_t op, int *pidfd, const char *path, const posix_sp
 		else if (!error)
 			*pidfd = fd;
 	} else if (!error) {
-		error = real(pidfd, x.path, actions, attr, argv, x.envp);
+		error = real(pidfd, x.file, actions, attr, x.argv, x.envp);
 	}
 	x.announced = false;           /* by number it announces itself */
 	pt_exec_failed(op, &x, error);
@@ -157,9 +171,18 @@ PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addchdir_np)(posix_spawn_file_act
 {
 	typedef int real_t(posix_spawn_file_actions_t *, const char *);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_STAT, .flags = PT_FOLLOW };
+	atomic_store_explicit(&moving, true, memory_order_relaxed);
 	int error = pt_judge(PT_OP_posix_spawn_file_actions_addchdir_np, &at);
 	int r = PT_REAL(real_t, posix_spawn_file_actions_addchdir_np)(actions, error ? "" : at.path);
 	pt_done(PT_OP_posix_spawn_file_actions_addchdir_np, &at, error);
 	return r;
 }
 PT_ALIASES_posix_spawn_file_actions_addchdir_np
+
+PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addfchdir_np)(posix_spawn_file_actions_t *actions, int fd)
+{
+	typedef int real_t(posix_spawn_file_actions_t *, int);
+	atomic_store_explicit(&moving, true, memory_order_relaxed);
+	return PT_REAL(real_t, posix_spawn_file_actions_addfchdir_np)(actions, fd);
+}
+PT_ALIASES_posix_spawn_file_actions_addfchdir_np

@@ -79,10 +79,9 @@ PT_EXPORT int PT_WRAP(posix_spawn)(pid_t *pid, const char *path, const posix_spa
 		pt_slab_give(slab);
 		return error;
 	}
-	error = pt_exec_prepare(PT_OP_posix_spawn, &x, from.dirfd, from.path, envp, 0, !replaces);
+	error = pt_exec_prepare(PT_OP_posix_spawn, &x, from.dirfd, from.path, argv, envp, 0, !replaces);
 	if (!error)          /* the child goes there first: it is told the name as the program gave it */
-		error = PT_REAL(spawn_t, posix_spawn)(&child, x.path == from.path ? path : x.path, actions, attr,
-						      pt_exec_words(&x, x.script, argv), x.envp);
+		error = PT_REAL(spawn_t, posix_spawn)(&child, x.file == from.path ? path : x.file, actions, attr, x.argv, x.envp);
 	if (!error && !replaces) {
 		if (pid)
 			*pid = child;
@@ -117,9 +116,9 @@ PT_EXPORT int PT_WRAP(__posix_spawn)(pid_t *pid, const char *path, const void *a
 		errno = error;
 		return -1;
 	}
-	error = pt_exec_prepare(PT_OP___posix_spawn, &x, from.dirfd, from.path, envp, 0, !replaces);
+	error = pt_exec_prepare(PT_OP___posix_spawn, &x, from.dirfd, from.path, argv, envp, 0, !replaces);
 	if (!error) {
-		r = PT_REAL(real_t, __posix_spawn)(pid, x.path == from.path ? path : x.path, args, pt_exec_words(&x, x.script, argv), x.envp);
+		r = PT_REAL(real_t, __posix_spawn)(pid, x.file == from.path ? path : x.file, args, x.argv, x.envp);
 		if (r)
 			error = r < 0 ? errno : r;
 	}

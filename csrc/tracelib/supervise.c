@@ -116,13 +116,12 @@ static bool calls_anything(const char *real, size_t len)
  */
 bool pt_wants_supervisor(const char *path, const char *real, size_t len)
 {
-	char interpreter[16];
 	bool musl;
 	if (vouched(real, len))
 		return calls_anything(real, len);
 	if (real[0] != '/' || starts(real, len, "/memfd:") || pt_decide(pt.image, PT_WRITE, real, len).action != PT_DENY)
 		return true;
-	return pt_elf_entry(path, true, &musl, interpreter, sizeof interpreter) == PT_ENTRY_RAW;
+	return pt_elf_entry(path, true, &musl, NULL, NULL) == PT_ENTRY_RAW;
 }
 
 /*

@@ -97,6 +97,11 @@ static inline int sys_faccessat(int dirfd, const char *path, int mode)
 	return PT_DARWIN(int, faccessat(dirfd, path, mode, 0));
 }
 
+static inline int sys_executable(const char *path)
+{
+	return -PT_DARWIN(int, faccessat(AT_FDCWD, path, X_OK, AT_EACCESS));
+}
+
 static inline int sys_execve(const char *path, char *const *argv, char *const *envp)
 {
 	return PT_DARWIN(int, execve(path, argv, envp));

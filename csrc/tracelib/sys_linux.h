@@ -19,6 +19,10 @@ extern int *__errno_location(void) __attribute__((noplt));
 #include "../longpath_linux.h"
 #include "../sysraw.h"
 
+#ifndef SYS_faccessat2
+#define SYS_faccessat2 439
+#endif
+
 #define PT_SYS0(n) pt_raw0(n)
 #define PT_SYS1(n, a) pt_raw1(n, a)
 #define PT_SYS2(n, a, b) pt_raw2(n, a, b)
@@ -102,6 +106,13 @@ static inline int sys_fchdir(int fd)
 static inline int sys_faccessat(int dirfd, const char *path, int mode)
 {
 	return (int)PT_SYS3(SYS_faccessat, dirfd, path, mode);
+}
+
+/* Of a regular file: 0, or why the kernel would not execute it. */
+static inline int sys_executable(const char *path)
+{
+	int error = -(int)PT_SYS4(SYS_faccessat2, AT_FDCWD, path, X_OK, AT_EACCESS);
+	return error == ENOSYS ? -sys_faccessat(AT_FDCWD, path, X_OK) : error;
 }
 
 static inline int sys_execve(const char *path, char *const *argv, char *const *envp)

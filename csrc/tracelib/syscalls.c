@@ -18,9 +18,6 @@ int fanotify_mark(int fd, unsigned flags, uint64_t mask, int dirfd, const char *
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
 #endif
-#ifndef SYS_faccessat2
-#define SYS_faccessat2 439
-#endif
 
 #ifdef SYS_getdents
 /* Entries of the first kind: two words, the length, the name; the type is the last byte. */

@@ -325,8 +325,9 @@ int pt_open(uint16_t op, int dirfd, const char *path, int flags, mode_t mode);
 /* ---- untraced.c: can a program carry the library? ---- */
 #ifdef __APPLE__
 #define PT_SHEBANG 512         /* so much of a script the kernel looks at for its first line */
+#define PT_WORDS PT_SHEBANG
 #else
-#define PT_SHEBANG 256
+#include "../elf_linux.h"
 #endif
 struct pt_program {
 	const char *untraced;          /* why the library cannot enter, or NULL */
@@ -334,10 +335,11 @@ struct pt_program {
 	bool other;                    /* it takes the session's library for the other C library (glibc, musl) */
 	bool script;
 	bool text;                     /* read, and neither a script nor machine code: the kernel will not start it */
+	bool plain;                    /* and nothing that a program of the machine could have been told to start */
 	char interpreter[PT_SHEBANG];
+	char words[PT_WORDS];          /* of a script: interpreter and arguments, each with its NUL, and an empty one */
 #ifdef __APPLE__
 	bool shielded;                 /* the system keeps libraries out of it: a copy can be entered */
-	char words[PT_SHEBANG];        /* of a script: interpreter and arguments, each with its NUL, and an empty one */
 #endif
 };
 /* 0, or with what errno it is not there: what is missing fails so, and under a redirect only so. */

@@ -5,6 +5,7 @@
  */
 #include <elf.h>
 
+#include "../elf_linux.h"
 #include "trace.h"
 
 #if defined(__x86_64__)
@@ -51,23 +52,20 @@ static bool has_interpreter(int fd, const unsigned char *head, size_t n, bool *f
 	return false;
 }
 
-/* The text after "#!", up to the first blank: what the kernel will start. */
-static void interpreter(struct pt_program *out, const char *head, size_t n)
+/* Text that no format of the kernel begins like, those that an administrator adds (binfmt_misc) included: their marks hold bytes of no text. */
+static bool is_plain(const unsigned char *head, size_t n)
 {
-	size_t i = 2, k = 0;
-	while (i < n && (head[i] == ' ' || head[i] == '\t'))
-		i++;
-	while (i < n && head[i] && head[i] != ' ' && head[i] != '\t' && head[i] != '\n' && k + 1 < sizeof out->interpreter)
-		out->interpreter[k++] = head[i++];
-	out->interpreter[k] = 0;
-	out->script = k > 0;
+	for (size_t i = 0; i < n; i++)
+		if (head[i] == 0x7f || (head[i] < ' ' && !memchr("\t\n\r\f\v\b\033", head[i], 7)) || (i < 4 && head[i] > '~'))
+			return false;
+	return true;
 }
 
 int pt_inspect(const char *path, struct pt_program *out)
 {
 	_Alignas(16) unsigned char head[1024];
 	out->untraced = NULL;
-	out->script = out->text = false;
+	out->script = out->text = out->plain = false;
 	out->foreign = false;
 	out->other = false;
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -81,7 +79,8 @@ int pt_inspect(const char *path, struct pt_program *out)
 	if (sys_fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISREG(st.st_mode))
 		n = PT_SYS4(SYS_pread64, fd, head, sizeof head, 0);
 	if (n > 2 && head[0] == '#' && head[1] == '!') {
-		interpreter(out, (const char *)head, (size_t)n);
+		out->script = pt_script_line((const char *)head, (size_t)n, out->interpreter, out->words);
+		out->text = !out->script;
 	} else if (n >= (long)sizeof(Elf64_Ehdr) && memcmp(head, ELFMAG, SELFMAG) == 0) {
 		const Elf64_Ehdr *e = (const Elf64_Ehdr *)head;
 		if (head[EI_CLASS] != ELFCLASS64 || e->e_machine != OUR_MACHINE)
@@ -98,6 +97,7 @@ int pt_inspect(const char *path, struct pt_program *out)
 	} else {
 		out->text = n > 0;
 	}
+	out->plain = out->text && is_plain(head, (size_t)n);
 	sys_close(fd);
 	return 0;
 }

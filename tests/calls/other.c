@@ -354,6 +354,7 @@ static void case_daemon(void)
 
 /* In newer C libraries (glibc 2.41) under this name, and always in ours. */
 int posix_spawn_file_actions_addchdir(posix_spawn_file_actions_t *, const char *) __attribute__((weak));
+int posix_spawn_file_actions_addfchdir(posix_spawn_file_actions_t *, int) __attribute__((weak));
 
 static int spawned(posix_spawn_file_actions_t *actions)
 {
@@ -385,6 +386,12 @@ static void case_file_actions(void)
 		CHECK((error ? error : spawned(&actions)) == (i > 1 ? ENOENT : 0));
 		posix_spawn_file_actions_destroy(&actions);
 	}
+	int seen = open(in(path, "seen"), O_RDONLY | O_DIRECTORY);
+	CHECK(posix_spawn_file_actions_init(&actions) == 0 && posix_spawn_file_actions_addfchdir);
+	CHECK(seen >= 0 && posix_spawn_file_actions_addfchdir_np(&actions, seen) == 0);
+	CHECK(posix_spawn_file_actions_addfchdir(&actions, seen) == 0 && spawned(&actions) == 0);
+	posix_spawn_file_actions_destroy(&actions);
+	CHECK(close(seen) == 0);
 }
 
 /* ---- where one is, under a redirect: the name by which one went there. DIR/redirected leads to DIR/seen ---- */

@@ -143,6 +143,7 @@ def build_objects(ground: Ground) -> None:
         "exec-stack": [f'-DSTACK="{secret}"', "-z", "execstack"],
         "writable-text": [f'-DTEXT="{secret}"', "-Wl,--no-warn-rwx-segments"],
         "own-loader": ["-DNEEDS", str(out / "evil.so"), f"-Wl,--dynamic-linker={work}/ld-linux-x86-64.so.2"],
+        "teller": [f'-DTELLER="{secret}"', "-static"],
         "ld-linux-x86-64.so.2": [f'-DLOADER="{secret}"', "-static-pie", "-nostdlib", "-fPIE"],
     }
     for name, flags in parts.items():
