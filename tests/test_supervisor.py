@@ -325,6 +325,49 @@ def test_a_script_of_the_build_is_no_machine_code(ground: Ground) -> None:
     assert supervisor.running
 
 
+def test_the_launcher_holds_to_what_it_looked_at(ground: Ground) -> None:
+    """Scripts and links that the build can write: as without porttrace, but for the name of the process."""
+    work = ground.base / "work"
+    show = "#!/bin/sh -e\ncat /proc/$$/comm; tr '\\0' '|' </proc/$$/cmdline\n"
+    for name, text in (("script", show), ("outer", f"#!{work}/script for outer\n"), ("plain", show[13:])):
+        (work / name).write_text(text)
+        (work / name).chmod(0o755)
+    (work / "link").symlink_to("/bin/sh")
+    real = Path(os.path.realpath("/bin/sh")).name
+    assert ground.run("./script", "a b").stdout == "sh\n/bin/sh|-e|./script|a b|"
+    assert ground.run("./outer").stdout == f"sh\n/bin/sh|-e|{work}/script|for outer|./outer|"
+    assert ground.run("./link", "script").stdout == f"{real}\n./link|script|"
+    supervisor = ground.trace._supervisor
+    assert supervisor is not None
+    assert not supervisor.running
+    assert ground.run("./plain").stdout == "sh\n/bin/sh|./plain|"
+    assert supervisor.running, "nothing says what the kernel will find there"
+    (work / "script").chmod(0o644)
+    done = ground.run("./script")
+    assert (done.returncode, done.stdout, done.stderr) == (126, "", "porttrace-launch: ./script: Permission denied\n")
+
+
+EXCHANGE = "for (1 .. 200000) { for ('static', 'plain') { link $_, 'n'; rename 'n', 'x' } }"
+
+
+def test_the_launcher_starts_no_script_that_has_become_a_program(ground: Ground) -> None:
+    work = ground.base / "work"
+    (work / "plain").write_text("#!/bin/true\n")
+    (ground.base / "static.c").write_text(
+        f'#include <stdio.h>\nint main(void) {{ FILE *f = fopen("{ground.base}/hidden/file", "r");'
+        ' puts(f ? "read" : "hidden"); return 0; }\n'
+    )
+    subprocess.run(["cc", "-static", "-o", work / "static", ground.base / "static.c"], check=True)
+    for name in ("plain", "static"):
+        (work / name).chmod(0o755)
+        shutil.chown(work / name, work.stat().st_uid)  # or the kernel lets the build user make no link to it
+    os.link(work / "plain", work / "x")
+    with subprocess.Popen([*ground.trace.launch_argv, "/usr/bin/perl", "-e", EXCHANGE], cwd=work) as other:
+        said = [ground.run("./x").stdout for _ in range(400)]
+        other.kill()
+    assert set(said) == {"", "hidden\n"}
+
+
 ELSEWHERE = """
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -47,7 +47,8 @@ LINES = {
     "plain": "#!/bin/sh\n",
     "blanks": "#! \t /bin/sh \t \n",
     "argument": "#!/bin/sh -e\n",
-    "argument with blanks": "#!/bin/sh  -e -u \n",
+    "argument, then blanks": "#!/bin/sh -e \t\n",
+    "two arguments are one": "#!/usr/bin/printf %s|  a  b \n",
     "of env": "#!/usr/bin/env sh\n",
     "of env, split": "#!/usr/bin/env -S sh -e\n",
     "no name": "#!\n",
@@ -113,9 +114,11 @@ def test_a_link_of_the_build_is_followed_before(session: Session, work: Path) ->
     script(work / "s", f"#!{work}/link -e\n")
     both(session, work, "./link", "-c", SHOW, "zero")
     both(session, work, "./s", "x")
-    seen = session.run("/usr/bin/perl", "-e", "exec @ARGV", "./link", "-c", "echo $(cat /proc/$$/comm)", cwd=work)
-    real = os.path.realpath("/bin/sh")
-    assert seen.stdout.strip() == Path(real).name, "the kernel was given the real path"
+    script(work / "comm", f"#!{work}/link\n", "cat /proc/$$/comm\n")
+    real = Path(os.path.realpath("/bin/sh")).name
+    for words in (["./link", "comm"], ["./comm"]):
+        seen = session.run("/usr/bin/perl", "-e", "exec @ARGV", *words, cwd=work)
+        assert seen.stdout == f"{real}\n", "the kernel was given the real path"
 
 
 def test_spawned_as_well(session: Session, work: Path) -> None:
