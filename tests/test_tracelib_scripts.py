@@ -70,7 +70,7 @@ LINES = {
 def test_it_starts_as_without_us(session: Session, work: Path, name: str, given: str) -> None:
     script(work / "s", LINES[name], "" if name == "no end of line" else SHOW + "\n")
     asked = {"./s": "./s", "absolute": str(work / "s"), "s": "s"}[given]
-    path = "$ENV{PATH}=\".:$ENV{PATH}\";" if given == "s" else ""
+    path = '$ENV{PATH}=".:$ENV{PATH}";' if given == "s" else ""
     both(session, work, asked, "one", "", "two words", perl=path + "exec {$ARGV[0]} @ARGV; print $!+0")
 
 
