@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from porttrace.findings import FindingKind, fix_line, tcl_word
+from porttrace.findings import FindingKind, fix_line, hidden_on_purpose, tcl_word
 from porttrace.report import noise_of
 
 __all__ = ["Lesson", "PhaseLesson", "learn"]
@@ -34,10 +34,15 @@ class PhaseLesson:
 
 @dataclass
 class Lesson:
-    """All phases that need something; `noise`: how many findings are known harmless probes and were left out."""
+    """All phases that need something.
+
+    `noise`: how many findings are known harmless probes and were left out; `on_purpose`: the rules, with the place where
+    somebody wrote them, that hide what else was left out: no allowance comes before them.
+    """
 
     phases: list[PhaseLesson]
     noise: int
+    on_purpose: list[str] = field(default_factory=list)
 
     @property
     def ports(self) -> dict[str, dict[str, str]]:
@@ -150,6 +155,8 @@ def learn(
     """
     phases: dict[tuple[str, str], tuple[PhaseLesson, dict[str, set[str]]]] = {}
     left_out = 0
+    on_purpose = list(dict.fromkeys(rule for f in findings if hidden_on_purpose(rule := f.get("rule") or "")))
+    findings = [finding for finding in findings if finding.get("rule") not in on_purpose]
     for finding in findings:
         kind, path = finding["kind"], finding["path"]
         if kind not in (FindingKind.UNDECLARED, FindingKind.HIDDEN, FindingKind.WRITE_OUTSIDE, FindingKind.UNTRACED):
@@ -182,4 +189,4 @@ def learn(
         lesson.read = _smallest(path for path in needed if path not in seen_through)
         lesson.wide = {path for path in [*lesson.read, *lesson.write] if is_directory(path)}
     useful = [lesson for lesson, _ in phases.values() if lesson.read or lesson.write or lesson.ports or lesson.untraced]
-    return Lesson(useful, left_out)
+    return Lesson(useful, left_out, on_purpose)

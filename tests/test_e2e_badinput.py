@@ -79,8 +79,9 @@ def last_line(result: Result) -> str:
         ("\nset x [expr {1 +}]\n", 12, None),
         ("\ntrace.read-append /\n", 12, "/"),
         ("\ntrace.read-append relative/path\n", 12, "relative/path"),
+        ("\nzork.trace_read-append /srv\n", 12, 'zork.trace_read-append: no phase "zork" takes it: must be one of fetch,'),
     ],
-    ids=["brace", "keyword", "value", "group", "expression", "allowance for /", "relative allowance"],
+    ids=["brace", "keyword", "value", "group", "expression", "allowance for /", "relative allowance", "unknown phase"],
 )
 def test_malformed_portfile(used: Prefix, body: str, line: int, said: str | None) -> None:
     used.add_port("devel", "bad", HEAD + body)

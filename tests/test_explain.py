@@ -199,6 +199,8 @@ BAD = [
     (["--frobnicate", "/x"], "unrecognized"),
     ([], "required: PATH"),
     ([""], "the path is empty"),
+    (["~/x"], "~/x: only a shell knows ~"),
+    (["~nobody", "old"], "(or ./~nobody, the name)"),
     (["--prefix", "/nowhere", "/x"], "no registry"),
 ]
 

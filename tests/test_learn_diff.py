@@ -95,6 +95,28 @@ def lines(*findings: dict[str, Any], **options: Any) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("# foo")]
 
 
+def test_what_is_hidden_on_purpose_is_left_out(work: Path) -> None:
+    """No allowance comes before such a rule: lines for it would change nothing, and should not be wanted."""
+    rule = "/h=- (trace.hide, line 5 of Portfile)"
+    option = {"rule": "/i=- (--map /i=-)"}
+    findings = [
+        finding("/h/a", rule=rule),
+        finding("/h/b", "undeclared-dependency", port="zlib", rule=rule),
+        finding("/h/c", "write-outside", "delete", rule=rule),
+        finding("/i", **option),
+        finding("/o", rule="/o=- (base OS (baseos-linux.toml))"),
+    ]
+    assert lines(*findings) == ["build.trace_read-append /o"]
+    assert learn(findings).on_purpose == [rule, option["rule"]]
+    (work / "r.json").write_text(json.dumps(report(*findings)))
+    done = tool(work, "learn", "r.json")
+    assert done.stderr == f"Note: left out what is hidden on purpose: {rule}; {option['rule']}\n"
+    assert done.stdout == "# foo, build\nbuild.trace_read-append /o\n"
+    (work / "r.json").write_text(json.dumps(report(*findings[:4])))
+    done = tool(work, "learn", "r.json")
+    assert "hidden on purpose" in done.stderr and done.stdout == "# nothing is needed\n"
+
+
 def test_the_smallest_lines() -> None:
     assert lines() == []
     assert lines(finding("/opt", access="stat"), finding("/opt/a"), finding("/opt/a/b")) == [

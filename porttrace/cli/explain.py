@@ -131,6 +131,10 @@ def text(found: Explanation) -> str:
 def main(argv: Sequence[str]) -> int:
     """See `porttrace explain --help`. Raises PorttraceError where the question cannot be answered."""
     options = _parser().parse_args(list(argv))
+    if options.path.startswith("~"):
+        raise UsageError(
+            f'{options.path}: only a shell knows ~, and not in quotes; write "$HOME" (or ./{options.path}, the name)'
+        )
     findings: list[dict[str, Any]] = []
     if options.report is None:
         if options.phase is not None:

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 
 from porttrace.cli.parser import Parser
 from porttrace.learn import learn
+from porttrace.messages import printable
 from porttrace.report import read_report
 
 __all__ = ["main"]
 
 _EPILOG = """
 The lines are a proposal for a person to review: an allowance makes a build depend on the machine. Most of what is
-hidden is better left hidden; a dependency on a port is better than a path.
+hidden is better left hidden; a dependency on a port is better than a path. What a person hides (trace.hide, --map
+'PATH=-') is named and left out.
 
 exit status: 0; 1 for what is no report; 2 for a wrong command line.
 
@@ -49,6 +51,9 @@ def main(argv: Sequence[str]) -> int:
         print(
             f"Note: {lesson.noise} known harmless probe{'s' * (lesson.noise > 1)} left out (--noise)", file=sys.stderr
         )
+    if lesson.on_purpose:
+        rules = printable("; ".join(lesson.on_purpose))
+        print(f"Note: left out what is hidden on purpose: {rules}", file=sys.stderr)
     if options.options:
         print(shlex.join(lesson.options()))
     else:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from porttrace.tclbridge.commands import Core
     from porttrace.trace import Trace, TraceResult
 
-__all__ = ["CONTEXT_KEYS", "Client", "Edit", "TclError"]
+__all__ = ["CONTEXT_KEYS", "PHASES", "Client", "Edit", "TclError"]
 
 #: What ``context`` may be told. Lists are Tcl lists; paths are absolute.
 CONTEXT_KEYS = {
@@ -44,6 +44,13 @@ CONTEXT_KEYS = {
     "absent": "boolean: remember what was looked for and is not there; for the report only",
     "enforce": "boolean: the policy is in force from trace_start on, not only from trace_enable_fence (default 1)",
 }
+
+#: The targets that MacPorts traces. It traces neither clean nor uninstall.
+PHASES = (
+    *("main", "archivefetch", "fetch", "checksum", "extract", "patch", "configure", "build", "test", "destroot"),
+    *("archive", "unarchive", "install", "activate", "deactivate", "load", "unload", "reload", "mirror", "lint"),
+    *("livecheck", "distcheck", "distfiles", "bump", "pkg", "mpkg", "dmg", "mdmg"),
+)
 
 
 class TclError(Exception):
@@ -140,6 +147,13 @@ class Client:
         if self.context.get(key, "") != value:
             self.context[key] = value
             self.dirty = True
+
+    def check_phase(self, phase: str) -> None:
+        """TclError where there is no such phase: a rule for it would never hold. A script may have one of its own,
+        which the context names; empty means all."""
+        if phase and phase not in (*PHASES, self.context.get("phase")):
+            message = f'unknown phase "{phase}": must be one of {", ".join(PHASES)}'
+            raise TclError(message, "TCL", "LOOKUP", "INDEX", "phase", phase)
 
     def flag(self, key: str, default: bool = False) -> bool:
         """A boolean of the context, in any of Tcl's spellings."""

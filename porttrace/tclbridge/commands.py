@@ -332,6 +332,7 @@ def _filemap(client: Client, words: list[str]) -> TclValue:
         listed = ", ".join(verbs[:-1]) + ", or " + verbs[-1]
         raise TclError(f'unknown subcommand "{verb}": must be {listed}', "TCL", "LOOKUP", "SUBCOMMAND", verb)
     which, phase, literal, rest = _map_options(rest)
+    client.check_phase(phase)
     shapes = {"append": "path action ?target?", "remove": "path", "load": "bytes"}
     shapes |= {"prepend": shapes["append"], "replace": shapes["append"]}
     low, high = {"": (0, 0), "path": (1, 1), "bytes": (1, 1)}.get(shapes.get(verb, ""), (2, 3))

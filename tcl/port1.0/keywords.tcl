@@ -39,5 +39,9 @@ proc unknown {args} {
 	if {[auto_load $word [uplevel 1 {::namespace current}]]} {
 		return [uplevel 1 $args]
 	}
+	if {[regexp {^([^.]+)\.trace_(?:read|write|hide)(?:-|$)} $word -> phase]} {
+		return -code error -errorcode {PORT KEYWORD} \
+			"$word: no phase \"$phase\" takes it: must be one of [join $portutil::fence_phases {, }]"
+	}
 	return -code error -errorcode {PORT KEYWORD} "unsupported keyword or command \"$word\""
 }
