@@ -36,8 +36,8 @@ class PhaseLesson:
 class Lesson:
     """All phases that need something.
 
-    `noise`: how many findings are known harmless probes and were left out; `on_purpose`: the rules, with the place where
-    somebody wrote them, that hide what else was left out: no allowance comes before them.
+    `noise`: how many findings are known harmless probes and were left out; `on_purpose`: the rules, with the place
+    where somebody wrote them, that hide what else was left out: no allowance comes before them.
     """
 
     phases: list[PhaseLesson]
