@@ -1,9 +1,10 @@
 """What the drop-in costs a whole `port install` of an unmodified MacPorts: ``python bench/dropin.py PREFIX [PORT]``.
 
 The same install with and without ``-t``, in turn, in a scratch prefix beside the MacPorts (as the tests make it). Told
-are the medians of the ratios of neighbours: of wall-clock time, and of processor time (user and system, of port and
-all that it started, the core included, which ends after port), which other work on the machine hardly changes. The
-start of the core is told apart: wall-clock time until it answers, and the processor's for one that nobody asks.
+are the medians of the ratios of neighbours: of wall-clock time until port has ended, and of processor time (user and
+system, of port and all that it started, the core included, which ends after port), which other work on the machine
+hardly changes. The start of the core is told apart: wall-clock time until it answers, and the processor's for one that
+nobody asks.
 
 PORT is one of the tree's (foo), or with ``--debian`` a real one: Debian's source package of that name, which must have
 a configure script. ``--record`` adds the runs to those in bench/results/dropin.json, and writes dropin.md from all.
@@ -19,6 +20,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -52,16 +54,17 @@ use_parallel_build no
 
 
 def timed(argv: list[str], env: dict[str, str]) -> tuple[float, float]:
-    """Wall-clock and processor time of a command in seconds, with what it leaves to us. SystemExit where it fails."""
-    began = time.perf_counter()
-    process = subprocess.Popen(argv, env=env, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    took = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(argv)}: status {process.returncode}\n{said.decode(errors='replace')}")
+    """Seconds until a command ends, and of the processor with what it leaves to us. SystemExit where it fails."""
+    with tempfile.TemporaryFile() as errors:  # a pipe would end with the core only
+        began = time.perf_counter()
+        process = subprocess.Popen(argv, env=env, cwd="/", stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        took = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            said = errors.read().decode(errors="replace")
+            raise SystemExit(f"{' '.join(argv)}: status {process.returncode}\n{said}")
     used = usage.ru_utime + usage.ru_stime
     with contextlib.suppress(ChildProcessError):
         while True:  # orphans, which come to us: the core

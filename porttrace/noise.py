@@ -40,23 +40,23 @@ class _Finding(Protocol):
 
 
 class _Globs:
-    """Patterns of paths. One is compiled when a path with its literal beginning and end is looked at: few ever are."""
+    """Patterns of paths. One is compiled when a path with its literal parts is looked at: few ever are."""
 
     def __init__(self, globs: Iterable[str]) -> None:
-        self._globs: list[tuple[str, str, str]] = []
+        self._globs: list[tuple[str, str, str, str]] = []
         for glob in globs:
             for full in [home + glob[1:] for home in _HOMES] if glob.startswith("~/") else [glob]:
                 parts = _SPECIAL.split(full)
-                self._globs.append((parts[0], parts[-1], full))
-        self.starts = tuple({start for start, _, _ in self._globs})
+                self._globs.append((max(parts, key=len), parts[0], parts[-1], full))
+        self.starts = tuple({start for _, start, _, _ in self._globs})
         """What a path begins with that one of them matches."""
 
     def fullmatch(self, path: str) -> bool:
         """Does one of them match all of ``path``?"""
         if not path.startswith(self.starts):
             return False
-        for start, end, glob in self._globs:  # no generator: port waits for a few hundred of these
-            if path.startswith(start) and path.endswith(end) and _matches_path(glob, path):
+        for part, start, end, glob in self._globs:  # no generator: port waits for a few hundred of these
+            if part in path and path.startswith(start) and path.endswith(end) and _matches_path(glob, path):
                 return True
         return False
 

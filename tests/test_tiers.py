@@ -103,14 +103,18 @@ def test_the_end_of_a_phase_says_the_same_with_one_look(
 
 
 def test_what_is_asked_beforehand(core: Core, work: Path) -> None:
-    """Where everything may be read, and the tiers, for a prefix; nothing is in force after it."""
-    ask(core, "context", "prefix", str(work / "prefix"), "phase", "main")
+    """Where everything may be read in each phase, and the tiers, for a prefix; nothing is in force after it."""
+    software, temporary = work / "prefix/var/macports/software", work.parent / "temporary"
+    ask(core, "context", "prefix", str(work / "prefix"), "phase", "install", "tmpdir", str(temporary))
     places, tiers_line = split(ask(core, "warm", str(work)))
     found = {split(place)[0]: split(split(place)[1]) for place in split(places)}
     assert found["/usr"] == ["/usr/local"] and str(work) in found
-    assert str(work / "prefix") not in found
+    assert not {str(place) for place in (work / "prefix", software, temporary)} & set(found)
     assert tiers_line == f"trace mode: {HELD}"
     assert ask(core, "trace_active") == "0"
+    ask(core, "trace_start", str(work))
+    reading, _ = split(ask(core, "open_places"))
+    assert set(found) < {split(place)[0] for place in split(reading)} >= {str(software), str(temporary)}
 
 
 def test_a_missing_tier_is_a_warning_once(core: Core, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,17 +165,18 @@ class Backend:
     def warm(self, client: Client, workpath: str) -> tuple[list[tuple[bytes, list[bytes]]], str]:
         """Do what each trace of the client's port needs and none has alone, while nobody waits for it.
 
-        Where everything may be read, and the tiers that hold a phase, in words.
+        Where everything may be read in each of its phases, and the tiers that hold a phase, in words.
         """
         from porttrace.places import known
         from porttrace.tiers import tiers_line
 
         session = self._session_for(self.identity(client))
-        former, client.workpath = client.workpath, workpath
+        former = client.workpath, client.context
+        client.workpath, client.context = workpath, {**client.context, "tmpdir": ""}
         try:
-            policy = self.policy(client)
+            policy = self.policy(client, "")
         finally:
-            client.workpath = former
+            client.workpath, client.context = former
         known(policy.prefix)
         return open_places(policy.read, os.fsencode(session.directory)), f"trace mode: {tiers_line(session.tiers)}"
 

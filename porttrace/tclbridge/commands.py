@@ -202,7 +202,7 @@ def _get_ready(client: Client, words: list[str]) -> TclValue:
 def _warm(client: Client, words: list[str]) -> TclValue:
     """Get ready for traces of what the context says; nothing is in force after it.
 
-    Answers with where everything may be read, as ``open_places`` does, and what is to be said of the tiers.
+    Answers with where everything may be read in each phase, as ``open_places`` does, and what to say of the tiers.
     """
     places, tiers = client.core.backend.warm(client, words[0])
     return [client.places(places), tiers]

@@ -63,8 +63,9 @@ proc porttrace::inport::file_command {guard subcommand args} {
 }
 
 proc porttrace::inport::file_question {subcommand args} {
-    if {[llength $args] == 1} {
-        set path [lindex $args 0]
+    set path [lindex $args 0]
+    # What has no name is not there; MacPorts' system asks that of the shell that nobody has set.
+    if {[llength $args] == 1 && $path ne ""} {
         set absolute [absolute $path]
         lassign [verdict stat $absolute] verdict physical
         if {$verdict ne "ok"} {

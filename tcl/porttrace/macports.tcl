@@ -4,7 +4,7 @@ namespace eval porttrace {
     # What the last policy was made from that other phases have in common.
     variable common ""
 
-    # Places outside of what is the port's own that are open under it, and the question for them that is on its way.
+    # Places where everything may be read in each phase under it, and the question for them that is on its way.
     variable common_places [list]
     variable asked_places ""
 
@@ -78,20 +78,22 @@ proc porttrace::macports_allowances {target} {
 }
 
 ##
-# Phases of a port differ in what is the port's own. The places of the base system that are open in one are so in the
-# next as well, where nothing else has changed. The core is asked for them once, while port has other things to do.
+# Phases of a port differ in what may be written; what may be read in one is read in the next as well, but for temporary
+# files and what is named for the phase, where nothing else has changed. The core is asked for that once, while port has
+# other things to do: a question about the port's own files needs no policy then, which is made meanwhile.
 #
-# @param request what to ask it
-proc porttrace::share_places {context request} {
+# @param workpath as for trace_start
+proc porttrace::share_places {context workpath} {
     variable client
     variable common
     variable common_places
     variable asked_places
-    set same [dict remove $context phase user tmpdir]
+    variable queued
+    set same [dict replace [dict remove $context phase user tmpdir] workpath $workpath]
     if {$same ne $common} {
         forget_places
         set common $same
-        set asked_places [transport::post [list $client {*}$request]]
+        set asked_places [transport::post [list $client batch {*}$queued [list warm $workpath]]]
     }
     inport::know $common_places {}
 }
@@ -111,6 +113,7 @@ proc porttrace::learn_places {} {
     variable asked_places
     variable common_places
     variable tiers_line
+    variable edited
     if {$asked_places eq ""} {
         return
     }
@@ -121,8 +124,10 @@ proc porttrace::learn_places {} {
         return
     }
     lassign [lindex $answers end] places tiers_line
-    keep_common $places
-    inport::know $common_places {}
+    if {!$edited} {
+        set common_places $places
+        inport::know $common_places {}
+    }
 }
 
 ##
@@ -142,32 +147,4 @@ proc porttrace::say_tiers {} {
 
 proc porttrace::tiers_were_said {} {
     variable tiers_said 1
-}
-
-proc porttrace::keep_common {places} {
-    variable common
-    variable common_places
-    variable edited
-    if {$edited || $common eq "" || [llength $common_places]} {
-        return
-    }
-    set own [list]
-    foreach key {prefix portpath distpath portdbpath ccache_dir} {
-        if {[dict exists $common $key] && [dict get $common $key] ne ""} {
-            lappend own [dict get $common $key]
-        }
-    }
-    set common_places [list]
-    foreach pair $places {
-        set place [lindex $pair 0]
-        foreach directory $own {
-            if {[string equal -length [string length $directory] $directory $place]} {
-                set place ""
-                break
-            }
-        }
-        if {$place ne "" && ![string match */tmp $place]} {
-            lappend common_places $pair
-        }
-    }
 }

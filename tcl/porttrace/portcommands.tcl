@@ -193,7 +193,7 @@ proc porttrace::inport::judge_touch {name how words} {
 }
 
 ##
-# MacPorts' walk is its own, in C, and shows what is hidden: while a trace is in force it is made of commands that do not.
+# MacPorts' walk is its own, in C, and shows what is hidden: where anything can be, it is made of commands that do not.
 #
 #   fs-traverse ?-depth? ?-ignoreErrors? ?-tails? ?--? variable targets body
 #
@@ -212,6 +212,13 @@ proc porttrace::inport::guarded_traverse {args} {
         tailcall [real_name fs-traverse] {*}$args
     }
     lassign $words variable targets body
+    set hides 0
+    foreach target $targets {
+        set hides [expr {$hides || ![is_open tree [absolute $target]]}]
+    }
+    if {!$hides} {
+        tailcall [real_name fs-traverse] {*}$args
+    }
     set level [expr {[info level] - 1}]
     foreach target $targets {
         if {![dict get $options -ignoreErrors]} {

@@ -181,7 +181,7 @@ proc porttrace::trace_start {workpath} {
     set workpath [file normalize $workpath]
     if {[in_macports]} {
         # Nothing is in force before it asks for the fence, and it goes on to do so at once.
-        share_places $context [list batch {*}$queued [list warm $workpath]]
+        share_places $context $workpath
         lappend queued [list trace_start $workpath]
         return
     }
@@ -336,7 +336,6 @@ proc porttrace::obey {answers} {
     lassign $answers environment launcher places
     apply_environment $environment
     inport::know [lindex $places 0] [lindex $places 1]
-    keep_common [lindex $places 0]
     inport::install $launcher
 }
 
