@@ -325,6 +325,36 @@ def test_a_script_of_the_build_is_no_machine_code(ground: Ground) -> None:
     assert supervisor.running
 
 
+def test_a_variable_that_names_a_file_outside_the_system_is_followed(ground: Ground) -> None:
+    """The C library opens such by itself."""
+    astray = (
+        "TZ=:/var/x",
+        "TZ=../x",
+        "TZDIR=/var/x",
+        "LOCPATH=/var/x",
+        "LOCPATH=/usr/lib/locale/../x",
+        "LANGUAGE=de:../x",
+        "NLSPATH=/var/x/%N",
+        "NLSPATH=/usr/share/%N:/var/x/%N",
+        "DATEMSK=/var/x",
+        "HOSTALIASES=/usr/x",
+    )
+    usual = (
+        "TZ=Europe/Berlin",
+        "TZ=:UTC",
+        "TZDIR=/usr/share/zoneinfo",
+        "LOCPATH=/usr/lib/locale",
+        "LANGUAGE=de:en",
+        "NLSPATH=/usr/share/locale/%N",
+        "HOSTALIASES=/etc/hosts.alias",
+        "LANG=de_DE.UTF-8",
+    )
+    for entries, mode in ((usual, "0"), (astray, "2")):
+        for entry in entries:
+            said = ground.run("/usr/bin/env", entry, "grep", "Seccomp:", "/proc/self/status").stdout
+            assert said.split() == ["Seccomp:", mode], entry
+
+
 def test_the_launcher_holds_to_what_it_looked_at(ground: Ground) -> None:
     """Scripts and links that the build can write: as without porttrace, but for the name of the process."""
     work = ground.base / "work"

@@ -139,3 +139,28 @@ def test_a_script_that_nobody_can_change_is_left_to_the_kernel(work: Path) -> No
     script(work / "s", "#!/bin/sh\n", "cat /proc/$$/comm\n")
     with Session("r:/=+", "w:/dev=+") as session:
         assert session.run("/usr/bin/perl", "-e", "exec './s'", cwd=work).stdout == "s\n"
+
+
+def test_what_is_not_there_is_not_asked_for_twice(session: Session, work: Path) -> None:
+    (work / "loop").symlink_to("loop")
+    (work / "file").touch()
+    errors = [
+        both(session, work, name, perl="exec {$ARGV[0]} 'x'; print $!+0")
+        for name in ("none", "./none", "none/x", "file/x", "loop/x", "loop", "", ".", "./", "/", "x" * 300, "x/" * 3000)
+    ]
+    assert len(set(errors)) == 5
+    for line in ("none/sh", "loop/sh", "file/sh"):
+        script(work / "s", f"#!{work}/{line}\n")
+        both(session, work, "./s")
+
+
+@pytest.mark.parametrize("program", ["/bin/busybox sh", "/bin/sh", "./s"])
+def test_without_a_free_descriptor_a_program_is_looked_at_all_the_same(
+    session: Session, work: Path, program: str
+) -> None:
+    """And it gets the limit that it was to have. A dynamic program's loader can do nothing without."""
+    script(work / "s", "#!/bin/busybox sh\n", "ulimit -Sn\n")
+    run = f"ulimit -Sn 3; exec {program}" + (" -c 'ulimit -Sn'" if program != "./s" else "")
+    both(session, work, run, perl="exec '/bin/sh', '-c', @ARGV")
+    if "busybox" in program:
+        assert [(e.path, e.asked) for e in session.events("untraced")] == [(os.path.realpath("/bin/busybox"), "static")]

@@ -46,7 +46,7 @@ static bool exchangeable(const struct pt_at *at)
 
 static const char *file_of(const struct pt_at *at)
 {
-	return at->path == at->slab->physical ? at->path : at->real;
+	return at->path == at->slab->physical ? at->path : at->real_len ? at->real : "/";
 }
 
 /* The program by its real path, where only the name that leads there can be exchanged. */
@@ -58,9 +58,9 @@ static void start_real(struct pt_exec *x, const struct pt_at *at)
 		x->supervise = pt_has_supervisor();
 		return;
 	}
-	memcpy(s->physical, at->real, len);
-	s->physical[len] = 0;
-	x->file = s->physical;
+	memcpy(s->extra, at->real, len);
+	s->extra[len] = 0;
+	x->file = s->extra;
 }
 
 enum given { BY_NAME, BELOW, BY_DESCRIPTOR };  /* as execve takes a program, or only execveat */
@@ -101,12 +101,50 @@ static void look_after(uint16_t op, struct pt_at *at, struct pt_exec *x, struct 
 	if (!program->untraced && (program->script || program->text))
 		return;
 #endif
-	if (!program->untraced && !pt_wants_supervisor(file, at->real, at->real_len))
+	if (!program->untraced && !program->unseen && !pt_wants_supervisor(file, at->real, at->real_len))
 		return;
 	x->supervise = pt_has_supervisor();
 	x->foreign = x->foreign || program->foreign;
 	if (!x->supervise && program->untraced)
 		tell_untraced(op, at, x->pid, program->untraced);
+}
+
+/*
+ * A program that has used up its descriptors (ulimit -n 3) can still start another one, and that give itself more of them. To
+ * look at it takes one, and to put it under the supervisor some: the limit is lifted until then, as far as it goes.
+ */
+static bool lift_limit(struct pt_exec *x)
+{
+#ifdef __APPLE__
+	(void)x;
+	return false;
+#else
+	uint64_t lifted[2];
+	if (x->limit[1] || sys_limit_descriptors(NULL, x->limit))
+		return false;
+	lifted[0] = lifted[1] = x->limit[1];
+	return !sys_limit_descriptors(lifted, NULL);
+#endif
+}
+
+void pt_exec_ready(struct pt_exec *x)
+{
+#ifndef __APPLE__
+	if (unlikely(x->limit[1]))
+		sys_limit_descriptors(x->limit, NULL);
+#endif
+	x->limit[1] = 0;
+}
+
+static bool no_descriptor(int error)
+{
+	return error == EMFILE || error == ENFILE;
+}
+
+static int look(struct pt_exec *x, const char *path, struct pt_program *program)
+{
+	int error = pt_inspect(path, program);
+	return unlikely(no_descriptor(error)) && lift_limit(x) ? pt_inspect(path, program) : error;
 }
 
 /*
@@ -128,7 +166,11 @@ static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt
 		int error = pt_judge(op, &at);
 		program->script = program->text = false;
 		if (!error && at.judged) {
-			pt_inspect(file_of(&at), program);
+			int seen = look(x, file_of(&at), program);
+			if (no_descriptor(seen)) {
+				pt_done(op, &at, seen);
+				return seen;
+			}
 			look_after(op, &at, x, program);
 #ifdef __APPLE__
 			if (!depth && x->file != x->path && !pt_exec_through(x, words))
@@ -141,8 +183,8 @@ static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt
 			} else if (!program->script && !x->supervise) {
 				start_real(x, &at);
 			}
-		} else if (!error && loose && !x->supervise) {
-			x->supervise = pt_has_supervisor();
+		} else if (!error && !(pt.flags & PT_IMG_AUDIT)) {
+			error = at.lost;       /* as the kernel would say, which would look once more */
 		}
 		pt_done(op, &at, error);
 		if (error)
@@ -187,17 +229,19 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_EXEC,
 		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (flags & AT_EMPTY_PATH ? PT_EMPTY : 0) };
 	int error = pt_judge(op, &at);
+	if (!error && !at.judged && !(pt.flags & PT_IMG_AUDIT)) /* as the kernel would say, which would look once more */
+		error = at.lost;
 	struct pt_program program;
 	if (!error && at.judged) {
 #ifndef __APPLE__
 		char link[32];
 		if ((flags & AT_EMPTY_PATH) && !*path && dirfd >= 0) { /* a memfd has no path by which it could be looked at */
 			pt_fd_link(dirfd, link);
-			pt_inspect(link, &program);
+			error = look(x, link, &program);
 		} else
 #endif
-			error = pt_inspect(file_of(&at), &program);
-		if (at.magic)                  /* an object, and its path may be another's or nobody's */
+			error = look(x, file_of(&at), &program);
+		if ((at.magic || !*path) && !no_descriptor(error)) /* an object, and its path may be another's or nobody's */
 			error = 0;
 	}
 	if (!error && at.judged) {
@@ -239,6 +283,7 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 
 void pt_exec_failed(uint16_t op, struct pt_exec *x, int error)
 {
+	pt_exec_ready(x);
 	if (error && x->logged)
 		pt_events_amend(pt.events, x->logged, error);
 	if (error && x->announced)
@@ -262,6 +307,7 @@ static int replace(uint16_t op, int dirfd, const char *path, char *const *argv, 
 	if (!error && x.supervise && pt_supervise_self())
 		error = EACCES;
 	if (!error) {
+		pt_exec_ready(&x);
 #ifndef __APPLE__
 		if (dirfd != AT_FDCWD || flags)
 			error = -(int)PT_SYS5(SYS_execveat, x.dirfd, x.file, x.argv, x.envp, flags);

@@ -19,11 +19,14 @@ struct pt_exec {
 	bool other;                    /* it takes the session's library for the other C library */
 	bool supervise;                /* the library cannot enter: the supervisor answers for it */
 	pid_t pid;
+	uint64_t limit[2];             /* of descriptors, as it was before it was lifted for a look; 0: it was not */
 };
 /* Judges a program and its interpreters, makes the environment, tells the session. 0 or errno; pt_exec_failed must follow. */
 int pt_exec_prepare(uint16_t op, struct pt_exec *, int dirfd, const char *path, char *const *argv, char *const *envp, int flags,
 		    bool spawn);
 void pt_exec_failed(uint16_t op, struct pt_exec *, int error);
+/* To be called just before the program is started: what only we needed is given back. */
+void pt_exec_ready(struct pt_exec *);
 /* Its slab, taken now where it has none. NULL: no memory. */
 struct pt_slab *pt_exec_slab(struct pt_exec *);
 /* script.c: puts a script's words before those that are there. false: not known, or no room. */

@@ -120,7 +120,7 @@ int pt_inspect(const char *path, struct pt_program *out)
 	unsigned slices = 0;
 	struct stat st;
 	out->untraced = NULL;
-	out->script = out->foreign = out->shielded = out->other = out->text = out->plain = false;
+	out->script = out->foreign = out->shielded = out->other = out->text = out->plain = out->unseen = false;
 	out->words[0] = out->words[1] = 0;
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) {

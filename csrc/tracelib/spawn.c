@@ -39,6 +39,7 @@ int pt_spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_file_a
 	struct pt_exec x;
 	pid_t child = 0;
 	int error = prepare(op, &x, path, actions, argv, envp);
+	pt_exec_ready(&x);
 	if (!error && x.supervise)
 		error = supervised(&child, &x, actions, attr, argv);
 	else if (!error)
@@ -116,6 +117,7 @@ static int spawn_pidfd(uint16_t op, int *pidfd, const char *path, const posix_sp
 	if (!real)
 		return ENOSYS;
 	int error = prepare(op, &x, path, actions, argv, envp);
+	pt_exec_ready(&x);
 	if (!error && x.supervise) {
 		pid_t child;
 		error = supervised(&child, &x, actions, attr, argv);

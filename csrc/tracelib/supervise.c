@@ -150,16 +150,19 @@ static bool empty_entry(const char *list)
 	return !*list || *list == ':' || *list == ';' || strstr(list, "::") || list[strlen(list) - 1] == ':';
 }
 
-/* Files that the C library opens by itself, past us: zones, locales, names of hosts. Judged by the supervisor, as what the loader opens. */
+/* Files that the C library opens by itself, past us: zones, locales, messages, names of hosts. Judged by the supervisor, as what the loader opens. */
 static bool names_files(const char *entry)
 {
 	static const struct { const char *name, *base; } variables[] = {
-		{ "TZ=", "/usr/share/zoneinfo/" }, { "TZDIR=", "/usr/share/zoneinfo" }, { "LOCPATH=", "/usr/lib/locale" }, { "HOSTALIASES=", NULL },
+		{ "TZ=", "/usr/share/zoneinfo/" }, { "TZDIR=", "/usr/share/zoneinfo" }, { "LOCPATH=", "/usr/lib/locale" },
+		{ "LANGUAGE=", NULL }, { "NLSPATH=", "/usr/" }, { "DATEMSK=", "/usr/" }, { "HOSTALIASES=", NULL },
 	};
 	for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
 		const char *value = entry + strlen(variables[i].name), *base = variables[i].base;
 		if (strncmp(entry, variables[i].name, (size_t)(value - entry)))
 			continue;
+		if (entry[1] == 'A')           /* a list of names below the directory of messages, unless one is a path */
+			return strchr(value, '/');
 		value += !i && *value == ':';
 		if (!*value || (!i && *value != '/')) /* a zone's name is below the directory of all, unless it climbs */
 			return strstr(value, "..");
@@ -184,7 +187,7 @@ bool pt_loader_led_astray(char *const *envp)
 			}
 		} else if (e[0] == 'G' && !strncmp(e, "GCONV_PATH=", 11) && e[11] && (e[11] != '/' || leads_astray(e + 11))) {
 			return true;
-		} else if ((e[0] == 'T' || e[0] == 'L' || e[0] == 'H') && names_files(e)) {
+		} else if (e[0] >= 'D' && e[0] <= 'T' && names_files(e)) {
 			return true;
 		}
 	}

@@ -108,6 +108,12 @@ static inline int sys_faccessat(int dirfd, const char *path, int mode)
 	return (int)PT_SYS3(SYS_faccessat, dirfd, path, mode);
 }
 
+/* The soft and the hard limit of how many descriptors there may be. 0 or -errno. */
+static inline int sys_limit_descriptors(const uint64_t to[2], uint64_t was[2])
+{
+	return (int)PT_SYS4(SYS_prlimit64, 0, 7 /* RLIMIT_NOFILE, whose header some files cannot have */, to, was);
+}
+
 /* Of a regular file: 0, or why the kernel would not execute it. */
 static inline int sys_executable(const char *path)
 {

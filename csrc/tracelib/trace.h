@@ -336,13 +336,14 @@ struct pt_program {
 	bool script;
 	bool text;                     /* read, and neither a script nor machine code: the kernel will not start it */
 	bool plain;                    /* and nothing that a program of the machine could have been told to start */
+	bool unseen;                   /* nobody could look */
 	char interpreter[PT_SHEBANG];
 	char words[PT_WORDS];          /* of a script: interpreter and arguments, each with its NUL, and an empty one */
 #ifdef __APPLE__
 	bool shielded;                 /* the system keeps libraries out of it: a copy can be entered */
 #endif
 };
-/* 0, or with what errno it is not there: what is missing fails so, and under a redirect only so. */
+/* 0, or with what errno it is not there, or without a free descriptor not to be looked at: such fail, under a redirect only so. */
 int pt_inspect(const char *path, struct pt_program *);
 
 /* ---- environ.c ---- */

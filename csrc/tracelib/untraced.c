@@ -65,15 +65,18 @@ int pt_inspect(const char *path, struct pt_program *out)
 {
 	_Alignas(16) unsigned char head[1024];
 	out->untraced = NULL;
-	out->script = out->text = out->plain = false;
+	out->script = out->text = out->plain = out->unseen = false;
 	out->foreign = false;
 	out->other = false;
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
-	if (fd < 0) {           /* executable but not readable: what kind it is shows when it announces itself, or does not */
+	if (fd < 0) {
+		if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -ENAMETOOLONG || fd == -EMFILE || fd == -ENFILE)
+			return -fd;
+		out->unseen = true;    /* executable but not readable, most likely */
 		if (fd == -EACCES && sys_fstatat(AT_FDCWD, path, &st, 0) == 0 && (st.st_mode & (S_ISUID | S_ISGID)))
 			out->untraced = "set-user-ID";
-		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -ENAMETOOLONG ? -fd : 0;
+		return 0;
 	}
 	long n = -1;
 	if (sys_fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISREG(st.st_mode))

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,11 @@ class Attempt:
 
 #: A zone of one time, which is called ABC.
 ZONE = b"TZif" + bytes(35) + b"\1\0\0\0\4" + bytes(6) + b"ABC\0"
+
+_ASKED, _SAID = b"Try '%s --help' for more information.\n\0", b"secret contents %s\n\0"
+#: Messages of programs: head, then the places of one text and of its translation.
+MESSAGES = struct.pack("<7I", 0x950412DE, 0, 1, 28, 36, 0, 44)
+MESSAGES += struct.pack("<4I", len(_ASKED) - 1, 44, len(_SAID) - 1, 44 + len(_ASKED)) + _ASKED + _SAID
 
 #: (kind, name) -> in which flavour it may get through the default tiers, and why.
 EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {}
@@ -211,6 +217,8 @@ class Ground:
         (hidden / "secret").write_text("secret contents\n")
         (hidden / "program").write_text("#!/bin/echo secret\n")
         (hidden / "zone").write_bytes(ZONE)
+        (hidden / "LC_MESSAGES").mkdir()
+        (hidden / "LC_MESSAGES/coreutils.mo").write_bytes(MESSAGES)
         (hidden / "link").symlink_to("secret-target")
         if (self.programs / "objects/libsecret.so").exists():
             shutil.copy(self.programs / "objects/libsecret.so", hidden)
