@@ -125,7 +125,7 @@ def check_writable(name: str) -> None:
     path = Path(name).absolute()
     if path.is_dir():
         raise PorttraceError(f"cannot write the report {name}: it is a directory")
-    if not os.access(path.parent, os.W_OK):
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise PorttraceError(f"cannot write the report {name}: its directory does not exist or cannot be written")
 
 

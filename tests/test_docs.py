@@ -99,6 +99,18 @@ def test_the_package_is_found_by_a_plain_tclsh_as_shown(open_tmp: Path) -> None:
     ]
 
 
+def test_the_readmes_way_to_any_command(open_tmp: Path) -> None:
+    """Its very lines, which a reader may type where the ones before them were typed: in the checkout."""
+    text = (ROOT / "README.md").read_text().partition("Any other command goes inside a fence too")[2]
+    lines = re.findall(r"^    (\S.*)$", text.partition("`porttrace doctor`")[0], re.MULTILINE)
+    assert len(lines) == 4
+    place = str(open_tmp / "tally")
+    typed = "\n".join(f"{line.partition('  #')[0]}\necho status $?" for line in lines).replace("/tmp/tally", place)
+    done = run_command(["sh", "-c", typed.replace("$PWD/.venv/bin", str(BIN))], cwd=ROOT)
+    assert re.findall(r"^status (\d+)", done.out, re.MULTILINE) == ["0", "0", "2", "0"], done.text
+    assert "/usr/include/ctype.h" in done.err and (open_tmp / "tally" / "r.json").exists()
+
+
 def test_commands_of_tcl_that_are_shown_exist() -> None:
     text = (ROOT / "docs" / "tcl.md").read_text()
     source = (ROOT / "tcl" / "porttrace" / "porttrace.tcl").read_text()

@@ -20,6 +20,8 @@ WRONG = [
     ["run", "--tiers", "", "--", "true"],
     ["run", "--deps", "a", "--", "true"],
     ["run", "--read", "", "--", "true"],
+    ["doctor", "--js"],
+    ["agents", "--js"],
     *([name, "--no-such-option"] for name in COMMANDS),
 ]
 FAILED = [
@@ -31,6 +33,7 @@ FAILED = [
     ["filemap", "dump", "/no/filemap"],
     ["integrate", "/no/prefix"],
     ["run", "--log", "/no/log", "--", "true"],
+    ["run", "--report", "/dev/null/r.json", "--", "false"],
 ]
 
 
@@ -88,8 +91,12 @@ def test_a_directory_that_was_removed_around_a_command_is_named_as_such(words: l
         ["deptest", "+doc"],
         ["deptest", "--verify", "foo"],
         ["deptest", "--report", "r.json", "foo", "tally"],
+        ["deptest", "--archives", "/", "foo"],
+        ["deptest", "foo", "configure.cc=tcc"],
         ["sweep", "--jobs", "0", "all"],
         ["sweep", "--timeout", "-1", "all"],
+        ["sweep", "--timeout", "nan", "all"],
+        ["sweep", "--directory", "", "all"],
         ["sweep", "foo", "+doc"],
     ],
     ids=named,
@@ -103,6 +110,12 @@ def test_a_wrong_command_line_of_port(prefix: Prefix, words: list[str], tmp_path
 @pytest.mark.parametrize("words", [["install", "nosuch"], ["info", "nosuch"], ["shell", "foo"], ["sweep", "nosuch"]])
 def test_what_port_cannot_do(prefix: Prefix, words: list[str]) -> None:
     assert prefix.fails(*words).status == 1
+
+
+@pytest.mark.parametrize("words", [["--report", "/dev/null/r"], ["--absent", "--archives", "/no/archives"]], ids=named)
+def test_nothing_is_built_for_what_cannot_be_done(prefix: Prefix, words: list[str]) -> None:
+    result = prefix.fails("deptest", *words, "tally")
+    assert result.status == 1 and result.err.count("\n") == 1, result.text
 
 
 def test_a_port_that_there_is_not_is_told_once(prefix: Prefix) -> None:

@@ -238,6 +238,12 @@ def test_bad_registries_are_one_clear_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value) and str(file) in str(caught.value)
 
 
+def test_a_registry_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "registry.db")
+    with pytest.raises(RegistryError, match="it is a pipe"):
+        Registry.open(tmp_path / "registry.db")
+
+
 def test_a_locked_registry_is_one_clear_line(macports: Path) -> None:
     holder = sqlite3.connect(macports, isolation_level=None)
     holder.create_collation("VERSION", macports_collation)

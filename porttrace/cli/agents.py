@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
         "what the operating system started for that user, with what it is and what it may connect to.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--user", default="macports", help="whose processes (default: macports)")
     parser.add_argument("--json", action="store_true", help="a JSON array instead of text")

@@ -15,7 +15,7 @@ from porttrace.absent import PortIndex
 from porttrace.cli.parser import Parser
 from porttrace.context import PhaseContext, read_context
 from porttrace.deptest import DepTest, RegistryPorts, deptest
-from porttrace.errors import PorttraceError
+from porttrace.errors import PorttraceError, UsageError
 from porttrace.findings import VIOLATIONS, Finding, FindingKind, Program
 from porttrace.formats.place import declared_in
 from porttrace.linkage import Need, needs_of, needs_of_tree
@@ -31,6 +31,7 @@ __all__ = [
     "add_absent",
     "add_absent_options",
     "apply",
+    "check_absent_options",
     "judge",
     "left_open",
     "main",
@@ -132,9 +133,6 @@ def would_be_found(
     told. Archives are those of the prefix and below `archives`. Raises PorttraceError."""
     registry, _, own = _at_hand(port, phases)
     known = [Path(registry).parents[1] / "packages"]
-    for directory in archives:
-        if not directory.is_dir():
-            raise PorttraceError(f"--archives {directory}: there is no such directory")
     index = PortIndex.of(registry, dict.fromkeys([*(each for each in known if each.is_dir()), *archives]))
     found: dict[tuple[str, str], Finding] = {}
     for phase in own:
@@ -258,6 +256,15 @@ def add_absent_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_absent_options(options: argparse.Namespace) -> None:
+    """Before anything is built for them. Raises UsageError or PorttraceError."""
+    if options.archives and not options.absent:
+        raise UsageError("--archives says where --absent looks: add that")
+    for directory in options.archives:
+        if not directory.is_dir():
+            raise PorttraceError(f"--archives {directory}: there is no such directory")
+
+
 def add_absent(result: DepTest, phases: Sequence[PhaseContext], archives: Sequence[Path]) -> None:
     """Put into the verdict what would have been found; says on standard error where nothing could be known."""
     result.absent, read = would_be_found(result.port, phases, archives)
@@ -287,6 +294,7 @@ def main(argv: Sequence[str]) -> int:
     add_absent_options(parser)
     parser.add_argument("--out", metavar="FILE", help="write the report with the verdict in it, for porttrace report")
     options = parser.parse_args(list(argv))
+    check_absent_options(options)
     report = read_report(options.report)
     phases = read_context(report, options.report)
     names = list(dict.fromkeys(phase.policy.port for phase in phases if phase.policy.port))

@@ -87,6 +87,8 @@ def _named(words: Sequence[str]) -> list[_Named]:
         if not word:
             raise UsageError("the name of a port is empty")
         if not word.startswith(("+", "-")):
+            if "=" in word:
+                raise UsageError(f"{word}: deptest takes ports and their variants, no options of Portfiles")
             found.append(_Named(word))
             continue
         if not found or not re.fullmatch(r"([+-]\w+)+", word):
@@ -252,6 +254,7 @@ def main(own: Sequence[str], argv: Sequence[str]) -> int:
         raise UsageError("--verify builds with the change: add --apply")
     if options.report is not None and len(ports) > 1:
         raise UsageError("--report takes the report of one port: name one")
+    deps.check_absent_options(options)
     if options.report is not None:
         check_writable(options.report)
     status, failed = 0, False

@@ -96,8 +96,11 @@ def main(ui: Ui, prefix: Path | None, argv: Sequence[str]) -> int:
     options = make_parser().parse_args(list(argv))
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: at least one port has to be worked on at a time")
-    if options.timeout < 0:
+    if not options.timeout >= 0:  # nan is none
         raise UsageError(f"--timeout {options.timeout:g}: it must be a number of seconds")
+    for name in ("results", "page", "directory", "scheduler"):
+        if getattr(options, name) == "":
+            raise UsageError(f"--{name} is empty: leave it out, or give it a value")
     settings = Settings(prefix, lambda text: ui.say("warn", text))
     directory = Path(options.directory or settings.portdbpath / "porttrace" / "sweep").absolute()
     file = Path(options.results or directory / "results.sqlite").absolute()

@@ -60,6 +60,8 @@ class ReadOnly:
         self.keep: tempfile.TemporaryDirectory[str] | None = None
         if not path.exists():
             raise RegistryError(f"there is no registry at {path}; check the prefix, or install a port first")
+        if path.is_fifo():  # SQLite would wait for a writer
+            raise RegistryError(f"the registry {path} cannot be read: it is a pipe")
         uri = f"file:{quote(str(path))}"
         with one_line(path):
             try:
