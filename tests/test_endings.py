@@ -195,6 +195,72 @@ def test_who_cannot_be_judged_yet_is_waited_for(
         assert [one.pid for one in endings.end_processes(Search(Path(name)))] == [child]
 
 
+def test_who_was_born_while_the_processes_were_listed_is_found(
+    monkeypatch: pytest.MonkeyPatch, sleeper: Callable[[dict[str, str]], int]
+) -> None:
+    """Its parent may have ended before the list came to it, and its number lie where the list had been already."""
+    born: list[int] = []
+
+    def listed() -> list[int]:
+        if born:
+            return list(all_pids())
+        born.append(sleeper({"MARK": f"{name}/policy"}))
+        while Search(Path(name))._judge(born[0])[1] != lib.PT_OURS:
+            time.sleep(0.001)
+        return []  # nobody is on it who makes the look go on
+
+    with tempfile.TemporaryDirectory() as name:
+        monkeypatch.setattr(endings, "all_pids", listed)
+        assert set(Search(Path(name)).look()) == set(born)
+
+
+def test_one_list_is_enough_where_nobody_was_born(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And two, where the system does not tell whether somebody was."""
+    lists: list[list[int]] = []
+
+    def listed() -> list[int]:
+        lists.append(list(all_pids()))
+        return lists[0]
+
+    monkeypatch.setattr(endings, "all_pids", listed)
+    for last, expected in ((77, 1), (0, 2)):
+        lists.clear()
+        monkeypatch.setattr(endings, "_number", lambda name, last=last: last)
+        search = Search(Path("/nowhere"))
+        monkeypatch.setattr(search, "_judge", lambda pid: (Running(pid, 1, 1, 1, "S", 1, 0), lib.PT_NOT_OURS))
+        assert search.look() == {} and not search.missed
+        assert len(lists) == expected
+
+
+def test_where_each_list_has_a_new_one_somebody_may_be_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    search, lists = Search(Path("/nowhere")), iter(range(10**6, 2 * 10**6))
+    monkeypatch.setattr(endings, "all_pids", lambda: [next(lists)])  # gone when it is looked at
+    assert search.look() == {} and search.missed
+    monkeypatch.setattr(endings, "all_pids", lambda: [10**6])
+    assert search.look() == {} and not search.missed
+
+
+def test_who_takes_its_time_to_end_is_waited_for_without_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def look(self: Search, strike: Callable[[Running], None] | None = None) -> dict[int, Running]:
+        looks.append(1)
+        return real(self, strike)
+
+    real = Search.look
+    monkeypatch.setattr(Search, "look", look)
+    monkeypatch.setattr(Search, "hunt", lambda self, number, seconds: [])
+    with tempfile.TemporaryDirectory() as name:
+        since = Moment.now()
+        script = "trap '' TERM; echo; while :; do sleep 60; done"
+        env = {"PATH": os.environ["PATH"], "MARK": f"{name}/policy"}
+        with subprocess.Popen(["bash", "-c", script], env=env, stdout=subprocess.PIPE) as deaf:
+            assert deaf.stdout is not None and deaf.stdout.readline() == b"\n"
+            ended = endings.end_processes(Search(Path(name), since=since), grace=0.6)
+    assert {left.signal for left in ended} >= {"KILL"}
+    assert len(looks) < 60, "one look every 20 ms, and a few more"
+
+
 class AboutToEnd:
     """The compiled core, where no process has anything left to be told by."""
 
