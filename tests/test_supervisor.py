@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,15 @@ class Ground:
 
 @pytest.fixture(params=["root", "macports"])
 def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    with a_ground(request.param) as made:
+        yield made
+
+
+@contextmanager
+def a_ground(user: str, more_rules: int = 0) -> Iterator[Ground]:
     if os.geteuid() == 0:
-        who = Identity(0, 0, (0,), "root") if request.param == "root" else Identity.named("macports")
-    elif request.param == "root":
+        who = Identity(0, 0, (0,), "root") if user == "root" else Identity.named("macports")
+    elif user == "root":
         pytest.skip("needs root")
     else:
         who = Identity.current()
@@ -69,6 +76,8 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
             os.chown(path, who.uid, who.gid)
     read, write = Filemap(), Filemap()
     read.append(Rule(os.fsencode(base / "hidden"), Action.DENY))
+    for number in range(more_rules):
+        read.append(Rule(b"/nowhere/%d" % number, Action.DENY))
     read.append(Rule(b"/", Action.ALLOW))
     write.append(Rule(os.fsencode(base / "work"), Action.ALLOW))
     write.append(Rule(b"/dev/null", Action.ALLOW))
@@ -323,6 +332,20 @@ def test_a_script_of_the_build_is_no_machine_code(ground: Ground) -> None:
     shutil.copy("/bin/cat", ground.base / "work" / "made")
     assert ground.run("/bin/sh", "-c", "./made file").stdout == "work text\n"
     assert supervisor.running
+
+
+def test_without_memory_for_the_policy_a_program_is_held_all_the_same() -> None:
+    """With less and less of it, until not even the C library finds room."""
+    with a_ground("root" if os.geteuid() == 0 else "macports", more_rules=20_000) as ground:
+        started = 0
+        for kibibytes in range(12_000, 2_000, -250):
+            done = ground.run("/bin/sh", "-c", f"ulimit -v {kibibytes}; exec cat ../hidden/file file")
+            assert "hidden text" not in done.stdout, kibibytes
+            started += done.stdout == "work text\n"
+        assert 5 < started < 40
+        supervisor = ground.trace._supervisor
+        assert supervisor is not None
+        assert supervisor.running, "some had the policy, and some had not"
 
 
 def test_a_variable_that_names_a_file_outside_the_system_is_followed(ground: Ground) -> None:

@@ -234,6 +234,13 @@ bool pt_start(void)
 		if (supervised && !(pt.flags & PT_IMG_REDIRECTS))
 			ok = false;
 	}
+#ifdef __linux__
+	/* In a session, and too little memory (ulimit -v) to hold its policy: then the supervisor answers. */
+	if (unlikely(!pt.slabs && pt.path_len) && !pt_is_supervised() && pt_has_supervisor()) {
+		pt_enter_session();
+		pt_supervise_all();
+	}
+#endif
 	atomic_store_explicit(&pt.ready, ok ? 1 : 2, memory_order_release);
 	return ok;
 }
