@@ -334,6 +334,15 @@ def test_a_script_of_the_build_is_no_machine_code(ground: Ground) -> None:
     assert supervisor.running
 
 
+def test_a_program_that_nobody_but_its_owner_can_read_is_held(ground: Ground) -> None:
+    """A static one of root's, which cannot be looked at before."""
+    program = Path(shutil.copy(BUSYBOX, ground.base))
+    program.chmod(0o711)
+    done = ground.run("/bin/sh", "-c", f"{program} cat file ../hidden/file; true")
+    assert done.stdout == "work text\n"
+    assert "No such file" in done.stderr
+
+
 def test_without_memory_for_the_policy_a_program_is_held_all_the_same() -> None:
     """With less and less of it, until not even the C library finds room."""
     with a_ground("root" if os.geteuid() == 0 else "macports", more_rules=20_000) as ground:
