@@ -94,6 +94,9 @@ class Attempt:
 #: A zone of one time, which is called ABC.
 ZONE = b"TZif" + bytes(35) + b"\1\0\0\0\4" + bytes(6) + b"ABC\0"
 
+#: What a locale of glibc says of measures: the file's kind, two values and their places, 7 (no locale's), the encoding.
+MEASURES = struct.pack("<4I", 0x20031115 ^ 11, 2, 16, 17) + b"\7UTF-8\0"
+
 _ASKED, _SAID = b"Try '%s --help' for more information.\n\0", b"secret contents %s\n\0"
 #: Messages of programs: head, then the places of one text and of its translation.
 MESSAGES = struct.pack("<7I", 0x950412DE, 0, 1, 28, 36, 0, 44)
@@ -217,6 +220,8 @@ class Ground:
         (hidden / "secret").write_text("secret contents\n")
         (hidden / "program").write_text("#!/bin/echo secret\n")
         (hidden / "zone").write_bytes(ZONE)
+        (hidden / "locale").mkdir()
+        (hidden / "locale/LC_MEASUREMENT").write_bytes(MEASURES)
         (hidden / "LC_MESSAGES").mkdir()
         (hidden / "LC_MESSAGES/coreutils.mo").write_bytes(MESSAGES)
         (hidden / "link").symlink_to("secret-target")
