@@ -26,6 +26,7 @@ __all__ = [
     "finding_json",
     "findings_of",
     "incomplete",
+    "json_text",
     "make_report",
     "noise_of",
     "read_report",
@@ -129,13 +130,22 @@ def check_writable(name: str) -> None:
         raise PorttraceError(f"cannot write the report {name}: its directory does not exist or cannot be written")
 
 
+def json_text(report: Mapping[str, Any]) -> str:
+    """The report as a file has it: indented, with a line for each finding. There may be very many, and Python takes
+    ten times as long to indent one."""
+    key = '\n "findings": ['
+    rows = ",".join(f"\n  {json.dumps(finding)}" for finding in report["findings"])
+    before, found, after = json.dumps({**report, "findings": []}, indent=1).partition(key)
+    return before + found + rows + ("\n " if rows else "") + after + "\n"
+
+
 def write_report(path: Path | str, report: Mapping[str, Any]) -> None:
     """Write `report` to `path` ("-": standard output), a file whole or not at all. Raises PorttraceError where that is
     impossible.
 
     Bytes of paths that are not UTF-8 appear as lone surrogates (Python's surrogateescape).
     """
-    write_text(path, json.dumps(report, indent=1) + "\n", "report")
+    write_text(path, json_text(report), "report")
 
 
 def write_text(path: Path | str, text: str, what: str) -> None:

@@ -21,6 +21,7 @@ from porttrace.codes import CODES, code_of
 from porttrace.findings import FindingKind
 from porttrace.formats import as_github, as_html, as_sarif, as_text
 from porttrace.formats.place import declared_in, place_of
+from porttrace.report import json_text
 
 PORTTRACE = str(Path(sys.executable).with_name("porttrace"))
 PORTFILE = """\
@@ -287,3 +288,13 @@ def test_the_browser_would_complain(browser: Browser, tmp_path: Path) -> None:
     assert any("nosuchfunction" in each for each in browser.complaints)
     assert any("porttrace.invalid" in each for each in browser.complaints)
     browser.complaints.clear()
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_json_has_a_line_for_each_finding(number: int) -> None:
+    tricky = '\n "findings": ['
+    row = finding("hidden", f"/opt/\udcff{tricky}") | {"rule": tricky}
+    report = {"command": ["x", tricky], "findings": [row] * number, "stats": {"findings": [1]}, "more": None}
+    text = json_text(report)
+    assert json.loads(text) == report
+    assert text.count("\n  {") == number and text.startswith('{\n "command": [\n  "x",') and text.endswith("\n}\n")

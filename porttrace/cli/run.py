@@ -24,7 +24,7 @@ from porttrace.defaults import run_defaults
 from porttrace.endings import told
 from porttrace.errors import NotStartedError, PorttraceError, UsageError
 from porttrace.filemap import Action, Filemap, Rule
-from porttrace.findings import VIOLATIONS, Finding
+from porttrace.findings import VIOLATIONS, Finding, FindingKind
 from porttrace.identity import Identity
 from porttrace.listings import left_out
 from porttrace.messages import plain, printable, render
@@ -334,7 +334,9 @@ def _tell(options: argparse.Namespace, trace: Trace, result: TraceResult, findin
     if options.quiet:
         return
     color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    text = plain(render(findings, options.verbose, color), options.verbose)
+    # Absent files, which may be very many, only -v shows.
+    shown = findings if options.verbose else [f for f in findings if f.kind is not FindingKind.ABSENT]
+    text = plain(render(shown, options.verbose, color), options.verbose)
     text += "".join(f"Warning: {printable(line)}\n" for line in told(result.processes))
     for notice in (*trace.session.notices, *result.notices):
         text += f"Warning: {notice}\n"

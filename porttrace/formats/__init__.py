@@ -11,6 +11,7 @@ from porttrace.formats.github import as_github
 from porttrace.formats.page import as_html
 from porttrace.formats.sarif import as_sarif
 from porttrace.formats.text import as_text
+from porttrace.report import json_text
 
 __all__ = ["FORMATS", "as_github", "as_html", "as_sarif", "as_text"]
 
@@ -20,7 +21,7 @@ def _text(report: Mapping[str, Any], root: Path, verbose: bool) -> str:
 
 
 def _json(report: Mapping[str, Any], root: Path, verbose: bool) -> str:
-    return json.dumps(report, indent=1) + "\n"
+    return json_text(report)
 
 
 def _sarif(report: Mapping[str, Any], root: Path, verbose: bool) -> str:
