@@ -42,7 +42,7 @@ def policy(base: Path, native: Path, registry_files: int, *, log: bool = False, 
 
 
 def porttrace_peers(base: Path, native: Path, registry_files: int) -> list[Peer]:
-    """tracelib alone, with the full log, and with the fence. One session holds all three."""
+    """tracelib alone, with the full log, and with the fence; and the fence alone. One session holds all of them."""
     (base / "prefix").mkdir(exist_ok=True)
     session = Session()
     peers = []
@@ -55,4 +55,7 @@ def porttrace_peers(base: Path, native: Path, registry_files: int) -> list[Peer]
         # The library alone needs no launcher: a preload is compared with a preload.
         prefix = trace.launch_argv if fence else []
         peers.append(Peer(name, prefix, {} if fence else trace.env, close=session.close))
+        if fence:  # what launches where --tiers names the fence only
+            words = [prefix[0], *(word for word in prefix if word.startswith("--fence=")), "--"]
+            peers.append(Peer("porttrace: fence alone", words, close=session.close))
     return peers

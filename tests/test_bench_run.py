@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,9 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
 import spawning
 from compiled import build_native
 from interleave import Effort, Rounds, added, interleave, ratio
+from ours import porttrace_peers
 from peers import Peer, given
 from plot import svg
-from run import CALLS_SHARE, SCALING_SHARE, SHARES
+from results import FENCE_ALONE, PLAIN, Results, markdown
+from run import CALLS, CALLS_SHARE, SCALING_SHARE, SHARES
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +95,36 @@ def test_the_plot_is_well_formed() -> None:
     assert titles == ["work, peer & co: 1.50"]
 
 
+@pytest.mark.parametrize("seconds", [1.019, 1.021])
+def test_what_the_fence_alone_may_cost(tmp_path: Path, seconds: float) -> None:
+    """On the long workloads it has a bound of its own, against the command that nothing holds."""
+    names = ["empty library", "landlock launcher", "launcher and empty library", "porttrace: tracelib"]
+    names += ["porttrace: tracelib, full log", "porttrace: tracelib and fence"]
+    one: Rounds = {key: [1.0, 1.0] for key in (PLAIN, *names)}
+    works = {"W1 configure": one | {FENCE_ALONE: [seconds, seconds]}, "W2 make": one | {FENCE_ALONE: [1.0, 1.0]}}
+    text = markdown(Results("a machine", [0, 0], works, {label: one for label, *_ in CALLS}, []), quick=False)
+    rows = [line for line in text.splitlines() if line.startswith(f"| {FENCE_ALONE} / {PLAIN}, ")]
+    assert [row.split(" | ")[2] for row in rows] == ["1.02", "1.02"]
+    assert [row.split(" | ")[3] for row in rows] == [
+        "holds |" if seconds < 1.02 else "**does not hold** |",
+        "holds |",
+    ]
+
+
+def test_the_fence_alone_is_a_fence_without_the_library(tmp_path: Path) -> None:
+    base, native = Path(tempfile.mkdtemp(dir="/var/tmp")), build_native(tmp_path)
+    peers = porttrace_peers(base, native, 1000)
+    try:
+        (peer,) = (peer for peer in peers if peer.name == FENCE_ALONE)
+        script = 'touch inside && ! touch "$1" 2>/dev/null && echo "${LD_PRELOAD-none}"'
+        argv = [*peer.prefix, "sh", "-c", script, "sh", f"{ROOT}/outside"]
+        done = subprocess.run(argv, cwd=base, capture_output=True, text=True)
+    finally:
+        peers[0].close()
+        shutil.rmtree(base)
+    assert (done.returncode, done.stdout) == (0, "none\n"), done
+
+
 @pytest.mark.parametrize("most", [0.4, 1.0, 1.06, 3.0, 30.0, 300.0])
 def test_the_scale_of_the_plot_can_be_read(most: float) -> None:
     """No mark lies upon another, the untraced run has one, and nothing sticks out."""
@@ -117,7 +151,7 @@ def test_a_short_run(tmp_path: Path) -> None:
     done = bench(*words, "--registry-files", "1000", "--peer", "niced=nice -n 0", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "bench-quick.json").read_text())
-    peers = {"untraced", "empty library", "landlock launcher", "niced", "porttrace: tracelib"}
+    peers = {"untraced", "empty library", "landlock launcher", "niced", "porttrace: tracelib", "porttrace: fence alone"}
     assert peers <= set(figures["commands"]["find"])
     assert min(figures["commands"]["fork+exec"]["porttrace: tracelib"]) > 0
     text = (tmp_path / "bench-quick.md").read_text()
