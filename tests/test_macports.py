@@ -284,9 +284,10 @@ def test_a_run_names_the_tiers_though_nothing_had_to_be_held(no_foo: Macports) -
 def test_a_core_that_is_lost_in_a_phase(no_foo: Macports, number: signal.Signals) -> None:
     """The phase fails within five seconds and says why, the phase's processes end, nothing is left."""
     portfile = no_foo.prefix.tree / "devel/libbar/Portfile"
+    waits = f"sleep 300.{os.getpid()}"  # not that of another MacPorts that is tested meanwhile
     argv = [no_foo.home / "bin/port", "-s", "-t", "build", "libbar"]
     with (
-        appended(portfile, '\npre-build {\n    system "touch ${workpath}/here; sleep 300.25"\n}\n'),
+        appended(portfile, f'\npre-build {{\n    system "touch ${{workpath}}/here; {waits}"\n}}\n'),
         subprocess.Popen(
             argv, env=no_foo.env, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as port,
@@ -304,7 +305,7 @@ def test_a_core_that_is_lost_in_a_phase(no_foo: Macports, number: signal.Signals
     assert took <= 5, f"{took} s\n{said}"
     error = "has ended unexpectedly" if number == signal.SIGKILL else "has not answered for 4.0 seconds and was ended"
     assert f"porttrace: the core {error}; its trace is lost" in said, said
-    assert not [line for line in processes_of("macports").values() if "sleep 300.25" in line]
+    assert not [line for line in processes_of("macports").values() if waits in line]
     eventually(lambda: not Path(f"/proc/{core}").exists(), 3)
     nothing_left(no_foo, port.pid)
 
