@@ -100,15 +100,30 @@ static bool is_known_loader(const unsigned char *path, size_t n, bool *musl)
 	return *musl || holds(path, n, glibc_name, sizeof glibc_name - 1);
 }
 
+bool pt_elf_go_note(const unsigned char *notes, size_t size)
+{
+	Elf64_Nhdr note;
+	for (size_t at = 0; at + sizeof note + 4 <= size;) {
+		__builtin_memcpy(&note, notes + at, sizeof note);
+		const unsigned char *name = notes + at + sizeof note;
+		if (note.n_namesz == 4 && note.n_type == 4 && name[0] == 'G' && name[1] == 'o' && !name[2])
+			return true;
+		at += sizeof note + (((uint64_t)note.n_namesz + 3) & ~3ull) + (((uint64_t)note.n_descsz + 3) & ~3ull);
+	}
+	return false;
+}
+
 static enum pt_entry elf(const struct view *v, bool scan, bool *musl)
 {
 	const Elf64_Ehdr *e = native_elf(v);
-	bool loader = false;
+	bool loader = false, go = false;
 	uint64_t from, size;
 	if (!e)
 		return PT_ENTRY_FOREIGN;
 	for (unsigned i = 0; i < e->e_phnum; i++) {
 		const Elf64_Phdr p = segment(v, e, i, &from, &size);
+		if (p.p_type == PT_NOTE)
+			go = go || pt_elf_go_note(v->bytes + from, size);
 		if (p.p_type != PT_INTERP)
 			continue;
 		if (!is_known_loader(v->bytes + from, size, musl))
@@ -117,6 +132,8 @@ static enum pt_entry elf(const struct view *v, bool scan, bool *musl)
 	}
 	if (!loader)
 		return PT_ENTRY_STATIC;
+	if (go)
+		return PT_ENTRY_OWN_CALLS;
 	return scan && raw_calls(v, e) ? PT_ENTRY_RAW : PT_ENTRY_TRACELIB;
 }
 

@@ -14,6 +14,7 @@ enum pt_entry {
 	PT_ENTRY_STATIC,    /* no loader (static and static-pie) */
 	PT_ENTRY_FOREIGN,   /* another ABI (32 bit), or a loader of another libc: supervised, and without LD_PRELOAD */
 	PT_ENTRY_RAW,       /* dynamic, but with system call instructions of its own: supervised as well */
+	PT_ENTRY_OWN_CALLS, /* the same of a program of Go's, whose runtime makes them on purpose, whoever the program belongs to */
 	PT_ENTRY_NONE,      /* not a program that the kernel would start, or not readable */
 };
 
@@ -33,6 +34,9 @@ bool pt_script_line(const char *head, size_t n, char interpreter[PT_SHEBANG], ch
  * `interpreter` and `words`: of a script, see above; both may be NULL.
  */
 enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, char *words);
+
+/* Notes of a program (PT_NOTE): has Go's linker left its own there? Where C is linked in, its programs are dynamic ones. */
+bool pt_elf_go_note(const unsigned char *notes, size_t size);
 
 /* The same for a shared object that is about to be loaded: does it make system calls of its own? */
 bool pt_elf_raw_calls(int fd);

@@ -141,6 +141,7 @@ _TABLE = (
                 "other C library": "its loader is musl's, and porttrace was built without a compiler for it",
                 "set-user-ID": "and it would change the user: the loader then takes no library from the environment",
                 "file capabilities": "the same for what setcap(8) gave to the file",
+                "own calls": "the library is in it, and sees only what C code in it does",
                 "protected by the system": "macOS, System Integrity Protection: a copy is entered if one can be made",
                 "restricted": "macOS, code that was signed so",
                 "hardened": "macOS, the same for programs without the entitlements that would allow it",

@@ -29,6 +29,7 @@ REASONS = {
     "other C library": "made for another C library, for which this porttrace has no library",
     "set-user-ID": "set-uid or set-gid: the loader ignores LD_PRELOAD",
     "file capabilities": "has file capabilities: the loader ignores LD_PRELOAD",
+    "own calls": "made by Go: its runtime makes system calls past the C library",
     "protected by the system": "protected by the system, and no copy of it could be made",
     "restricted": "has a restricted segment or entitlements: the loader ignores DYLD_INSERT_LIBRARIES",
     "hardened": "has the hardened runtime: the loader takes no library that is not signed by the same maker",

@@ -334,6 +334,28 @@ def test_a_script_of_the_build_is_no_machine_code(ground: Ground) -> None:
     assert supervisor.running
 
 
+GO_NOTE = """
+#include <stdio.h>
+__asm__(".pushsection .note.go.buildid,\\"a\\",@note\\n.balign 4\\n.long 4, 6, 4\\n.ascii \\"Go\\\\0\\\\0id id\\\\n\\\\0\\\\0\\"\\n.popsection");
+int main(void) {
+    char line[200];
+    for (FILE *f = fopen("/proc/self/status", "r"); fgets(line, sizeof line, f);)
+        if (sscanf(line, "Seccomp: %*d") >= 0 && line[0] == 'S' && line[3] == 'c' && line[7] == ':') fputs(line, stdout);
+}
+"""
+
+
+def test_a_dynamic_program_of_go_is_supervised_whoever_it_belongs_to(ground: Ground) -> None:
+    """Its runtime makes system calls past the C library; where C is linked in it has a loader as others have."""
+    for name, source in (("go", GO_NOTE), ("other", GO_NOTE.replace("Go", "Oo"))):
+        (ground.base / f"{name}.c").write_text(source)
+        subprocess.run(["cc", "-O1", "-o", ground.base / name, ground.base / f"{name}.c"], check=True)
+    for name, mode in (("other", "0"), ("go", "2")):
+        program = str(ground.base / name)
+        for words in ([program], ["/bin/sh", "-c", program], ["/usr/bin/env", program]):
+            assert ground.run(*words).stdout.split() == ["Seccomp:", mode], words
+
+
 def test_a_program_that_nobody_but_its_owner_can_read_is_held(ground: Ground) -> None:
     """A static one of root's, which cannot be looked at before."""
     program = Path(shutil.copy(BUSYBOX, ground.base))

@@ -124,5 +124,6 @@ void pt_program_of(struct pt_program *p, const char *command, char **argv, const
 		int owner = owner_of(p->path, fence, real);
 		p->entry = owner == SYSTEMS_OWN ? PT_ENTRY_TRACELIB : owner == BUILDS_OWN ? PT_ENTRY_RAW : p->entry;
 	}
-	p->supervise = !settled || p->entry == PT_ENTRY_STATIC || p->entry == PT_ENTRY_FOREIGN || p->entry == PT_ENTRY_RAW;
+	p->supervise = !settled || p->entry == PT_ENTRY_STATIC || p->entry == PT_ENTRY_FOREIGN || p->entry == PT_ENTRY_RAW ||
+		p->entry == PT_ENTRY_OWN_CALLS;
 }

@@ -22,34 +22,43 @@
 #define OTHER_LOADER "/ld-linux"
 #endif
 
+/* A part of the file, where it is: in what was read already, or in `room`, cut to that. NULL: not to be had. */
+static const void *part(int fd, const unsigned char *head, size_t n, uint64_t from, size_t size, void *room)
+{
+	if (from <= n && size <= n - from)
+		return head + from;
+	return PT_SYS4(SYS_pread64, fd, room, size, from) == (long)size ? room : NULL;
+}
+
 /* A loader of another C library (glibc's are all called ld-linux…, musl's ld-musl-…): one that we have a library for, or foreign. */
-static bool has_interpreter(int fd, const unsigned char *head, size_t n, bool *foreign, bool *other)
+static bool has_interpreter(int fd, const unsigned char *head, size_t n, struct pt_program *out, bool *go)
 {
 	const Elf64_Ehdr *e = (const Elf64_Ehdr *)head;
-	for (unsigned i = 0; i < e->e_phnum && i < 64; i++) {
+	bool found = false;
+	for (unsigned i = 0; i < e->e_phnum && i < 64 && e->e_phentsize >= sizeof(Elf64_Phdr); i++) {
 		Elf64_Phdr p;
-		uint64_t at = e->e_phoff + (uint64_t)i * e->e_phentsize;
-		if (e->e_phentsize < sizeof p)
-			return false;
-		if (at + sizeof p <= n)
-			memcpy(&p, head + at, sizeof p);
-		else if (PT_SYS4(SYS_pread64, fd, &p, sizeof p, at) != (long)sizeof p)
-			return false;
-		if (p.p_type == PT_INTERP) {
+		char room[256];
+		const void *at = part(fd, head, n, e->e_phoff + (uint64_t)i * e->e_phentsize, sizeof p, &p);
+		if (!at)
+			break;
+		memmove(&p, at, sizeof p);
+		size_t size = p.p_filesz < sizeof room ? p.p_filesz : sizeof room;
+		if (p.p_type == PT_NOTE && !*go) {
+			at = part(fd, head, n, p.p_offset, size, room);
+			*go = at && pt_elf_go_note(at, size);
+		} else if (p.p_type == PT_INTERP) {
 			char name[256];
-			size_t len = p.p_filesz < sizeof name ? p.p_filesz : sizeof name - 1;
-			long got = (long)len;
-			if (p.p_offset <= n && len <= n - p.p_offset)
-				memcpy(name, head + p.p_offset, len);
-			else
-				got = PT_SYS4(SYS_pread64, fd, name, len, p.p_offset);
-			name[got > 0 ? got : 0] = 0;
-			*other = strstr(name, OTHER_LOADER) && pt_other_library();
-			*foreign = !*other && !strstr(name, OUR_LOADER);
-			return true;
+			size -= size == sizeof name;
+			at = part(fd, head, n, p.p_offset, size, room);
+			if (at)
+				memcpy(name, at, size);
+			name[at ? size : 0] = 0;
+			out->other = strstr(name, OTHER_LOADER) && pt_other_library();
+			out->foreign = !out->other && !strstr(name, OUR_LOADER);
+			found = true;
 		}
 	}
-	return false;
+	return found;
 }
 
 /* Text that no format of the kernel begins like, those that an administrator adds (binfmt_misc) included: their marks hold bytes of no text. */
@@ -64,6 +73,7 @@ static bool is_plain(const unsigned char *head, size_t n)
 int pt_inspect(const char *path, struct pt_program *out)
 {
 	_Alignas(16) unsigned char head[1024];
+	bool go = false;
 	out->untraced = NULL;
 	out->script = out->text = out->plain = out->unseen = false;
 	out->foreign = false;
@@ -88,7 +98,7 @@ int pt_inspect(const char *path, struct pt_program *out)
 		const Elf64_Ehdr *e = (const Elf64_Ehdr *)head;
 		if (head[EI_CLASS] != ELFCLASS64 || e->e_machine != OUR_MACHINE)
 			out->untraced = "other ABI", out->foreign = true;
-		else if (!has_interpreter(fd, head, (size_t)n, &out->foreign, &out->other))
+		else if (!has_interpreter(fd, head, (size_t)n, out, &go))
 			out->untraced = "static";
 		else if (out->foreign)
 			out->untraced = "other C library";
@@ -97,6 +107,8 @@ int pt_inspect(const char *path, struct pt_program *out)
 			out->untraced = "set-user-ID";
 		else if (PT_SYS4(SYS_fgetxattr, fd, "security.capability", NULL, 0) > 0)
 			out->untraced = "file capabilities";
+		else if (go)
+			out->untraced = "own calls";
 	} else {
 		out->text = n > 0;
 	}
