@@ -144,7 +144,14 @@ static bool no_descriptor(int error)
 static int look(struct pt_exec *x, const char *path, struct pt_program *program)
 {
 	int error = pt_inspect(path, program);
-	return unlikely(no_descriptor(error)) && lift_limit(x) ? pt_inspect(path, program) : error;
+	if (likely(!no_descriptor(error)))
+		return error;
+	if (lift_limit(x))
+		error = pt_inspect(path, program);
+	if (!no_descriptor(error) || pt_has_supervisor())
+		return error;
+	program->unseen = true;                /* nobody could hold it anyway: the session is told that nothing is known of it */
+	return 0;
 }
 
 /*
