@@ -1,6 +1,6 @@
 """Run every attempt of this directory against a session, and say which ones got through.
 
-usage: python tests/escape/runner.py [--write docs/escape-matrix.md] [--tiers LIST] [--flavour NAME] [--attempt NAME]
+usage: python tests/escape/runner.py [--write docs/escape-matrix.md] [--jobs N] [--tiers LIST] [--flavour NAME] [--attempt NAME]
 
 Each attempt is one program start.  What it says about itself is believed only for reading (the secret must be in its
 output) and for existence (its errno must differ from that for a name that is not there); for writing the runner looks
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -505,6 +506,22 @@ def run_all(
     return results, missing
 
 
+def run_beside(
+    users: list[str], sets: list[str], flavours: list[str], only: str | None, kinds: str, jobs: int
+) -> tuple[dict[tuple[str, str, str, Attempt], Outcome], list[str]]:
+    """The same, `jobs` pairs of user and tier set at a time, each on a ground of its own."""
+    results: dict[tuple[str, str, str, Attempt], Outcome] = {}
+    missing: list[str] = []
+    with ProcessPoolExecutor(jobs) as pool:
+        pairs = [(user, name) for user in users for name in sets]
+        started = [pool.submit(run_all, [user], [name], flavours, only, kinds) for user, name in pairs]
+        for (user, name), part in zip(pairs, started, strict=True):
+            found, missing = part.result()
+            results.update(found)
+            print(f"{user} {name}: {len(found)} runs", file=sys.stderr, flush=True)
+    return results, missing
+
+
 def unexpected(results: dict[tuple[str, str, str, Attempt], Outcome]) -> list[str]:
     """Escapes from the default and paranoid tiers that `EXCEPTIONS` does not declare."""
     found = []
@@ -570,11 +587,11 @@ def main() -> int:
     parser.add_argument("--user", default="macports,root")
     parser.add_argument("--attempt", default=None, help="one attempt, or several separated by commas")
     parser.add_argument("--kinds", default="read exist write")
+    parser.add_argument("--jobs", type=int, default=1, help="so many tier sets at a time (a race is then won less often)")
     options = parser.parse_args()
     users = options.user.split(",") if os.geteuid() == 0 else ["macports"]
-    results, missing = run_all(
-        users, options.tiers.split(","), options.flavour.split(","), options.attempt, options.kinds
-    )
+    sets, flavours = options.tiers.split(","), options.flavour.split(",")
+    results, missing = run_beside(users, sets, flavours, options.attempt, options.kinds, options.jobs)
     for (user, tiers, flavour, attempt), outcome in results.items():
         if outcome.escaped or options.attempt:
             verdict = "ESCAPED" if outcome.escaped else "held"
