@@ -1,6 +1,7 @@
 """Run every attempt of this directory against a session, and say which ones got through.
 
-usage: python tests/escape/runner.py [--write docs/escape-matrix.md] [--jobs N] [--tiers LIST] [--flavour NAME] [--attempt NAME]
+usage: python tests/escape/runner.py [--write docs/escape-matrix.md] [--jobs N] [--tiers LIST] [--flavour NAME]
+                                     [--attempt NAME]
 
 Each attempt is one program start.  What it says about itself is believed only for reading (the secret must be in its
 output) and for existence (its errno must differ from that for a name that is not there); for writing the runner looks
@@ -587,7 +588,9 @@ def main() -> int:
     parser.add_argument("--user", default="macports,root")
     parser.add_argument("--attempt", default=None, help="one attempt, or several separated by commas")
     parser.add_argument("--kinds", default="read exist write")
-    parser.add_argument("--jobs", type=int, default=1, help="so many tier sets at a time (a race is then won less often)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="so many tier sets at a time (a race is then won less often)"
+    )
     options = parser.parse_args()
     users = options.user.split(",") if os.geteuid() == 0 else ["macports"]
     sets, flavours = options.tiers.split(","), options.flavour.split(",")
