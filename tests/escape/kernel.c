@@ -548,7 +548,12 @@ const struct attempt kernel_read_attempts[] = {
 #ifdef __GLIBC__
 static int x_fanotify(const char *p) { return E(fanotify_mark(fanotify_init(0x200 /* REPORT_FID */, O_RDONLY), 1, 2, AT_FDCWD, p)); }
 #else
-static int x_fanotify(const char *p) { return E(syscall(SYS_fanotify_mark, syscall(SYS_fanotify_init, 0x200, 0), 1, 2L, 0, AT_FDCWD, p)); }
+static int x_fanotify(const char *p)
+{
+	long fd = syscall(SYS_fanotify_init, 0x200, 0);
+	/* the mask is two words where a word has 32 bits */
+	return E(sizeof(long) == 8 ? syscall(SYS_fanotify_mark, fd, 1, 2L, AT_FDCWD, p) : syscall(SYS_fanotify_mark, fd, 1, 2L, 0, AT_FDCWD, p));
+}
 #endif
 static int x_sys_fanotify(const char *p)
 {
