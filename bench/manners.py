@@ -24,7 +24,7 @@ _BIG = "volatile char big[4096];\n\tbig[0] = big[4095] = 0;\n"
 _LOCATE = "\tint error = pt_locate(at);\n\tif (error == PT_NO_ROOM) {"
 _QUICK = "\tstruct taken t;\n\tif (unlikely(!pt_on() || !pt.plain || pt_bad_pointer(*path) || !take(*path, copy, &t)))"
 _JUDGE = "\tat->slab = NULL;\n\tat->judged = false;\n\tat->outcome = PT_OUT_ALLOW;"
-_EXEC = "\tx->path = path;\n\tx->dirfd = dirfd;"
+_EXEC = "\t*x = (struct pt_exec){ .path = path, .file = path, .dirfd = dirfd,"
 
 MANNERS = (
     _m("a judgement takes memory of the program's allocator", ("judge", _JUDGE, f"\t{_MALLOC}{_JUDGE}")),

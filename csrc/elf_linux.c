@@ -193,18 +193,25 @@ static enum pt_entry entry_of(const struct view *v, bool scan, bool *musl, char 
 	return PT_ENTRY_NONE;
 }
 
-enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, char *words)
+enum pt_entry pt_elf_entry_fd(int fd, bool scan, bool *musl, char *interpreter, char *words)
 {
 	struct view v;
 	enum pt_entry entry = PT_ENTRY_NONE;
 	*musl = false;
-	long fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-	if (fd < 0)
-		return entry;
-	if (map_file((int)fd, &v)) {
+	if (map_file(fd, &v)) {
 		entry = entry_of(&v, scan, musl, interpreter, words);
 		pt_raw2(SYS_munmap, v.bytes, v.size);
 	}
+	return entry;
+}
+
+enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, char *words)
+{
+	*musl = false;
+	long fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+	if (fd < 0)
+		return PT_ENTRY_NONE;
+	enum pt_entry entry = pt_elf_entry_fd((int)fd, scan, musl, interpreter, words);
 	pt_raw1(SYS_close, fd);
 	return entry;
 }

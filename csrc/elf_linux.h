@@ -34,6 +34,7 @@ bool pt_script_line(const char *head, size_t n, char interpreter[PT_SHEBANG], ch
  * `interpreter` and `words`: of a script, see above; both may be NULL.
  */
 enum pt_entry pt_elf_entry(const char *path, bool scan, bool *musl, char *interpreter, char *words);
+enum pt_entry pt_elf_entry_fd(int fd, bool scan, bool *musl, char *interpreter, char *words);
 
 /* Notes of a program (PT_NOTE): has Go's linker left its own there? Where C is linked in, its programs are dynamic ones. */
 bool pt_elf_go_note(const unsigned char *notes, size_t size);

@@ -71,6 +71,7 @@ def test_event_file_programs_lists_arguments_and_questions(place: Path, tmp_path
         subprocess.run(words, check=True)
     parts = [
         "launch/ids",
+        "launch/program",
         "launch/word",
         "supervise_linux",
         "procstat",

@@ -328,9 +328,9 @@ int main(int argc, char **argv)
 	if (o.chdir && chdir(o.chdir))
 		fail("cannot change to %s: %s", o.chdir, strerror(errno));
 #ifdef __linux__
-	struct pt_program program = { .entry = PT_ENTRY_TRACELIB, .library = LIBRARY };
+	struct pt_command program = { .entry = PT_ENTRY_TRACELIB, .library = LIBRARY };
 	if (o.session && (o.automatic || !o.no_preload))
-		pt_program_of(&program, o.file ? o.file : o.command[0], o.command, o.session, fence_of(&o));
+		pt_command_of(&program, o.file ? o.file : o.command[0], o.command, o.session, fence_of(&o));
 	o.supervise = o.supervise || (o.automatic && program.supervise);
 	if (o.session) /* a loader of another kind would complain of our library, or stop */
 		preload(o.session, o.no_preload ? NULL : program.library);

@@ -75,7 +75,7 @@ static size_t count(char **words)
 }
 
 /* The words of a script's first line before the script's name (`path`: the command's, which has none yet) and what comes after. */
-static bool put_before(struct pt_program *p, const char *line, const char *path, char **argv)
+static bool put_before(struct pt_command *p, const char *line, const char *path, char **argv)
 {
 	size_t bytes = 0, n = 0, k = 0, after = count(p->words ? p->words : argv);
 	for (; line[bytes]; n++)
@@ -97,11 +97,11 @@ static bool put_before(struct pt_program *p, const char *line, const char *path,
 	return true;
 }
 
-void pt_program_of(struct pt_program *p, const char *command, char **argv, const char *session, const char *fence)
+void pt_command_of(struct pt_command *p, const char *command, char **argv, const char *session, const char *fence)
 {
 	char interpreter[PT_SHEBANG], line[PT_WORDS], real[PATH_CAP];
 	bool musl = false, settled = true, through = true;
-	*p = (struct pt_program){ .entry = PT_ENTRY_NONE };
+	*p = (struct pt_command){ .entry = PT_ENTRY_NONE };
 	find(command, p->path);
 	for (int depth = 0; depth <= INTERPRETERS && *p->path; depth++) {
 		p->entry = pt_elf_entry(p->path, true, &musl, interpreter, line);

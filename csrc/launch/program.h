@@ -10,7 +10,7 @@
 #define MUSL_LIBRARY "tracelib-musl.so" /* for programs whose C library is musl; not every session has it */
 #define PATH_CAP 4096
 
-struct pt_program {
+struct pt_command {
 	enum pt_entry entry;
 	bool supervise;             /* the library cannot enter it, or what it will be is not settled: it belongs under a supervisor */
 	const char *library;        /* what is to be injected, NULL: nothing */
@@ -25,7 +25,7 @@ struct pt_program {
 };
 
 /* `fence`: the list of places that the build can write, or NULL. */
-void pt_program_of(struct pt_program *, const char *command, char **argv, const char *session, const char *fence);
+void pt_command_of(struct pt_command *, const char *command, char **argv, const char *session, const char *fence);
 /* DIR/NAME, never given back. */
 const char *pt_beside(const char *dir, const char *name);
 

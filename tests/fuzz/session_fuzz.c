@@ -146,7 +146,7 @@ static long fuzz_programs(long rounds)
 	close(self);
 	int fd = memfd_create("program", 0);
 	for (long i = 0; i < rounds; i++) {
-		char interpreter[64];
+		char interpreter[PT_SHEBANG], words[PT_WORDS];
 		bool musl = false;
 		size_t size = rnd(5) ? sizeof bytes : 1 + rnd(sizeof bytes);
 		memcpy(bytes, good, sizeof bytes);
@@ -155,7 +155,7 @@ static long fuzz_programs(long rounds)
 			memcpy(bytes, "#!", 2);
 		if (ftruncate(fd, 0) || pwrite(fd, bytes, size, 0) != (ssize_t)size)
 			abort();
-		known += pt_elf_entry_fd(fd, true, &musl, interpreter, 1 + rnd(sizeof interpreter)) != PT_ENTRY_NONE;
+		known += pt_elf_entry_fd(fd, true, &musl, interpreter, words) != PT_ENTRY_NONE;
 		(void)pt_elf_raw_calls(fd);
 	}
 	close(fd);
