@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ground import Ground, a_ground
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -197,6 +198,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             reason="NOT CHECKED: the drop-in in a real MacPorts (--macports-prefix PREFIX names one)"
         )
         metafunc.parametrize("macports_prefix", named or [pytest.param(None, marks=skip)], ids=str, scope="module")
+
+
+@pytest.fixture(params=["root", "macports"])
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """The same for each user that a phase runs as."""
+    with a_ground(request.param) as made:
+        yield made
 
 
 @pytest.fixture

@@ -5,19 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ground import BUSYBOX, NEEDS, Ground, a_ground
 
 pytestmark = NEEDS
-
-
-@pytest.fixture(params=["root", "macports"])
-def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
-    with a_ground(request.param) as made:
-        yield made
 
 
 def test_a_script_of_the_build_is_no_machine_code(ground: Ground) -> None:

@@ -9,22 +9,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ground import BUSYBOX, NEEDS, Ground, a_ground
+from ground import BUSYBOX, NEEDS, Ground
 
 from porttrace.errors import PorttraceError
 from porttrace.supervisor import Supervisor
 
 pytestmark = NEEDS
-
-
-@pytest.fixture(params=["root", "macports"])
-def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
-    with a_ground(request.param) as made:
-        yield made
 
 
 def test_a_directory_deeper_than_the_kernel_tells(ground: Ground) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +12,6 @@ from tracelib_session import Session
 
 #: What a program was started with, and as what it runs.
 SHOW = "tr '\\0' '|' </proc/$$/cmdline; readlink /proc/$$/exe; printf '%s|' \"$0\" \"$@\""
-
-
-@pytest.fixture
-def work() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="tracelib-scripts-", dir="/var/tmp") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @pytest.fixture

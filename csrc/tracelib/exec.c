@@ -375,9 +375,7 @@ bool pt_exec_candidate(const char **state, const char *file, char *buf, size_t s
 /* What is neither ELF nor "#!" is given to the shell, as the C library does it. */
 static int as_script(uint16_t op, const char *path, char *const *argv, char *const *envp)
 {
-	size_t n = 0;
-	while (argv[n])
-		n++;
+	size_t n = pt_exec_count(argv);
 	const char *shell[n + 3];
 	shell[0] = "/bin/sh";
 	shell[1] = path;

@@ -33,6 +33,13 @@ struct pt_slab *pt_exec_slab(struct pt_exec *);
 bool pt_exec_through(struct pt_exec *, const char *words);
 /* Makes x->argv of them, the script's name and the arguments. false: no memory. */
 bool pt_exec_words(struct pt_exec *);
+static inline size_t pt_exec_count(char *const *argv)
+{
+	size_t n = 0;
+	while (argv && argv[n])
+		n++;
+	return n;
+}
 /* Room for any candidate. */
 static inline size_t pt_exec_room(const char *path, const char *file)
 {

@@ -16,17 +16,9 @@ static size_t length(const char *words, size_t *bytes)
 	return n;
 }
 
-static size_t count(char *const *argv)
-{
-	size_t n = 0;
-	while (argv && argv[n])
-		n++;
-	return n;
-}
-
 bool pt_exec_through(struct pt_exec *x, const char *words)
 {
-	size_t bytes, room = (count(x->argv) + 4) * sizeof *x->argv;
+	size_t bytes, room = (pt_exec_count(x->argv) + 4) * sizeof *x->argv;
 	if (!length(words, &bytes))
 		return false;
 	if (room > x->room && room <= PT_PATH_CAP)
@@ -44,7 +36,7 @@ bool pt_exec_through(struct pt_exec *x, const char *words)
 
 bool pt_exec_words(struct pt_exec *x)
 {
-	size_t bytes, before = length(x->words, &bytes), after = count(x->argv), n = 0;
+	size_t bytes, before = length(x->words, &bytes), after = pt_exec_count(x->argv), n = 0;
 	size_t size = (before + after + 2) * sizeof(char *);
 	const char **words = (const char **)(void *)x->slab->pending;
 	if (size > x->slab->cap) {

@@ -8,9 +8,7 @@ typedef int spawn_t(pid_t *, const char *, const posix_spawn_file_actions_t *, c
 static int supervised(pid_t *child, const struct pt_exec *x, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
 		      char *const argv[])
 {
-	size_t n = 0;
-	while (argv[n])
-		n++;
+	size_t n = pt_exec_count(argv);
 	const char *words[n + 8];
 	const char *const head[] = { pt_launcher(), "--session", pt_session_dir(), "--supervise", "--exec", x->path, "--" };
 	memcpy(words, head, sizeof head);
