@@ -39,6 +39,7 @@ from porttrace.session import Session
 from porttrace.streams import STANDARD_OUTPUT, complain
 from porttrace.tiers import TIERS, available_tiers, tiers_line
 from porttrace.trace import Trace, TraceResult
+from porttrace.waiting import end_of
 
 __all__ = ["main"]
 
@@ -287,7 +288,7 @@ class _Runner:
             raise PorttraceError(f"cannot start {argv[0]}: {error.strerror}") from None
         if self._early:
             process.send_signal(self._early)
-        status = process.wait()
+        status = end_of(process)
         return 128 - status if status < 0 else status
 
 

@@ -5,6 +5,7 @@ A command raises PorttraceError (one line, shown to the user) or OSError; the ho
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -24,6 +25,7 @@ from porttrace.sdk import find_sdk
 from porttrace.streams import answer
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.tcllist import TclValue
+from porttrace.waiting import end_of, lines
 
 __all__ = ["HostCommands", "Interrupted"]
 
@@ -216,16 +218,18 @@ class HostCommands:
         argv = [*self.id_words(), curl, "-fL", "--progress-bar" if show else "-sS", *options, "-o", part, "--", url]
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=None if show else subprocess.PIPE)
         try:
-            errors = process.communicate()[1]
+            with process.stderr or contextlib.nullcontext() as pipe:
+                errors = list(lines(pipe.fileno())) if pipe is not None else []
+            status = end_of(process)
         except BaseException:
             process.kill()
             process.wait()
             Path(part).unlink(missing_ok=True)
             raise
-        if process.returncode != 0:
+        if status != 0:
             Path(part).unlink(missing_ok=True)
-            reason = (errors or b"").decode("utf-8", "replace").strip().split("\n")[-1]
-            raise PorttraceError(f"{url}: {reason or f'curl ended with {process.returncode}'}")
+            reason = b"".join(errors[-1:]).decode("utf-8", "replace").strip()
+            raise PorttraceError(f"{url}: {reason or f'curl ended with {status}'}")
         Path(part).rename(target)
 
     def take_file(self, path: str, target: str) -> bool:

@@ -18,6 +18,7 @@ from types import FrameType
 from porttrace.errors import PorttraceError
 from porttrace.identity import Identity, privileged
 from porttrace.procstat import running
+from porttrace.waiting import end_of, lines
 
 __all__ = ["id_prefix", "run"]
 
@@ -92,9 +93,9 @@ def run(
         interrupt()
         assert process.stdout is not None
         with process.stdout as output:
-            for raw in output:
-                line(raw.decode("utf-8", "replace").rstrip("\n"))
-        return process.wait()
+            for raw in lines(output.fileno()):
+                line(raw.decode("utf-8", "replace"))
+        return end_of(process)
     except BaseException:
         if process is not None:
             end_group(process)
