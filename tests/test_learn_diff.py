@@ -20,7 +20,7 @@ PORTTRACE = str(Path(sys.executable).with_name("porttrace"))
 
 
 def tool(cwd: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PORTTRACE, *words], cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run([PORTTRACE, *words], cwd=cwd, capture_output=True, text=True, timeout=200)
 
 
 def finding(path: str, kind: str = "hidden", access: str = "read", **more: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pace import pace
 
 from porttrace._core import lib
 from porttrace.filemap import Action, Filemap, Rule
@@ -349,7 +350,7 @@ print(json.dumps({"times": out, "image": image}))
 
 
 def test_half_a_million_files(open_tmp: Path) -> None:
-    """From scratch within 1 s, 50 ms where nothing changed, in the same process or another: by processor time."""
+    """From scratch within 1 s, 50 ms where nothing changed, also in another process: of a usual processor's time."""
     prefix, work = open_tmp / "p", open_tmp / "p/work"
     make_registry(prefix / "var/macports/registry/registry.db", str(prefix), PORTS, FILES)
     work.mkdir()
@@ -364,7 +365,8 @@ def test_half_a_million_files(open_tmp: Path) -> None:
         (scratch, again), (other, _) = (run["times"] for run in runs)
         assert runs[0]["image"] <= 32 << 20
         texts.append(f"wall, cpu: from scratch {scratch}, again {again}, in another process {other}")
-        if scratch[1] <= 1.0 and again[1] <= 0.05 and other[1] <= 0.05:
+        slower = pace()
+        if scratch[1] <= 1.0 * slower and again[1] <= 0.05 * slower and other[1] <= 0.05 * slower:
             print(texts[-1])
             return
         assert (registry / ".porttrace-owners").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pace import pace
 
 from porttrace._core import ffi, lib
 from porttrace.filemap import Action, Filemap, Rule
@@ -289,18 +290,18 @@ def test_an_empty_policy_denies_and_shows_nothing() -> None:
 def test_ten_thousand_rules_and_half_a_million_files(capsys: pytest.CaptureFixture[str]) -> None:
     files = [(b"/opt/local/share/dir%d/sub%d/file%d.h" % (i % 3000, i % 17, i), f"p{i % 900}") for i in range(500_000)]
     rules = [Rule(b"/r%d/some/dir%d" % (i % 100, i), DENY if i % 3 else ALLOW) for i in range(10_000)]
-    start = time.perf_counter()
+    start = time.process_time()
     owners = Ownership(files)
     policy = Policy(Filemap([*rules, Rule(b"/opt/local", ASK)]), owners=owners, closure=frozenset({"p1"}))
     data = policy.compile()
-    scratch = time.perf_counter() - start
-    start = time.perf_counter()
+    scratch = time.process_time() - start
+    start = time.process_time()
     policy.compile()
-    again = time.perf_counter() - start
+    again = time.process_time() - start
     with capsys.disabled():
         print(f"\n  image: {len(data) / 2**20:.1f} MiB, from scratch {scratch:.2f} s, again {again * 1000:.0f} ms")
     assert len(data) <= 32 * 2**20
-    assert scratch < 5 and again < 1  # measured 0.4 s and 25 ms; other work may run on this machine
+    assert scratch < 2 * pace() and again < 0.3 * pace()  # measured 0.4 s and 25 ms
     img = Image(data, verify=True)
     for i in (0, 1, 901, 499_999):
         path, port = files[i]

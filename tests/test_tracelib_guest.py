@@ -104,6 +104,8 @@ def test_host_goes_on_and_stays_traced(
     assert (done.returncode, done.stdout) == (0, f"{before}ok\n"), done.stderr
     # under ASan, UBSan says that a bad pointer is one
     assert done.stderr == "" or (host == "asan" and case == "bad_pointers")
+    # A jump out of a wrapper can leave what that was just telling half told: the reader counts it, and goes on.
+    session.half_told = 400 if case == "jump_out_of_many" else 0
     assert not session.events("untraced")
 
 

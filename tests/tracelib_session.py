@@ -75,6 +75,7 @@ class Session:
         prefix: Path | None = None,
         places: Mapping[bytes, bytes] | None = None,
     ) -> None:
+        self.half_told = 0  # so many events may have been begun and not ended
         self.top = Path(tempfile.mkdtemp(prefix="tracelib-"))
         self.top.chmod(0o755)
         self.dir = self.top / "1"
@@ -142,7 +143,7 @@ class Session:
                 out.pid,
                 out.count,
             )
-        assert lib.pt_events_unsound(ev, cursor[0]) == 0
+        assert lib.pt_events_unsound(ev, cursor[0]) <= self.half_told
         assert lib.pt_events_lost(ev) == 0
 
     def findings(self) -> list[Event]:
