@@ -14,13 +14,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 
-__all__ = ["alert", "end_of", "lines"]
+__all__ = ["end_of", "read_lines"]
 
 _PIECE = 65536  # bytes
 
 
 @contextlib.contextmanager
-def alert() -> Iterator[Callable[[int], None]]:
+def _alert() -> Iterator[Callable[[int], None]]:
     """Gives a function that returns when its descriptor can be read; the handlers of what comes meanwhile run in it.
 
     What a handler raises leaves that function. Outside of the main thread, which alone runs handlers, it only waits.
@@ -52,10 +52,10 @@ def alert() -> Iterator[Callable[[int], None]]:
         os.close(wake)
 
 
-def lines(descriptor: int) -> Iterator[bytes]:
-    """Each line that comes from a pipe, without its end, until nobody holds that open for writing."""
+def read_lines(descriptor: int, line: Callable[[bytes], object]) -> None:
+    """Call `line` with each line that comes from a pipe, without its end, until nobody holds that open for writing."""
     begun: list[bytes] = []
-    with alert() as ready:
+    with _alert() as ready:
         while True:
             ready(descriptor)
             piece = os.read(descriptor, _PIECE)
@@ -64,11 +64,12 @@ def lines(descriptor: int) -> Iterator[bytes]:
             first, *others = piece.split(b"\n")
             begun.append(first)
             if others:
-                yield b"".join(begun)
+                line(b"".join(begun))
                 begun = [others.pop()]
-                yield from others
+                for whole in others:
+                    line(whole)
     if any(begun):
-        yield b"".join(begun)
+        line(b"".join(begun))
 
 
 def end_of(process: subprocess.Popen[bytes]) -> int:
@@ -83,7 +84,7 @@ def end_of(process: subprocess.Popen[bytes]) -> int:
         try:
             # A daemon: where a handler's exception ends the wait, nobody stays for the process.
             threading.Thread(target=wait, daemon=True).start()
-            with alert() as ready:
+            with _alert() as ready:
                 ready(over)
         finally:
             os.close(over)

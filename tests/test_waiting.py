@@ -42,16 +42,17 @@ pid_t waitpid(pid_t pid, int *status, int options)
 
 LINES = """
 import os
-from porttrace.waiting import lines
+from porttrace.waiting import read_lines
 read, write = os.pipe()
 os.write(write, b"one\\ntwo\\n\\nthr")
 seen = []
+def note(line):
+    seen.append(line)
+    if len(seen) == 3:
+        os.write(write, b"ee")
+        os.close(write)
 try:
-    for line in lines(read):
-        seen.append(line)
-        if len(seen) == 3:
-            os.write(write, b"ee")
-            os.close(write)
+    read_lines(read, note)
 except KeyboardInterrupt:
     print("interrupted", end=" ")
 print(seen)

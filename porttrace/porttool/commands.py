@@ -25,7 +25,7 @@ from porttrace.sdk import find_sdk
 from porttrace.streams import answer
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.tcllist import TclValue
-from porttrace.waiting import end_of, lines
+from porttrace.waiting import end_of, read_lines
 
 __all__ = ["HostCommands", "Interrupted"]
 
@@ -217,9 +217,11 @@ class HostCommands:
         show = self.ui.terminal and self.ui.level == 1
         argv = [*self.id_words(), curl, "-fL", "--progress-bar" if show else "-sS", *options, "-o", part, "--", url]
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=None if show else subprocess.PIPE)
+        errors: list[bytes] = []
         try:
             with process.stderr or contextlib.nullcontext() as pipe:
-                errors = list(lines(pipe.fileno())) if pipe is not None else []
+                if pipe is not None:
+                    read_lines(pipe.fileno(), errors.append)
             status = end_of(process)
         except BaseException:
             process.kill()
@@ -228,7 +230,7 @@ class HostCommands:
             raise
         if status != 0:
             Path(part).unlink(missing_ok=True)
-            reason = b"".join(errors[-1:]).decode("utf-8", "replace").strip()
+            reason = b"\n".join(errors).decode("utf-8", "replace").strip().split("\n")[-1]
             raise PorttraceError(f"{url}: {reason or f'curl ended with {status}'}")
         Path(part).rename(target)
 

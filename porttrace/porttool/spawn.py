@@ -18,7 +18,7 @@ from types import FrameType
 from porttrace.errors import PorttraceError
 from porttrace.identity import Identity, privileged
 from porttrace.procstat import running
-from porttrace.waiting import end_of, lines
+from porttrace.waiting import end_of, read_lines
 
 __all__ = ["id_prefix", "run"]
 
@@ -93,8 +93,7 @@ def run(
         interrupt()
         assert process.stdout is not None
         with process.stdout as output:
-            for raw in lines(output.fileno()):
-                line(raw.decode("utf-8", "replace"))
+            read_lines(output.fileno(), lambda raw: line(raw.decode("utf-8", "replace")))
         return end_of(process)
     except BaseException:
         if process is not None:
