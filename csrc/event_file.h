@@ -7,18 +7,21 @@
  *	rules       1024 bits: which of the first rules have decided something
  *	rules       65536 bits: the same of the others
  *	findings    65536 slots: key and count
- *	starts      the first records of programs that start and execute others
  *	arena       records, each led by one 64-bit word
+ *	starts      behind the capacity: records of programs that start and execute others, appended by write(2)
  *
  * The file is sparse, and a page that finds no room on the disk kills whoever
  * touches it (SIGBUS). So room is asked for before it is written: for the
  * tables when the file is made, for the arena step by step, up to `backed`.
  *
- * All that a process writes when it starts, and when it meets what another
- * has told already, lies in the first part, up to the end of the starts, and
- * most map no more than that: it costs a fault for each page, and page tables
- * for each two megabytes in which there is such a page, in each process and
- * again in each that it forks.
+ * What a process writes when it meets what another has told already lies in
+ * the first part, up to the arena, and most map no more than that: it costs a
+ * fault for each page, and page tables for each two megabytes in which there
+ * is such a page, in each process and again in each that it forks. A start and
+ * an exec are told without the map, by calls on the open file, as is their
+ * slot: the first write to a page of a file on a disk costs more than all of
+ * these. Where that cannot be (a limit of file sizes, no descriptor, another
+ * root), they go to the arena as everything else.
  *
  * A record's word says its size before the record is filled, so that a writer
  * killed half way leaves a gap of known size and not a broken chain: a writer
@@ -34,9 +37,9 @@
 
 #include "events.h"
 
-#define MAGIC 0x37767365636172ull      /* "racesv7" */
+#define MAGIC 0x38767365636172ull      /* "racesv8" */
 #define EXEC_SLOTS 64u                 /* another process may take the slot: then the reader tells who started whom */
-#define STARTS_END PT_STARTS_END
+#define STARTS_MOST (256u << 20)       /* bytes: some two million starts */
 #define FINDING_SLOTS 65536u
 #define LINK_WORDS 256u
 #define FIRST_RULES 1024u              /* these lie in the first page: few policies have more */
@@ -64,18 +67,21 @@ struct pt_events {
 	_Alignas(64) _Atomic uint64_t generation;
 	_Alignas(64) _Atomic uint64_t head;    /* offset of the first byte of the file that no record has claimed */
 	_Atomic uint64_t backed;               /* end of the part for which the disk has room */
-	_Alignas(64) _Atomic uint64_t starts_head;
-	_Alignas(64) _Atomic uint64_t lost, touched;
+	_Alignas(64) _Atomic uint64_t lost;
 	_Alignas(64) struct exec_slot execs[EXEC_SLOTS];
 	_Atomic uint64_t links[LINK_WORDS];
 	_Atomic uint64_t first_rules[FIRST_RULES / 64];
 	_Alignas(4096) _Atomic uint64_t rules[PT_RULE_BITS / 64];
 	_Alignas(4096) _Atomic uint64_t findings[FINDING_SLOTS];
-	unsigned char starts[STARTS_END - 4096 - PT_RULE_BITS / 8 - FINDING_SLOTS * 8];
 	_Alignas(4096) unsigned char arena[];
 };
-_Static_assert(offsetof(struct pt_events, rules) == 4096 && offsetof(struct pt_events, arena) == STARTS_END, "parts");
-#define STARTS offsetof(struct pt_events, starts)
+_Static_assert(offsetof(struct pt_events, rules) == 4096 && offsetof(struct pt_events, arena) == PT_EVENTS_PART, "parts");
+
+/* What a slot holds, as it is read and written by calls. */
+struct exec_note {
+	uint64_t image, chain, record;
+};
+_Static_assert(sizeof(struct exec_note) == sizeof(struct exec_slot), "the same bytes");
 
 /*
  * word: bits 0-1 state, 2-21 size in units of 16 bytes, 22-45 pid of the writer, 48-63 a mark by which a reader

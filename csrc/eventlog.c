@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-size_t pt_eventlog_collect(const struct pt_events *ev, size_t mapped_size, uint64_t *cursor, uint32_t kinds,
+size_t pt_eventlog_collect(const struct pt_events *ev, size_t mapped_size, struct pt_reading *cursor, uint32_t kinds,
 			   struct pt_event *out, size_t room)
 {
 	size_t n = 0;
@@ -201,7 +201,8 @@ int64_t pt_eventlog_json(const struct pt_events *ev, size_t mapped_size, int fd,
 	struct access_at *accesses = NULL;
 	struct image_at *images = NULL;
 	size_t naccesses = 0, access_room = 0, nimages = 0, image_room = 0;
-	uint64_t cursor = 0, before = 0, last = 0;
+	struct pt_reading cursor = { 0 };
+	uint64_t before = 0, last = 0;
 	struct pt_event e;
 	bool sorted = true, memory = true;
 	struct sink *s = malloc(sizeof *s);
@@ -211,7 +212,7 @@ int64_t pt_eventlog_json(const struct pt_events *ev, size_t mapped_size, int fd,
 	s->fd = fd;
 	s->error = 0;
 	s->used = 0;
-	for (; memory && pt_events_next(ev, mapped_size, &cursor, &e); before = cursor) {
+	for (; memory && pt_events_next(ev, mapped_size, &cursor, &e); before = cursor.arena) {
 		if (e.kind == PT_EV_PROCESS) {
 			memory = grow((void **)&images, &image_room, nimages, sizeof *images);
 			if (memory)
@@ -230,7 +231,7 @@ int64_t pt_eventlog_json(const struct pt_events *ev, size_t mapped_size, int fd,
 		qsort(images, nimages, sizeof *images, by_image);
 	int64_t lines = 0;
 	for (size_t i = 0; memory && i < naccesses && !s->error; i++) {
-		uint64_t at = accesses[i].cursor;
+		struct pt_reading at = { .starts = UINT64_MAX, .arena = accesses[i].cursor };
 		/* `at` may stand before records of other kinds that were dropped: the next access is the one meant. */
 		while (pt_events_next(ev, mapped_size, &at, &e) && e.kind != PT_EV_ACCESS)
 			;

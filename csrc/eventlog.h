@@ -9,7 +9,7 @@
 #include "events.h"
 
 /* Up to `room` events whose kind's bit (1 << kind) is in `kinds`; returns how many. Fewer than `room`: no more. */
-size_t pt_eventlog_collect(const struct pt_events *, size_t mapped_size, uint64_t *cursor, uint32_t kinds,
+size_t pt_eventlog_collect(const struct pt_events *, size_t mapped_size, struct pt_reading *cursor, uint32_t kinds,
 			   struct pt_event *out, size_t room);
 
 struct pt_names {

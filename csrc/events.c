@@ -4,6 +4,7 @@
  */
 #include "bytes.h"
 #include "event_file.h"
+#include "event_io.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -27,15 +28,10 @@ static uint64_t mix_bytes(uint64_t h, const char *bytes, size_t len)
 	return mix(h, v);
 }
 
-void pt_events_touch(struct pt_events *ev)
+uint64_t pt_events_capacity(const struct pt_events *ev, size_t mapped_size)
 {
-	atomic_fetch_add_explicit(&ev->touched, 0, memory_order_relaxed);
-}
-
-bool pt_events_check(const struct pt_events *ev, size_t mapped_size)
-{
-	return mapped_size >= PT_EVENTS_MIN && ev->magic == MAGIC && ev->capacity <= mapped_size &&
-		ev->capacity >= PT_EVENTS_MIN;
+	uint64_t capacity = mapped_size >= PT_EVENTS_MIN && ev->magic == MAGIC ? *(volatile const uint64_t *)&ev->capacity : 0;
+	return capacity <= mapped_size && capacity >= PT_EVENTS_MIN ? capacity : 0;
 }
 
 static int (*ask_for_room)(uint64_t from, uint64_t size);
@@ -55,7 +51,7 @@ void pt_events_all_from(struct pt_events *(*ask)(struct pt_events *part))
 /* The file where it can be used up to `end`; NULL: this process cannot see so far. */
 static struct pt_events *reach(struct pt_events *ev, uint64_t end)
 {
-	return end <= STARTS_END || !ask_for_all ? ev : ask_for_all(ev);
+	return end <= PT_EVENTS_PART || !ask_for_all ? ev : ask_for_all(ev);
 }
 
 static void lose(struct pt_events *ev)
@@ -84,51 +80,34 @@ static bool back(struct pt_events *ev, uint64_t end)
 	return true;
 }
 
-/* Claims room for a record below `end`; NULL when there is none. */
-static struct record *reserve(struct pt_events *ev, _Atomic uint64_t *first_free, uint64_t begin, uint64_t end, size_t size, int32_t pid)
+/* Claims room for a record in the arena; NULL when there is none. */
+static struct record *reserve(struct pt_events *ev, size_t size, int32_t pid)
 {
-	uint64_t head = atomic_load_explicit(first_free, memory_order_acquire);
+	uint64_t head = atomic_load_explicit(&ev->head, memory_order_acquire);
 	/* Bounded, because another process may scribble over the head: better one event lost than a host that hangs. */
 	for (int tries = 0; tries < 100000; tries++) {
-		if (head < begin || (head & 15) || head > end || end - head < size + RECORD_MIN)
+		if (head < sizeof(struct pt_events) || (head & 15) || head > ev->capacity || ev->capacity - head < size + RECORD_MIN)
 			break;
 		/* The word of the next record, too: it is looked at before that has asked. */
-		if (begin != STARTS && !back(ev, head + size + RECORD_MIN))
+		if (!back(ev, head + size + RECORD_MIN))
 			break;
 		struct record *r = at(ev, head);
 		uint64_t word = 0;
 		if (atomic_compare_exchange_strong(&r->word, &word, WORD(RESERVED, size, pid))) {
 			uint64_t expected = head;
-			atomic_compare_exchange_strong(first_free, &expected, head + size);
+			atomic_compare_exchange_strong(&ev->head, &expected, head + size);
 			return r;
 		}
 		uint64_t other = WORD_SIZE(word);
 		if ((word & MARK_MASK) != MARK || other < RECORD_MIN)
 			break;
 		uint64_t expected = head;
-		if (atomic_compare_exchange_strong(first_free, &expected, head + other))
+		if (atomic_compare_exchange_strong(&ev->head, &expected, head + other))
 			head += other;
 		else
 			head = expected;
 	}
 	return NULL;
-}
-
-/* Where it is in the file goes to `*where`: more of the file may be seen for it, at another address. */
-static struct record *place(struct pt_events *ev, uint8_t kind, size_t size, int32_t pid, uint64_t *where)
-{
-	struct record *r = NULL;
-	size = (size + 15) & ~(size_t)15;
-	if (kind == PT_EV_PROCESS || kind == PT_EV_EXEC)
-		r = reserve(ev, &ev->starts_head, STARTS, STARTS_END, size, pid);
-	struct pt_events *all = r ? ev : reach(ev, UINT64_MAX);
-	if (!r && all)
-		r = reserve(all, &all->head, sizeof(struct pt_events), all->capacity, size, pid);
-	if (r)
-		*where = (uint64_t)((char *)r - (char *)all);
-	else
-		lose(ev);
-	return r;
 }
 
 /* Has a record nothing that its short form lacks? */
@@ -137,91 +116,165 @@ static bool is_short(const struct pt_event *e, int32_t writer)
 	return e->kind == PT_EV_ACCESS && e->pid == writer && WORD_PID(WORD(0, 0, writer)) == writer && !e->ppid && !e->time;
 }
 
-static struct record *append(struct pt_events *ev, const struct pt_event *e, uint32_t slot, uint64_t key, uint64_t *where)
+/* How a record is written down. */
+struct shape {
+	uint32_t path_len, asked_len;
+	bool is_end;
+	uint8_t marks;
+	int32_t writer;
+	size_t used, size;
+};
+
+static struct shape shape_of(const struct pt_event *e)
 {
-	uint32_t path_len = e->path_len < STRING_MAX ? e->path_len : STRING_MAX;
-	uint32_t asked_len = e->asked_len < STRING_MAX ? e->asked_len : STRING_MAX;
-	bool is_end = asked_len && asked_len <= path_len && memcmp(e->path + path_len - asked_len, e->asked, asked_len) == 0;
+	struct shape s = { .path_len = e->path_len < STRING_MAX ? e->path_len : STRING_MAX,
+			   .asked_len = e->asked_len < STRING_MAX ? e->asked_len : STRING_MAX };
+	s.is_end = s.asked_len && s.asked_len <= s.path_len && memcmp(e->path + s.path_len - s.asked_len, e->asked, s.asked_len) == 0;
 	/* Who writes, for a reader that waits: the supervisor tells of others, who may be gone by now. */
-	int32_t writer = e->tier == 2 ? getpid() : e->pid;
-	unsigned marks = (e->tier & TIER) | (is_short(e, writer) ? 0 : DETAILED) | (is_end ? ASKED_IS_END : 0);
-	size_t size = head_len(marks) + path_len + asked_room(marks, asked_len);
-	struct record *r = place(ev, e->kind, size, writer, where);
-	if (!r)
-		return NULL;
+	s.writer = e->tier == 2 ? getpid() : e->pid;
+	s.marks = (uint8_t)((e->tier & TIER) | (is_short(e, s.writer) ? 0 : DETAILED) | (s.is_end ? ASKED_IS_END : 0));
+	s.used = head_len(s.marks) + s.path_len + asked_room(s.marks, s.asked_len);
+	s.size = (s.used + 15) & ~(size_t)15;
+	return s;
+}
+
+/* All but the word and the strings. */
+static void fill(struct record *r, const struct pt_event *e, const struct shape *s, uint32_t slot, uint64_t key)
+{
 	r->kind = e->kind;
 	r->access = e->access;
 	r->outcome = e->outcome;
-	r->marks = (uint8_t)marks;
+	r->marks = s->marks;
 	r->op = e->op;
 	r->error = e->error;
 	r->image = e->image;
 	r->rule = e->rule;
 	r->port = e->port;
-	r->path_len = (uint16_t)path_len;
-	r->asked_len = (uint16_t)asked_len;
-	/* later records lie behind: no clock needed */
-	if (marks & DETAILED)
-		*details_of(r) = (struct details){ .pid = e->pid, .ppid = e->ppid, .time = e->time ? e->time : *where, .key = key, .slot = slot };
-	char *bytes = (char *)r + head_len(marks);
-	if (path_len)
-		memcpy(bytes, e->path, path_len);
-	if (asked_len && !is_end)
-		memcpy(bytes + path_len, e->asked, asked_len);
-	atomic_store_explicit(&r->word, WORD(PUBLISHED, (size + 15) & ~(size_t)15, writer), memory_order_release);
+	r->path_len = (uint16_t)s->path_len;
+	r->asked_len = (uint16_t)s->asked_len;
+	/* without a time of its own it has that of its place: later records lie behind, no clock needed */
+	if (s->marks & DETAILED)
+		*details_of(r) = (struct details){ .pid = e->pid, .ppid = e->ppid, .time = e->time, .key = key, .slot = slot };
+}
+
+/* To the arena. Where it is in the file goes to `*where`: all of the file may be seen for it, at another address. */
+static struct record *append(struct pt_events *ev, const struct pt_event *e, uint32_t slot, uint64_t key, uint64_t *where)
+{
+	struct shape s = shape_of(e);
+	struct pt_events *all = reach(ev, UINT64_MAX);
+	struct record *r = all ? reserve(all, s.size, s.writer) : NULL;
+	if (!r) {
+		lose(ev);
+		return NULL;
+	}
+	*where = (uint64_t)((char *)r - (char *)all);
+	fill(r, e, &s, slot, key);
+	char *bytes = (char *)r + head_len(s.marks);
+	if (s.path_len)
+		memcpy(bytes, e->path, s.path_len);
+	if (s.asked_len && !s.is_end)
+		memcpy(bytes + s.path_len, e->asked, s.asked_len);
+	atomic_store_explicit(&r->word, WORD(PUBLISHED, s.size, s.writer), memory_order_release);
 	return r;
 }
 
-/* The chain of an image, where the index is one; 0: it is none. */
+/* A start or an exec: where it is in the file, 0: nowhere. A descriptor by which that cannot be told is none any more. */
+static uint64_t tell(struct pt_events *ev, int *fd, const struct pt_event *e, uint64_t key)
+{
+	uint64_t where = 0;
+	if (*fd >= 0) {
+		static const char zeros[16];
+		_Alignas(struct record) unsigned char head[RECORD_FULL];
+		struct record *r = (struct record *)(void *)head;
+		struct shape s = shape_of(e);
+		fill(r, e, &s, NO_SLOT, key);
+		r->word = WORD(PUBLISHED, s.size, s.writer);
+		const struct iovec parts[] = {
+			{ head, head_len(s.marks) },
+			{ (void *)(uintptr_t)e->path, s.path_len },
+			{ (void *)(uintptr_t)e->asked, asked_room(s.marks, s.asked_len) },
+			{ (void *)(uintptr_t)zeros, s.size - s.used },
+		};
+		where = pt_file_append(*fd, parts, 4, s.size);
+	}
+	if (!where) {
+		*fd = -1;
+		append(ev, e, NO_SLOT, key, &where);
+	}
+	return where;
+}
+
+/* The chain of an image that was told through the map; 0: it is none. */
 static uint64_t image_chain(struct pt_events *ev, uint32_t image)
 {
 	uint64_t offset = (uint64_t)image << 4;
-	if (offset < STARTS || (offset > STARTS_END - RECORD_FULL && offset < sizeof(struct pt_events)) || offset > ev->capacity - RECORD_FULL)
+	if (offset < sizeof(struct pt_events) || offset > ev->capacity - RECORD_FULL)
 		return 0;
 	ev = reach(ev, offset + RECORD_FULL);
 	return ev && at(ev, offset)->kind == PT_EV_PROCESS ? details_of(at(ev, offset))->key : 0;
 }
 
-/* Which image a process runs, or ran before its exec, and its chain; 0: not known here. */
-static uint32_t current_image(const struct pt_events *ev, int32_t pid, uint64_t *chain)
+static uint64_t slot_at(int32_t pid)
 {
-	const struct exec_slot *slot = &ev->execs[(uint32_t)pid % EXEC_SLOTS];
-	uint64_t image = atomic_load_explicit(&slot->image, memory_order_acquire);
-	if ((int32_t)(image >> 32) != pid)
-		return 0;
-	*chain = atomic_load_explicit(&slot->chain, memory_order_relaxed);
-	return (uint32_t)image;
+	return offsetof(struct pt_events, execs) + (uint32_t)pid % EXEC_SLOTS * sizeof(struct exec_slot);
 }
 
-static void note_image(struct pt_events *ev, int32_t pid, uint32_t image, uint64_t chain, uint64_t record)
+/* What the slot says of a process: which image it runs, or ran before its exec. All 0: not known here. */
+static struct exec_note noted(const struct pt_events *ev, int fd, int32_t pid)
 {
+	struct exec_note n;
+	if (pt_file_read(fd, &n, sizeof n, slot_at(pid)) != (ssize_t)sizeof n) {
+		const struct exec_slot *slot = &ev->execs[(uint32_t)pid % EXEC_SLOTS];
+		n.image = atomic_load_explicit(&slot->image, memory_order_acquire);
+		n.chain = atomic_load_explicit(&slot->chain, memory_order_relaxed);
+		n.record = atomic_load_explicit(&slot->record, memory_order_relaxed);
+	}
+	return (int32_t)(n.image >> 32) == pid ? n : (struct exec_note){ 0 };
+}
+
+static void note(struct pt_events *ev, int fd, int32_t pid, uint32_t image, uint64_t chain, uint64_t record)
+{
+	const struct exec_note n = { (uint64_t)(uint32_t)pid << 32 | image, chain, record };
+	if (pt_file_write(fd, &n, sizeof n, slot_at(pid)))
+		return;
 	struct exec_slot *slot = &ev->execs[(uint32_t)pid % EXEC_SLOTS];
-	atomic_store_explicit(&slot->chain, chain, memory_order_relaxed);
-	atomic_store_explicit(&slot->record, record, memory_order_relaxed);
-	atomic_store_explicit(&slot->image, (uint64_t)(uint32_t)pid << 32 | image, memory_order_release);
+	atomic_store_explicit(&slot->chain, n.chain, memory_order_relaxed);
+	atomic_store_explicit(&slot->record, n.record, memory_order_relaxed);
+	atomic_store_explicit(&slot->image, n.image, memory_order_release);
 }
 
-uint32_t pt_events_image(struct pt_events *ev, struct pt_event *process)
+uint64_t pt_events_opened(int fd, bool *room)
+{
+	uint64_t first[2], size;
+	if (pt_file_read(fd, first, sizeof first, 0) != (ssize_t)sizeof first || first[0] != MAGIC || first[1] < PT_EVENTS_MIN)
+		return 0;
+	size = pt_file_size(fd);
+	if (size < first[1])
+		return 0;
+	*room = size - first[1] < STARTS_MOST;
+	return first[1];
+}
+
+uint32_t pt_events_image(struct pt_events *ev, int fd, struct pt_event *process)
 {
 	struct pt_event e = *process;
 	uint32_t parent = e.image;
-	uint64_t chain = 1;
+	uint64_t chain;
 	if (parent) {
-		uint64_t above = image_chain(ev, parent);
-		chain = above ? above : 1;
+		chain = e.chain ? e.chain : image_chain(ev, parent);
 	} else {
-		parent = current_image(ev, e.pid, &chain);
-		if (!parent)   /* spawned: nobody could name our pid before */
-			parent = current_image(ev, e.ppid, &chain);
+		struct exec_note n = noted(ev, fd, e.pid);
+		if (!(uint32_t)n.image)   /* spawned: nobody could name our pid before */
+			n = noted(ev, fd, e.ppid);
+		parent = (uint32_t)n.image;
+		chain = n.chain;
 	}
-	chain = mix_bytes(chain, e.path, e.path_len);
+	chain = mix_bytes(chain ? chain : 1, e.path, e.path_len);
 	e.kind = PT_EV_PROCESS;
 	e.image = 0;
 	e.rule = parent;
-	uint64_t where = 0;
-	append(ev, &e, NO_SLOT, chain, &where);
-	uint32_t image = (uint32_t)(where >> 4);
-	note_image(ev, e.pid, image, chain, 0);
+	uint32_t image = (uint32_t)(tell(ev, &fd, &e, chain) >> 4);
+	note(ev, fd, e.pid, image, chain, 0);
 	process->chain = chain;
 	return image;
 }
@@ -301,49 +354,42 @@ uint64_t pt_events_put(struct pt_events *ev, const struct pt_event *e)
 	default:
 		break;
 	}
+	if (e->kind == PT_EV_EXEC)
+		return pt_events_told_exec(ev, -1, e);
 	uint64_t where = 0;
 	append(ev, e, NO_SLOT, 0, &where);
-	if (e->kind == PT_EV_EXEC) {
-		uint64_t chain = e->chain;
-		if (!chain) {
-			uint64_t image = image_chain(ev, e->image);
-			chain = image ? image : 1;
-		}
-		note_image(ev, e->pid, e->image, chain, e->error ? 0 : where);
-	}
 	return where;
 }
 
-bool pt_events_exec(struct pt_events *ev, int32_t pid, const char *asked, struct pt_event *out)
+uint64_t pt_events_told_exec(struct pt_events *ev, int fd, const struct pt_event *e)
 {
-	const struct exec_slot *slot = &ev->execs[(uint32_t)pid % EXEC_SLOTS];
-	uint64_t where = atomic_load_explicit(&slot->record, memory_order_relaxed);
-	/* No further than the disk has room: it is written to, and anybody may have put a number there. */
-	if ((int32_t)(atomic_load_explicit(&slot->image, memory_order_acquire) >> 32) != pid || where < STARTS || (where & 15) ||
-	    where > ev->capacity - RECORD_FULL || where + RECORD_FULL > atomic_load_explicit(&ev->backed, memory_order_relaxed))
+	uint64_t where = tell(ev, &fd, e, 0), chain = e->chain ? e->chain : image_chain(ev, e->image);
+	note(ev, fd, e->pid, e->image, chain ? chain : 1, e->error ? 0 : where);
+	return where;
+}
+
+bool pt_events_exec(const struct pt_events *ev, int fd, int32_t pid, const char *asked, uint64_t *room, size_t size, struct pt_event *out)
+{
+	struct exec_note n = noted(ev, fd, pid);
+	ssize_t got = n.record ? pt_file_read(fd, room, size, n.record) : 0;
+	const struct record *r = (const struct record *)room;
+	if (got < (ssize_t)RECORD_FULL)
 		return false;
-	/* None of those in the first part goes beyond it. */
-	uint64_t end = where < STARTS_END ? STARTS_END : ev->capacity;
-	if (where > end - RECORD_FULL || !(ev = reach(ev, end)))
+	uint64_t word = r->word, length = head_len(r->marks) + r->path_len + asked_room(r->marks, r->asked_len);
+	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || r->kind != PT_EV_EXEC || !(r->marks & DETAILED) ||
+	    details_of(r)->pid != pid || !r->asked_len || (r->marks & ASKED_IS_END && r->asked_len > r->path_len) || length > (uint64_t)got)
 		return false;
-	struct record *r = at(ev, where);
-	/* a write before the first look: our own record will mostly lie in the same page */
-	uint64_t word = atomic_fetch_add_explicit(&r->word, 0, memory_order_acquire), size = WORD_SIZE(word);
-	uint32_t path_len = r->path_len, asked_len = r->asked_len;
-	uint8_t marks = r->marks;
-	bool is_end = marks & ASKED_IS_END;
-	if ((word & MARK_MASK) != MARK || WORD_STATE(word) != PUBLISHED || size > RECORD_MAX || size > end - where || r->kind != PT_EV_EXEC ||
-	    !(marks & DETAILED) || details_of(r)->pid != pid || !asked_len || (is_end && asked_len > path_len) ||
-	    head_len(marks) + path_len + asked_room(marks, asked_len) > size)
-		return false;
-	out->path = (const char *)r + head_len(marks);
-	out->path_len = path_len;
-	return strlen(asked) == asked_len && memcmp(asked, out->path + path_len - (is_end ? asked_len : 0), asked_len) == 0;
+	out->image = (uint32_t)n.image;
+	out->chain = n.chain;
+	out->path = (const char *)r + head_len(r->marks);
+	out->path_len = r->path_len;
+	const char *given = out->path + r->path_len - (r->marks & ASKED_IS_END ? r->asked_len : 0);
+	return strlen(asked) == r->asked_len && memcmp(asked, given, r->asked_len) == 0;
 }
 
 void pt_events_amend(struct pt_events *ev, uint64_t event, int error)
 {
-	if (event >= STARTS && event <= ev->capacity - RECORD_MIN && (ev = reach(ev, event + RECORD_MIN)))
+	if (event >= sizeof(struct pt_events) && event <= ev->capacity - RECORD_MIN && (ev = reach(ev, event + RECORD_MIN)))
 		at(ev, event)->error = (int16_t)error;
 }
 

@@ -41,6 +41,7 @@ struct pt_event {
 
 struct pt_events;                /* first byte of the mapped file */
 
+#define PT_RULE_BITS 65536u
 #define PT_EVENTS_MIN (4u << 20)    /* smallest capacity: the tables and a little room */
 
 /*
@@ -49,38 +50,43 @@ struct pt_events;                /* first byte of the mapped file */
  */
 int pt_events_begin(int fd, uint64_t capacity); /* makes an empty file one of events; 0 or -errno */
 int pt_events_create(const char *path, uint64_t capacity);
-/* Does this mapping start like an event file of at most `mapped_size` bytes? Writers check it once. */
-bool pt_events_check(const struct pt_events *, size_t mapped_size);
+/* The capacity of an event file of which `mapped_size` bytes are mapped, at least that; 0: it is none. Writers look once. */
+uint64_t pt_events_capacity(const struct pt_events *, size_t mapped_size);
 
 /* Writer side (tracelib, supervisor): never blocks, never fails; what does not fit is counted as lost. */
+/*
+ * `fd` of the next three: the event file, opened for reading and appending (PT_EVENTS_OPEN) just for this one call, after which
+ * it takes no other; below 0: there is none, and all goes through the map.
+ */
+/* The capacity in bytes of an open event file, and is there room for more starts behind it? 0: it is none. */
+uint64_t pt_events_opened(int fd, bool *room);
 /*
  * Announce a process image; returns its index (0: no room). `process->image` 0 means "find the parent":
  * the image that wrote the last PT_EV_EXEC of the same pid. The index is a multiple of nothing in
  * particular, only unique; the reader gives it back as `image` of the PT_EV_PROCESS event.
  */
-uint32_t pt_events_image(struct pt_events *, struct pt_event *process); /* fills in `chain` */
+uint32_t pt_events_image(struct pt_events *, int fd, struct pt_event *process); /* fills in `chain` */
 /*
  * Who asks the disk for room: for `size` bytes of the event file from `from` on. 0, or -errno: with -ENOSPC and -EDQUOT
  * events that need it are lost, with -EOPNOTSUPP nobody asks again. NULL: nobody asks, the file is as sparse as it is.
  */
 void pt_events_room_from(int (*ask)(uint64_t from, uint64_t size));
 /*
- * Who has mapped no more than the first part (PT_STARTS_END), as much as most programs need, says here how to come by
+ * Who has mapped no more than the first part (PT_EVENTS_PART), as much as most programs need, says here how to come by
  * all of it: `ask` returns the same file as a whole, or NULL: events that need it are lost.
  */
 void pt_events_all_from(struct pt_events *(*ask)(struct pt_events *part));
-/* One write before the first read: one fault instead of two. */
-void pt_events_touch(struct pt_events *);
-uint64_t pt_events_put(struct pt_events *, const struct pt_event *); /* where it is, for pt_events_amend; 0: nowhere */
+/* All but a process, through the map. Where it is, for pt_events_amend; 0: nowhere. */
+uint64_t pt_events_put(struct pt_events *, const struct pt_event *);
+uint64_t pt_events_told_exec(struct pt_events *, int fd, const struct pt_event *exec);
 /*
  * What the exec that this process came from ran, where its record says that the kernel was given `asked` (AT_EXECFN):
- * `path` of `out`. false: not known. The text lies in the file: copy it.
+ * `path` of `out`, which lies in the `size` bytes of `room`, and the image that did it. false: not known.
  */
-bool pt_events_exec(struct pt_events *, int32_t pid, const char *asked, struct pt_event *out);
+bool pt_events_exec(const struct pt_events *, int fd, int32_t pid, const char *asked, uint64_t *room, size_t size, struct pt_event *out);
 /* An exec is logged before it happens, because nothing can be after it; where it comes back, this says why. */
 void pt_events_amend(struct pt_events *, uint64_t event, int error);
 /* This rule has decided something: remembered once, so that an allowance that never did can be named. */
-#define PT_RULE_BITS 65536u
 void pt_events_rule_used(struct pt_events *, uint32_t rule);
 bool pt_events_rule_was_used(const struct pt_events *, uint32_t rule); /* rules from PT_RULE_BITS on: always true */
 const _Atomic uint64_t *pt_events_generation_at(const struct pt_events *);
@@ -91,22 +97,27 @@ void pt_events_link_seen(struct pt_events *, uint64_t hash);
 bool pt_events_maybe_link(const struct pt_events *, uint64_t hash); /* false: surely not */
 
 /*
- * Reader side: iterate over what is published; *cursor starts at 0. false: nothing more (yet).
+ * Reader side: iterate over what is published; the cursor starts as zeros. false: nothing more (yet).
  * In a PT_EV_PROCESS event `image` is the image's own index and `rule` its parent image (0: started by the session).
- * `count` of a finding is the count at the time of reading: read again from cursor 0 for the final ones.
+ * `count` of a finding is the count at the time of reading: read again from the beginning for the final ones.
  * Strings point into the mapping and are not NUL-terminated. A record that its writer has reserved and not yet
  * published is waited for up to 50 ms (not at all where that process is gone), then dropped and counted.
- * `cursor` of a caller is opaque apart from 0.
  */
-bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *cursor, struct pt_event *out);
+struct pt_reading {
+	uint64_t starts, arena;         /* bytes of the file that have been read; 0: nothing yet */
+	uint32_t waits;                 /* how many were in vain */
+	uint32_t drops;                 /* records dropped so far because they were not sound */
+};
+bool pt_events_next(const struct pt_events *, size_t mapped_size, struct pt_reading *, struct pt_event *out);
 /* Less than a large page, at whose multiples the kernel would put it: a map with page tables of its own. */
-#define PT_STARTS_END (7u << 18)
-/* How far the two parts of an open event file are written: below PT_STARTS_END, and behind. False where it cannot be read. */
+#define PT_EVENTS_PART (4096u + PT_RULE_BITS / 8 + (512u << 10))
+/* How far the two parts of an open event file are written: the starts, and the arena. False where it cannot be read. */
 bool pt_events_ends(int fd, uint64_t ends[2]);
-bool pt_events_ends_sound(const struct pt_events *); /* do they lie in their parts? */
+bool pt_events_ends_sound(const struct pt_events *, size_t size); /* does the arena's end lie in it, and what is told in the file? */
+/* How many bytes of an event file of this capacity that has now `found` bytes there are to read. */
+uint64_t pt_events_extent(uint64_t capacity, uint64_t found);
 /* Copies the first `size` bytes of an open event file to the empty file `to`, where pages of zeros become holes. 0 or -errno. */
 int pt_events_copy(int from, int to, uint64_t size);
 uint64_t pt_events_lost(const struct pt_events *);
-uint64_t pt_events_unsound(const struct pt_events *, uint64_t cursor); /* records that the reader had to drop up to here */
 
 #endif

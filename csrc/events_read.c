@@ -19,7 +19,7 @@ int pt_events_begin(int fd, uint64_t capacity)
 	if (capacity < PT_EVENTS_MIN)
 		capacity = PT_EVENTS_MIN;
 	uint64_t first[2] = { MAGIC, capacity };
-	uint64_t head = sizeof(struct pt_events), starts = STARTS, backed = head + BACK_STEP;
+	uint64_t head = sizeof(struct pt_events), backed = head + BACK_STEP;
 	if (ftruncate(fd, (off_t)capacity) < 0)
 		return -errno;
 #ifdef __linux__
@@ -33,8 +33,7 @@ int pt_events_begin(int fd, uint64_t capacity)
 #endif
 	if (pwrite(fd, first, sizeof first, 0) != (ssize_t)sizeof first ||
 	    pwrite(fd, &backed, sizeof backed, offsetof(struct pt_events, backed)) != (ssize_t)sizeof backed ||
-	    pwrite(fd, &head, sizeof head, offsetof(struct pt_events, head)) != (ssize_t)sizeof head ||
-	    pwrite(fd, &starts, sizeof starts, offsetof(struct pt_events, starts_head)) != (ssize_t)sizeof starts)
+	    pwrite(fd, &head, sizeof head, offsetof(struct pt_events, head)) != (ssize_t)sizeof head)
 		return errno ? -errno : -EIO;
 	return 0;
 }
@@ -60,27 +59,6 @@ bool pt_events_rule_was_used(const struct pt_events *ev, uint32_t rule)
 	return atomic_load_explicit(word, memory_order_relaxed) >> (rule % 64) & 1;
 }
 
-/*
- * The caller's cursor: bits 0-31 the offset in the arena in units of 16 bytes, 32-48 that among the starts, 49-53 how
- * many waits were in vain, 54-63 records dropped so far (saturating).
- */
-struct cursor {
-	uint64_t arena, starts, waits, drops;
-};
-_Static_assert(STARTS_END >> 4 <= 1u << 17, "17 bits");
-
-static struct cursor cursor_read(uint64_t c)
-{
-	return (struct cursor){ (c & UINT32_MAX) << 4, (c >> 32 & 0x1ffff) << 4, c >> 49 & 0x1f, c >> 54 };
-}
-
-static uint64_t cursor_write(const struct cursor *c)
-{
-	uint64_t starts = c->starts < STARTS_END ? c->starts >> 4 : (STARTS_END >> 4) - 1;
-	return (c->arena >> 4 & UINT32_MAX) | starts << 32 | (c->waits < 0x1f ? c->waits : 0x1f) << 49 |
-		(c->drops < 0x3ff ? c->drops : 0x3ff) << 54;
-}
-
 /* Waits for a writer between its two steps; false when it will not come back. */
 static bool await(const struct record *r, uint64_t word)
 {
@@ -97,34 +75,58 @@ static bool await(const struct record *r, uint64_t word)
 	return false;
 }
 
-static void read_details(const struct pt_events *ev, const struct details *d, struct pt_event *out)
+/* The record of `size` bytes whose header has been copied to `head`, and whose bytes lie at `bytes`. false: it is not sound. */
+static bool take(const struct pt_events *ev, const struct record *head, const unsigned char *bytes, uint64_t offset, uint64_t size,
+		 struct pt_event *out)
 {
-	out->pid = d->pid;
-	out->ppid = d->ppid;
-	out->time = d->time;
-	uint32_t slot = *(volatile const uint32_t *)&d->slot;
-	uint64_t have = slot < FINDING_SLOTS ? atomic_load_explicit(&ev->findings[slot], memory_order_relaxed) : 0;
-	if (have & COUNT_MASK && slot_is_of(have, d->key))
-		out->count = (uint32_t)(have & COUNT_MASK);
+	uint32_t path_len = head->path_len, asked_len = head->asked_len;
+	uint8_t kind = head->kind, marks = head->marks;
+	bool detailed = marks & DETAILED, is_end = marks & ASKED_IS_END;
+	if (head_len(marks) + path_len + asked_room(marks, asked_len) > size || (is_end && asked_len > path_len) || kind < PT_EV_PROCESS ||
+	    kind > PT_EV_USED || (!detailed && kind != PT_EV_ACCESS))
+		return false;
+	*out = (struct pt_event){ .kind = kind, .access = head->access < PT_ACC_COUNT ? head->access : PT_ACC_READ,
+		.outcome = head->outcome <= PT_OUT_REDIRECTED_MISSING ? head->outcome : PT_OUT_ALLOW, .tier = marks & TIER,
+		.op = head->op, .error = head->error, .pid = WORD_PID(head->word),
+		.image = kind == PT_EV_PROCESS ? (uint32_t)(offset >> 4) : head->image, .rule = head->rule, .port = head->port,
+		.time = offset, .count = 1 };
+	if (detailed) {
+		struct details d;
+		memcpy(&d, bytes + sizeof(struct record), sizeof d);
+		out->pid = d.pid;
+		out->ppid = d.ppid;
+		if (d.time)
+			out->time = d.time;
+		uint64_t have = d.slot < FINDING_SLOTS ? atomic_load_explicit(&ev->findings[d.slot], memory_order_relaxed) : 0;
+		if (have & COUNT_MASK && slot_is_of(have, d.key))
+			out->count = (uint32_t)(have & COUNT_MASK);
+	}
+	out->path = (const char *)bytes + head_len(marks);
+	out->path_len = path_len;
+	out->asked = out->path + path_len - (is_end ? asked_len : 0);
+	out->asked_len = asked_len;
+	return true;
 }
 
-/* The next record of one region from *where on. */
-static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_free, uint64_t begin, uint64_t end, uint64_t *where,
-		    struct cursor *cur, struct pt_event *out)
+static bool is_record(uint64_t word)
 {
-	uint64_t offset = *where ? *where : begin;
+	return (word & MARK_MASK) == MARK && WORD_SIZE(word) >= RECORD_MIN && WORD_SIZE(word) <= RECORD_MAX;
+}
+
+static bool next_in_arena(const struct pt_events *ev, uint64_t end, struct pt_reading *cur, struct pt_event *out)
+{
+	uint64_t offset = cur->arena ? cur->arena : sizeof(struct pt_events);
 	bool more = false;
-	while (offset >= begin && offset + RECORD_MIN <= end) {
+	while (!more && !(offset & 15) && offset >= sizeof(struct pt_events) && offset + RECORD_MIN <= end) {
 		const struct record *r = at(ev, offset);
 		/* The head first: a record that is claimed between the two looks is not there yet, and no broken chain. */
-		uint64_t head = atomic_load_explicit(first_free, memory_order_acquire);
-		uint64_t word = atomic_load_explicit(&r->word, memory_order_acquire);
-		if (!word && offset >= head)
+		uint64_t claimed = atomic_load_explicit(&ev->head, memory_order_acquire);
+		uint64_t word = atomic_load_explicit(&r->word, memory_order_acquire), size = WORD_SIZE(word);
+		if (!word && offset >= claimed)
 			break;
-		uint64_t size = WORD_SIZE(word);
-		if ((word & MARK_MASK) != MARK || size < RECORD_MIN || size > RECORD_MAX || size > end - offset) {
+		if (!is_record(word) || size > end - offset) {
 			/* lost the way: the next mark below the head, if any */
-			uint64_t limit = head < end - RECORD_MIN ? head : end - RECORD_MIN;
+			uint64_t limit = claimed < end - RECORD_MIN ? claimed : end - RECORD_MIN;
 			cur->drops++;
 			do
 				offset += 16;
@@ -133,77 +135,73 @@ static bool next_in(const struct pt_events *ev, const _Atomic uint64_t *first_fr
 				break;
 			continue;
 		}
-		if (WORD_STATE(word) == RESERVED) {
-			if (cur->waits < 20 && await(r, word))
+		if (WORD_STATE(word) == RESERVED && cur->waits < 20) {
+			if (await(r, word))
 				continue;
-			if (cur->waits < 20)
-				cur->waits++;
-			cur->drops++;
-			offset += size;
-			continue;
+			cur->waits++;
 		}
-		if (WORD_STATE(word) == WITHDRAWN) {
-			offset += size;
-			continue;
+		if (WORD_STATE(word) == PUBLISHED) {
+			struct record head;
+			memcpy(&head, r, sizeof head);
+			more = take(ev, &head, (const unsigned char *)r, offset, size, out);
 		}
-		uint32_t path_len = *(volatile const uint16_t *)&r->path_len, asked_len = *(volatile const uint16_t *)&r->asked_len;
-		uint8_t kind = *(volatile const uint8_t *)&r->kind, marks = *(volatile const uint8_t *)&r->marks;
-		bool detailed = marks & DETAILED, is_end = marks & ASKED_IS_END;
-		if (head_len(marks) + path_len + asked_room(marks, asked_len) > size || (is_end && asked_len > path_len) || kind < PT_EV_PROCESS ||
-		    kind > PT_EV_USED || (!detailed && kind != PT_EV_ACCESS) || WORD_STATE(word) != PUBLISHED) {
-			cur->drops++;
-			offset += size;
-			continue;
-		}
-		memset(out, 0, sizeof *out);
-		out->kind = kind;
-		out->access = r->access < PT_ACC_COUNT ? r->access : PT_ACC_READ;
-		out->outcome = r->outcome <= PT_OUT_REDIRECTED_MISSING ? r->outcome : PT_OUT_ALLOW;
-		out->tier = marks & TIER;
-		out->op = r->op;
-		out->error = r->error;
-		out->pid = WORD_PID(word);
-		out->image = kind == PT_EV_PROCESS ? (uint32_t)(offset >> 4) : r->image;
-		out->rule = r->rule;
-		out->port = r->port;
-		out->time = offset;
-		out->count = 1;
-		if (detailed)
-			read_details(ev, details_of(r), out);
-		out->path = (const char *)r + head_len(marks);
-		out->path_len = path_len;
-		out->asked = out->path + path_len - (is_end ? asked_len : 0);
-		out->asked_len = asked_len;
+		cur->drops += !more && WORD_STATE(word) != WITHDRAWN;
 		offset += size;
-		more = true;
-		break;
 	}
-	*where = offset;
+	cur->arena = offset;
 	return more;
 }
 
-bool pt_events_next(const struct pt_events *ev, size_t mapped_size, uint64_t *cursor, struct pt_event *out)
+/* The starts are appended by calls: what is there is whole, but for what a writer that was killed has left, at any place. */
+static bool next_start(const struct pt_events *ev, uint64_t begin, uint64_t end, struct pt_reading *cur, struct pt_event *out)
 {
-	if (!pt_events_check(ev, mapped_size))
-		return false;
-	struct cursor cur = cursor_read(*cursor);
-	bool more = next_in(ev, &ev->starts_head, STARTS, STARTS_END, &cur.starts, &cur, out) ||
-		next_in(ev, &ev->head, sizeof(struct pt_events), mapped_size & ~15ull, &cur.arena, &cur, out);
-	*cursor = cursor_write(&cur);
+	uint64_t offset = cur->starts > begin ? cur->starts : begin;
+	bool more = false, lost = false;
+	while (!more && offset < end && end - offset >= RECORD_MIN) {
+		const unsigned char *bytes = (const unsigned char *)ev + offset;
+		struct record head;
+		memcpy(&head, bytes, sizeof head);
+		uint64_t size = WORD_SIZE(head.word);
+		if (is_record(head.word) && size > end - offset)
+			break;         /* the rest is still being written */
+		more = is_record(head.word) && WORD_STATE(head.word) == PUBLISHED && take(ev, &head, bytes, offset, size, out);
+		cur->drops += !more && !lost;
+		lost = !more;
+		offset += more ? size : 1;
+	}
+	cur->starts = offset;
 	return more;
+}
+
+bool pt_events_next(const struct pt_events *ev, size_t mapped_size, struct pt_reading *cursor, struct pt_event *out)
+{
+	uint64_t capacity = pt_events_capacity(ev, mapped_size);
+	return capacity && (next_start(ev, capacity, mapped_size, cursor, out) ||
+			    next_in_arena(ev, capacity & ~15ull, cursor, out));
+}
+
+uint64_t pt_events_extent(uint64_t capacity, uint64_t found)
+{
+	return found < capacity ? capacity : found - capacity < STARTS_MOST ? found : capacity + STARTS_MOST;
 }
 
 bool pt_events_ends(int fd, uint64_t ends[2])
 {
-	return pread(fd, &ends[0], sizeof ends[0], offsetof(struct pt_events, starts_head)) == (ssize_t)sizeof ends[0] &&
-		pread(fd, &ends[1], sizeof ends[1], offsetof(struct pt_events, head)) == (ssize_t)sizeof ends[1];
+	off_t end = lseek(fd, 0, SEEK_END); /* not fstat: event_io.h says why */
+	ends[0] = end < 0 ? 0 : (uint64_t)end;
+	return end >= 0 && pread(fd, &ends[1], sizeof ends[1], offsetof(struct pt_events, head)) == (ssize_t)sizeof ends[1];
 }
 
-bool pt_events_ends_sound(const struct pt_events *ev)
+bool pt_events_ends_sound(const struct pt_events *ev, size_t size)
 {
-	uint64_t starts = atomic_load_explicit(&ev->starts_head, memory_order_relaxed);
 	uint64_t head = atomic_load_explicit(&ev->head, memory_order_relaxed);
-	return starts >= STARTS && starts <= STARTS_END && head >= sizeof(struct pt_events) && head <= ev->capacity && !((starts | head) & 15);
+	for (unsigned i = 0; i < EXEC_SLOTS; i++) {
+		uint64_t image = atomic_load_explicit(&ev->execs[i].image, memory_order_relaxed);
+		/* who was told lies in the file, if nobody has cut that off */
+		if ((image & UINT32_MAX) << 4 >= size || atomic_load_explicit(&ev->execs[i].record, memory_order_relaxed) >= size)
+			return false;
+	}
+	return head >= sizeof(struct pt_events) && head <= ev->capacity && !(head & 15);
 }
 
 /* Writes the pages of a piece that hold something. */
@@ -259,10 +257,4 @@ int pt_events_copy(int from, int to, uint64_t size)
 uint64_t pt_events_lost(const struct pt_events *ev)
 {
 	return atomic_load_explicit(&ev->lost, memory_order_relaxed);
-}
-
-uint64_t pt_events_unsound(const struct pt_events *ev, uint64_t cursor)
-{
-	(void)ev;
-	return cursor_read(cursor).drops;
 }

@@ -98,7 +98,7 @@ static struct pt_events *events_of(const char *dir, size_t *size)
 		*size = (size_t)st.st_size;
 		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	}
-	if (at != MAP_FAILED && pt_events_check(at, *size)) {
+	if (at != MAP_FAILED && pt_events_capacity(at, *size)) {
 		events_fd = fd;
 		pt_events_room_from(ask_for_room);
 		return at;

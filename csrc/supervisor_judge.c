@@ -328,7 +328,7 @@ void pt_task_announce(struct pt_task *t, const char *exe, size_t len)
 	uint32_t image = 0;
 	writing = 1;
 	if (!sigsetjmp(fault, 1))
-		image = pt_events_image(t->sup->events, &e);
+		image = pt_events_image(t->sup->events, -1, &e);
 	writing = 0;
 	note_image(t->tree, process, image);
 }

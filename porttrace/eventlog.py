@@ -130,9 +130,9 @@ def _mapped(copy: int, size: int) -> mmap.mmap:
 
 
 class Snapshot:
-    """A private copy of an event file, taken now from the open `fd`; `size`: its capacity in bytes."""
+    """A private copy of an event file, taken now from the open `fd`; `capacity`: as it was made, in bytes."""
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(self, fd: int, capacity: int) -> None:
         if hasattr(os, "memfd_create"):
             copy = os.memfd_create("porttrace-events", os.MFD_CLOEXEC)
         else:
@@ -140,13 +140,16 @@ class Snapshot:
 
             copy, name = tempfile.mkstemp()
             Path(name).unlink()
-        self.found_size = os.fstat(fd).st_size
-        """How large the file is: not `size` where somebody has changed that."""
+        self.found_size = os.lseek(fd, 0, os.SEEK_END)
+        """How large the file is: its capacity and the starts behind that, where nobody has cut it off."""
+        size = int(lib.pt_events_extent(capacity, self.found_size))
         ends = ffi.new("uint64_t[2]")
         try:
             error = int(lib.pt_events_copy(fd, copy, size))
             if error:
                 raise OSError(-error, os.strerror(-error))
+            # Who was told of in the slots meanwhile lies behind what was copied.
+            self._told_end = os.lseek(fd, 0, os.SEEK_END)
             lib.pt_events_ends(copy, ends)
             self._map = _mapped(copy, size)
         finally:
@@ -154,7 +157,7 @@ class Snapshot:
         self._size = size
         self._buffer = ffi.from_buffer(self._map)
         self._events = ffi.cast("struct pt_events *", self._buffer)
-        self.sound = bool(lib.pt_events_check(self._events, size))
+        self.sound = int(lib.pt_events_capacity(self._events, size)) == capacity
         self.ends = (int(ends[0]), int(ends[1]))
         """How far its two parts are written; they only grow."""
         self._dropped = 0
@@ -181,7 +184,7 @@ class Snapshot:
     @property
     def ends_sound(self) -> bool:
         """Whether the ends lie where they can."""
-        return self.sound and bool(lib.pt_events_ends_sound(self._events))
+        return self.sound and bool(lib.pt_events_ends_sound(self._events, self._told_end))
 
     @property
     def unsound(self) -> int:
@@ -194,7 +197,7 @@ class Snapshot:
             return
         room = 256
         batch = ffi.new("struct pt_event[]", room)
-        cursor = ffi.new("uint64_t *", 0)
+        cursor = ffi.new("struct pt_reading *")
         mask = sum(1 << kind for kind in set(kinds))
         count = room
         memory, start = self._map, int(ffi.cast("uintptr_t", self._events))
@@ -224,7 +227,7 @@ class Snapshot:
                     memory[path : path + length],
                     memory[asked : asked + asked_length],
                 )
-        self._dropped = int(lib.pt_events_unsound(self._events, cursor[0]))
+        self._dropped = int(cursor.drops)
 
     def rules_used(self, count: int) -> frozenset[int]:
         """Which of the policy's first `count` rules (by index) have decided something."""

@@ -158,7 +158,7 @@ class Reader:
     def _damage(self, snapshot: Snapshot) -> list[str]:
         """Losses, and the marks that somebody leaves who writes to the file by himself."""
         told: list[str] = []
-        if snapshot.found_size != self._capacity:
+        if snapshot.found_size < self._capacity:
             told.append(f"the event file has {snapshot.found_size} bytes and not {self._capacity}")
         if not snapshot.sound:
             return [*told, "the head of the event file was overwritten"]

@@ -20,10 +20,14 @@ _PLACES_END = 1 << 40
 
 
 class Stamps:
-    """Samples of one event file's ends, taken by a thread until `stop`; `fd` stays open until then."""
+    """Samples of one event file's ends, taken by a thread until `stop`; `fd` stays open until then.
 
-    def __init__(self, fd: int) -> None:
+    `capacity`: the file's size in bytes when it was made.
+    """
+
+    def __init__(self, fd: int, capacity: int) -> None:
         self._fd = fd
+        self._capacity = capacity
         self._began = time.monotonic()
         self._times: list[float] = []
         self._ends: tuple[list[int], list[int]] = ([], [])
@@ -57,7 +61,7 @@ class Stamps:
             return stamp / 1e9
         if not self._times:
             return self._began
-        ends = self._ends[0 if stamp < lib.PT_STARTS_END else 1]
+        ends = self._ends[0 if stamp >= self._capacity else 1]
         after = min(bisect_left(ends, stamp + 1), len(ends) - 1)
         before = max(after - 1, 0)
         span = ends[after] - ends[before]

@@ -107,7 +107,7 @@ class Trace:
         self._supervisor: Supervisor | None = None
         if "supervisor" in session.tiers and policy.supervised:
             self._supervise()
-        self._stamps = Stamps(self._events) if session.stamped else None
+        self._stamps = Stamps(self._events, self._capacity) if session.stamped else None
 
     def get_ahead(self) -> None:
         """Start what will be asked for most likely, while a program of the phase runs and nobody waits for us."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from porttrace import eventlog
 from porttrace._core import ffi, lib
 from porttrace.eventlog import ACCESSES, Kind, Outcome, Snapshot, create
 from porttrace.findings import Finding, FindingKind, Program, collect, fix_line, merge, unused
@@ -44,7 +45,7 @@ class Writer:
 
     def process(self, pid: int, ppid: int, exe: bytes, parent: int = 0) -> int:
         event, _keep = self._event(Kind.PROCESS, exe, pid=pid, ppid=ppid, image=parent)
-        return int(lib.pt_events_image(self.events, event))
+        return int(lib.pt_events_image(self.events, -1, event))
 
     def put(self, kind: int, path: bytes, asked: bytes = b"", **fields: int) -> None:
         event, _keep = self._event(kind, path, asked, **fields)
@@ -462,6 +463,32 @@ def test_a_file_that_the_build_cut_off_is_told_and_hurts_nobody(writer: Writer) 
     with Snapshot(writer.fd, CAPACITY) as snapshot:
         assert list(snapshot.events([Kind.FINDING])) == []
         assert snapshot.unsound
+
+
+def test_a_start_told_while_the_file_is_copied_is_no_damage(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lib:
+        """The core, with a program that starts between two steps."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(lib, name)
+
+        def pt_events_copy(self, fd: int, copy: int, size: int) -> int:
+            event, _keep = writer._event(Kind.PROCESS, b"/bin/late", pid=9)
+            appending = os.open(f"/proc/self/fd/{writer.fd}", os.O_RDWR | os.O_APPEND)
+            lib.pt_events_image(writer.events, appending, event)
+            os.close(appending)
+            return int(lib.pt_events_copy(fd, copy, size))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(eventlog, "lib", Lib())
+        with Snapshot(writer.fd, CAPACITY) as snapshot:
+            assert snapshot.sound and snapshot.ends_sound
+            assert list(snapshot.events([Kind.PROCESS])) == []
+    with Snapshot(writer.fd, CAPACITY) as snapshot:
+        assert [event.path for event in snapshot.events([Kind.PROCESS])] == [b"/bin/late"]
+    os.ftruncate(writer.fd, CAPACITY)
+    with Snapshot(writer.fd, CAPACITY) as snapshot:
+        assert snapshot.sound and not snapshot.ends_sound
 
 
 def test_a_copy_is_the_file_byte_for_byte_and_leaves_out_pages_of_zeros(tmp_path: Path) -> None:

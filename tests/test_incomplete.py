@@ -58,9 +58,10 @@ SPOILT = {
         "the head of the event file was overwritten",
     ),
     "its first records zeroed": (
-        "os.pwrite(os.open(events, os.O_RDWR), bytes(8192), 536576)",
+        "os.pwrite(os.open(events, os.O_RDWR), bytes(64), 256 << 20)",
         " records were not sound",
     ),
+    "its starts cut off": ("os.truncate(events, 256 << 20)", "the head of the event file was changed"),
     "its end set back": (
         "os.pwrite(os.open(events, os.O_RDWR), bytes(8), int.from_bytes(b'\\x80', 'little'))",
         "the head of the event file was changed",

@@ -34,9 +34,9 @@ def test_the_rest_is_mapped_by_who_tells_something(hidden: Path, log: bool) -> N
     with Session("rw:/=+", log=log) as session, Session(f"r:{hidden}=-", "rw:/=+", log=log) as other:
         whole = (session.dir / "events").stat().st_size
         before, after = (sizes(text, session) for text in session.run("sh", "-c", script).stdout.split("=="))
-        assert before == after == [whole if log else lib.PT_STARTS_END]
+        assert before == after == [whole if log else lib.PT_EVENTS_PART]
         before, after = (sizes(text, other) for text in other.run("sh", "-c", script).stdout.split("=="))
-        assert (before, after) == (([whole], [whole]) if log else ([lib.PT_STARTS_END], [lib.PT_STARTS_END, whole]))
+        assert (before, after) == (([whole], [whole]) if log else ([lib.PT_EVENTS_PART], [lib.PT_EVENTS_PART, whole]))
         assert [e.path for e in other.findings()] == [str(hidden)]
 
 
@@ -46,39 +46,53 @@ def test_what_another_has_told_needs_no_more_of_the_file(hidden: Path) -> None:
     with Session(f"r:{hidden}=-", "rw:/=+") as session:
         whole = (session.dir / "events").stat().st_size
         first, second = (sizes(session.run("sh", "-c", script).stdout, session) for _ in range(2))
-        assert (first, second) == ([lib.PT_STARTS_END, whole], [lib.PT_STARTS_END])
+        assert (first, second) == ([lib.PT_EVENTS_PART, whole], [lib.PT_EVENTS_PART])
         assert [e.count for e in session.findings()] == [2]
 
 
-def fill_starts(session: Session, times: int) -> None:
-    """Starts of a program whose path has 60,000 bytes."""
-    with (session.dir / "events").open("r+b") as f:
-        m = mmap.mmap(f.fileno(), 0)
-    ev = ffi.cast("struct pt_events *", ffi.from_buffer(m))
-    path = ffi.from_buffer(b"/" + b"f" * 60000)
-    for _ in range(times):
-        event = ffi.new("struct pt_event *", {"kind": lib.PT_EV_PROCESS, "pid": os.getpid()})
-        event.path, event.path_len = path, len(path)
-        lib.pt_events_image(ev, event)
+def told(session: Session) -> list[tuple[str, str]]:
+    return [(e.kind, Path(e.path).name) for e in session.events("process", "exec")]
 
 
-def test_a_start_at_the_end_of_its_part_needs_no_more_of_the_file() -> None:
+def name(program: str) -> str:
+    return Path(os.path.realpath(f"/bin/{program}")).name
+
+
+def test_starts_need_no_map() -> None:
+    """They are appended to the file, and its tables are not even looked at."""
     with Session("rw:/=+") as session:
-        fill_starts(session, lib.PT_STARTS_END // 60100)  # less than 30,000 bytes are left
-        maps = session.run("sh", "-c", "exec cat /proc/self/maps").stdout
-        assert sizes(maps, session) == [lib.PT_STARTS_END]
-        assert len(list(session.events("exec"))) == 1
-
-
-def test_starts_that_find_their_part_full_are_told_in_the_rest() -> None:
-    with Session("rw:/=+") as session:
-        fill_starts(session, lib.PT_STARTS_END // 60000 + 1)
+        before = session.arena()
         assert session.run("sh", "-c", "/bin/true; sh -c '/bin/false; exit 3'").returncode == 3
-        told = [(e.kind, Path(e.path).name) for e in session.events("process", "exec") if len(e.path) < 1000]
-        assert [name for kind, name in told if kind == "process"] == [
-            Path(os.path.realpath(f"/bin/{name}")).name for name in ("sh", "true", "sh", "false")
+        assert [program for kind, program in told(session) if kind == "process"] == [
+            name(program) for program in ("sh", "true", "sh", "false")
         ]
-        assert len([name for kind, name in told if kind == "exec"]) == 3
+        assert len([kind for kind, _ in told(session) if kind == "exec"]) == 3
+        assert session.arena() == before
+
+
+def test_starts_of_programs_with_a_limit_for_files_go_through_the_map() -> None:
+    """A write beyond the limit would end them (SIGXFSZ)."""
+    with Session("rw:/=+") as session:
+        before = session.arena()
+        done = session.run("sh", "-c", "ulimit -f 1; /bin/true; /bin/true; echo $?")
+        assert (done.stdout, done.stderr) == ("0\n", "")
+        assert [program for kind, program in told(session) if kind == "process"] == ["dash", name("true"), name("true")]
+        assert session.arena() > before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_exec_of_who_cannot_open_the_file_any_more_goes_through_the_map() -> None:
+    with Session("rw:/=+") as session:
+        session.run("perl", "-e", "use POSIX; POSIX::setuid(65534) or die; exec '/bin/true'")
+        assert ("exec", name("true")) in told(session)
+
+
+def test_starts_that_find_their_part_full_go_through_the_map() -> None:
+    with Session("rw:/=+") as session:
+        before = session.arena()
+        os.truncate(session.dir / "events", (session.dir / "events").stat().st_size + (256 << 20))
+        assert session.run("sh", "-c", "/bin/true; echo done").stdout == "done\n"
+        assert session.arena() > before
 
 
 def test_what_cannot_be_told_is_counted(hidden: Path) -> None:

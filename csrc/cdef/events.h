@@ -17,19 +17,22 @@ struct pt_event {
 };
 struct pt_events;
 int pt_events_create(const char *path, uint64_t capacity);
-bool pt_events_check(const struct pt_events *, size_t mapped_size);
-uint32_t pt_events_image(struct pt_events *, struct pt_event *process);
+uint64_t pt_events_capacity(const struct pt_events *, size_t mapped_size);
+uint64_t pt_events_opened(int fd, bool *room);
+uint32_t pt_events_image(struct pt_events *, int fd, struct pt_event *process);
 uint64_t pt_events_put(struct pt_events *, const struct pt_event *);
-bool pt_events_exec(struct pt_events *, int32_t pid, const char *asked, struct pt_event *out);
+uint64_t pt_events_told_exec(struct pt_events *, int fd, const struct pt_event *exec);
+bool pt_events_exec(const struct pt_events *, int fd, int32_t pid, const char *asked, uint64_t *room, size_t size, struct pt_event *out);
 void pt_events_amend(struct pt_events *, uint64_t event, int error);
 void pt_events_rule_used(struct pt_events *, uint32_t rule);
 bool pt_events_rule_was_used(const struct pt_events *, uint32_t rule);
 uint64_t pt_events_generation(const struct pt_events *);
 void pt_events_bump(struct pt_events *);
-bool pt_events_next(const struct pt_events *, size_t mapped_size, uint64_t *cursor, struct pt_event *out);
-#define PT_STARTS_END ...
+struct pt_reading { uint64_t starts, arena; uint32_t waits, drops; };
+bool pt_events_next(const struct pt_events *, size_t mapped_size, struct pt_reading *, struct pt_event *out);
+#define PT_EVENTS_PART ...
 bool pt_events_ends(int fd, uint64_t ends[2]);
-bool pt_events_ends_sound(const struct pt_events *);
+bool pt_events_ends_sound(const struct pt_events *, size_t size);
+uint64_t pt_events_extent(uint64_t capacity, uint64_t found);
 int pt_events_copy(int from, int to, uint64_t size);
 uint64_t pt_events_lost(const struct pt_events *);
-uint64_t pt_events_unsound(const struct pt_events *, uint64_t cursor);

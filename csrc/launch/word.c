@@ -36,7 +36,7 @@ void pt_word_of_exec(const char *session, const char *path, const char *asked, e
 	long at = size < (long)PT_EVENTS_MIN ? -1 : pt_raw6(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (fd >= 0)
 		pt_raw1(SYS_close, fd);
-	if ((at < 0 && at > -4096) || !pt_events_check((struct pt_events *)at, (size_t)size))
+	if ((at < 0 && at > -4096) || !pt_events_capacity((struct pt_events *)at, (size_t)size))
 		return;
 	events = (struct pt_events *)at;
 	fd = pt_raw4(SYS_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);

@@ -13,13 +13,17 @@ void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const c
 	struct pt_event e = { .kind = PT_EV_EXEC, .access = PT_ACC_EXEC, .tier = 1, .op = op, .error = (int16_t)error, .pid = pid,
 		.image = pt.index, .chain = pt.chain, .port = PT_NO_PORT, .rule = PT_NO_RULE, .path = path, .path_len = (uint32_t)len,
 		.asked = asked, .asked_len = asked ? (uint32_t)strlen(asked) : 0 };
-	if (pt.events)
-		pt_events_put(pt.events, &e);
+	if (!pt.events)
+		return;
+	int fd = pt_open_events();
+	pt_events_told_exec(pt.events, fd, &e);
+	if (fd >= 0)
+		sys_close(fd);
 }
 
 static void tell_untraced(uint16_t op, struct pt_at *at, pid_t pid, const char *why)
 {
-	struct pt_event e = { .kind = PT_EV_UNTRACED, .access = PT_ACC_EXEC, .tier = 1, .op = op, .pid = pid, .image = pt.index,
+	struct pt_event e = { .kind = PT_EV_UNTRACED, .access = PT_ACC_EXEC, .tier = 1, .op = op, .pid = pid, .image = pt.index, .chain = pt.chain,
 		.port = PT_NO_PORT, .rule = PT_NO_RULE, .path = at->real, .path_len = (uint32_t)at->real_len,
 		.asked = why, .asked_len = (uint32_t)strlen(why) };
 	if (pt.events)
@@ -229,8 +233,6 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 		.frame = spawn ? NULL : __builtin_frame_address(0) };
 	if (!pt_on())
 		return 0;
-	if (pt.events)
-		pt_events_touch(pt.events);
 	/* not pt_pid(): in a vfork child that is the parent's, whose memory this is */
 	x->pid = spawn ? pt_pid() : sys_getpid();
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_EXEC,

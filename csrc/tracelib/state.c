@@ -8,6 +8,7 @@
 #endif
 #include <sys/mman.h>
 
+#include "../event_io.h"
 #include "exec.h"
 #include "trace.h"
 
@@ -16,25 +17,6 @@
 #endif
 
 struct pt_state pt;
-
-/* No more than `part` bytes of it, where more can be had later. */
-static void *map_file(const char *path, int flags, int protection, size_t part, size_t *size)
-{
-	/* What is written all the time would have its access time written at each look; whose it is not, may not say so. */
-	int fd = sys_open(path, flags | O_CLOEXEC | O_NOFOLLOW);
-	if (fd == -EPERM)
-		fd = sys_open(path, (flags & ~O_NOATIME) | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return NULL;
-	struct stat st;
-	void *p = NULL;
-	if (sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
-		*size = (size_t)st.st_size;
-		p = sys_mmap(sys_first_part(part, *size), protection, MAP_SHARED, fd);
-	}
-	sys_close(fd);
-	return p;
-}
 
 #ifdef __GLIBC__
 /*
@@ -82,16 +64,35 @@ bool pt_own_memory(void)
 	return pt.own && pt_pid() == now;
 }
 
-/* `name` beside the library into buf; false where it does not fit. */
-static bool beside(const char *own, const char *name, char *buf, size_t size)
+/* What lies beside the library. Descriptor or -errno. */
+static int open_beside(const char *name, int flags)
 {
-	const char *slash = strrchr(own, '/');
-	size_t dir = slash ? (size_t)(slash - own) + 1 : 0, len = strlen(name);
-	if (!slash || dir + len + 1 > size)
-		return false;
-	memcpy(buf, own, dir);
-	memcpy(buf + dir, name, len + 1);
-	return true;
+	char path[sizeof pt.path];
+	size_t dir = pt.path_len, len = strlen(name);
+	while (dir && pt.path[dir - 1] != '/')
+		dir--;
+	if (!dir || dir + len + 1 > sizeof path)
+		return -ENOENT;
+	memcpy(path, pt.path, dir);
+	memcpy(path + dir, name, len + 1);
+	int fd = sys_open(path, flags | O_NOATIME | O_CLOEXEC | O_NOFOLLOW);
+	/* What is written all the time would have its access time written at each look; whose it is not, may not say so. */
+	return fd == -EPERM && O_NOATIME ? sys_open(path, flags | O_CLOEXEC | O_NOFOLLOW) : fd;
+}
+
+static const void *map_policy(size_t *size)
+{
+	int fd = open_beside("policy", O_RDONLY);
+	off_t end = fd < 0 ? 0 : sys_file_size(fd);
+	const void *p = end > 0 ? sys_mmap(*size = (size_t)end, PROT_READ, MAP_SHARED, fd) : NULL;
+	if (fd >= 0)
+		sys_close(fd);
+	return p;
+}
+
+int pt_open_events(void)
+{
+	return pt.starts_by_calls ? open_beside("events", O_RDWR | O_APPEND) : -1;
 }
 
 /*
@@ -124,34 +125,27 @@ static void find_name(char **argv)
  * The program's path is in what its exec has told; asking /proc would be the dearest call of a start. A small buffer
  * first: each page that a short-lived process touches costs it a fault.
  */
-static void announce(void)
+static void announce(int fd)
 {
-	char small[256];
+	uint64_t small[48];
 	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 1, .pid = pt.first, .ppid = sys_getppid(), .port = PT_NO_PORT };
 	struct pt_slab *s = NULL;
-	const char *name = small;
-	ssize_t n;
-	if (started_as && pt_events_exec(pt.events, e.pid, started_as, &e) && e.path_len < sizeof small) {
-		n = (ssize_t)e.path_len;
-		memcpy(small, e.path, e.path_len);
-	} else {
-		n = sys_exe(small, sizeof small);
+	if (!started_as || !pt_events_exec(pt.events, fd, e.pid, started_as, small, sizeof small, &e)) {
+		char *name = (char *)small;
+		ssize_t n = sys_exe(name, sizeof small);
+		if (n == (ssize_t)sizeof small && (s = pt_slab_take(PT_PATH_CAP)))
+			n = sys_exe(name = s->link, s->cap);
+		e.path = name;
+		e.path_len = n > 0 ? (uint32_t)n : 0;
 	}
-	if (n == (ssize_t)sizeof small && (s = pt_slab_take(PT_PATH_CAP))) {
-		n = sys_exe(s->link, s->cap);
-		name = s->link;
-	}
-	e.path = name;
-	e.path_len = n > 0 ? (uint32_t)n : 0;
-	pt.index = pt_events_image(pt.events, &e);
+	pt.index = pt_events_image(pt.events, fd, &e);
 	pt.chain = e.chain;
 	pt_slab_give(s);
 }
 
 static int ask_for_room(uint64_t from, uint64_t size)
 {
-	char name[sizeof pt.path];
-	int fd = beside(pt.path, "events", name, sizeof name) ? sys_open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -ENOENT;
+	int fd = open_beside("events", O_RDWR);
 	if (fd < 0)
 		return fd;
 	int error = sys_give_room(fd, from, size);
@@ -175,21 +169,46 @@ static struct pt_events *see_all(struct pt_events *part)
 	return have;
 }
 
+/* The descriptor by which its start is to be told, and which is to be closed then; below 0: none. */
+static int map_events(void)
+{
+	bool room = false;
+	int fd = open_beside("events", O_RDWR | O_APPEND);
+	uint64_t capacity = fd < 0 ? 0 : pt_events_opened(fd, &room);
+	size_t part = sys_first_part(pt.log ? SIZE_MAX : PT_EVENTS_PART, capacity);
+	if (capacity)
+		pt.events = sys_mmap(part, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	if (pt.events) {
+		/* Else a disk that reads on fills its cache with the whole of the tables when the first page is touched. */
+		sys_used_at_random(pt.events, part);
+		pt_events_room_from(ask_for_room);
+		if (!pt.log) {
+			events_size = capacity;
+			pt_events_all_from(see_all);
+		}
+		pt.generation = pt_events_generation_at(pt.events);
+		pt.starts_by_calls = room && PT_STARTS_BY_CALLS;
+	}
+	if (pt.starts_by_calls || fd < 0)
+		return fd;
+	sys_close(fd);
+	return -1;
+}
+
 /* One thread does it; whoever comes meanwhile (a signal handler, a thread of an early constructor) waits for nothing. */
 bool pt_start(void)
 {
 	static _Atomic int begun;
-	int expected = 0;
+	int expected = 0, events = -1;
 	if (!atomic_compare_exchange_strong(&begun, &expected, 1))
 		return atomic_load_explicit(&pt.ready, memory_order_acquire) == 1;
 	const char *own = pt_own_path();
-	char name[sizeof pt.path];
 	size_t size = 0, len = own ? strlen(own) : 0;
 	bool ok = false;
-	if (own && own[0] == '/' && len < sizeof pt.path && beside(own, "policy", name, sizeof name)) {
+	if (own && own[0] == '/' && len < sizeof pt.path) {
 		memcpy(pt.path, own, len + 1);
 		pt.path_len = (uint32_t)len;
-		void *bytes = map_file(name, O_RDONLY, PROT_READ, SIZE_MAX, &size);
+		const void *bytes = map_policy(&size);
 		const char *why;
 		size_t where;
 		pt.image = bytes ? pt_image_check(bytes, size, &why, &where) : NULL;
@@ -200,24 +219,7 @@ bool pt_start(void)
 		pt.plain = !(pt.flags & (PT_IMG_REDIRECTS | PT_IMG_AUDIT));
 		pt.log = pt.flags & PT_IMG_LOG;
 		pt_find_tables();
-		if (beside(own, "events", name, sizeof name)) {
-			size_t part = pt.log ? SIZE_MAX : PT_STARTS_END;
-			pt.events = map_file(name, O_RDWR | O_NOATIME, PROT_READ | PROT_WRITE, part, &size);
-			if (pt.events && size >= PT_EVENTS_MIN) {
-				/* Else a disk that reads on fills its cache with the whole of the tables when the first page is touched. */
-				sys_used_at_random(pt.events, sys_first_part(part, size));
-				pt_events_touch(pt.events);
-			}
-			if (pt.events && !pt_events_check(pt.events, size))
-				pt.events = NULL;
-			pt_events_room_from(ask_for_room);
-			if (!pt.log) {
-				events_size = size;
-				pt_events_all_from(see_all);
-			}
-			if (pt.events)
-				pt.generation = pt_events_generation_at(pt.events);
-		}
+		events = map_events();
 		ok = pt.slabs;
 		pt.first = sys_getpid();
 		/* Who is supervised was started by the launcher, or by us. */
@@ -227,9 +229,11 @@ bool pt_start(void)
 			pt_enter_session();
 #endif
 		if (ok && pt.events) {
-			announce();
+			announce(events);
 			pt_used_libraries();
 		}
+		if (events >= 0)
+			sys_close(events);
 		/* One decides, not two: under a supervisor our own looks would be judged and told as the program's. */
 		if (supervised && !(pt.flags & PT_IMG_REDIRECTS))
 			ok = false;

@@ -55,6 +55,11 @@ static inline int sys_open(const char *path, int flags)
 	return PT_DARWIN(int, pt_sys_open(path, flags, 0));
 }
 
+static inline off_t sys_file_size(int fd)
+{
+	return PT_DARWIN(off_t, lseek(fd, 0, SEEK_END));
+}
+
 /* There is no call that gives room to a part of a file. */
 static inline int sys_give_room(int fd, uint64_t from, uint64_t size)
 {

@@ -70,6 +70,11 @@ static inline void sys_close(int fd)
 	PT_SYS1(SYS_close, fd);
 }
 
+static inline off_t sys_file_size(int fd)
+{
+	return PT_SYS3(SYS_lseek, fd, 0, 2 /* SEEK_END */);
+}
+
 /* Room on the disk for a part of a sparse file. 0 or -errno. */
 static inline int sys_give_room(int fd, uint64_t from, uint64_t size)
 {

@@ -47,12 +47,15 @@ struct pt_state {
 	bool supervised;               /* since it started: what the supervisor hides from us it has told */
 	bool plain;                    /* neither redirects nor audit: the quick way is open */
 	bool log;                      /* every access is to be told */
+	bool starts_by_calls;          /* a start or an exec is told on the open event file, see events.h */
 	uint32_t path_len;
 	char path[256];                /* of this library: what LD_PRELOAD must hold */
 };
 
 extern struct pt_state pt __attribute__((visibility("hidden")));
 bool pt_start(void);                   /* maps the session; false: no session */
+/* The event file, for one start or exec that is to be told, see events.h. Below 0: it has to be told through the map. */
+int pt_open_events(void);
 static inline bool pt_on(void)
 {
 	int ready = atomic_load_explicit(&pt.ready, memory_order_acquire);

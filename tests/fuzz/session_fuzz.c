@@ -58,6 +58,8 @@ static void scribble(unsigned char *bytes, size_t size, unsigned times)
 
 /* ---- the event file: build processes write where and what they like ---- */
 
+#define STARTS (1u << 20)      /* bytes mapped behind the capacity */
+
 static volatile unsigned touched;
 
 static unsigned checksum(const char *bytes, size_t size)
@@ -74,18 +76,24 @@ static long fuzz_events(long rounds)
 	unsigned char *bytes = NULL;
 	long read = 0;
 	bool stale = true;
-	int null = open("/dev/null", O_WRONLY);
+	int null = open("/dev/null", O_WRONLY), fd = -1;
 	for (long i = 0; i < rounds; i++) {
 		if (stale || i % 500 == 0) {
 			stale = false;
-			int fd = memfd_create("events", 0);
 			if (bytes)
-				munmap(bytes, size);
+				munmap(bytes, size + STARTS);
+			close(fd);
+			fd = memfd_create("events", 0);
 			if (pt_events_begin(fd, size))
 				abort();
-			bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-			close(fd);
+			bytes = mmap(NULL, size + STARTS, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		}
+		/* Told by calls half of the time, as long as there is room for the starts that this process has mapped. */
+		off_t end = lseek(fd, 0, SEEK_END);
+		int by = rnd(2) && end < (off_t)(size + STARTS - 4096) ? fd : -1;
+		fcntl(fd, F_SETFL, O_APPEND);
+		bool room;
+		(void)pt_events_opened(fd, &room);
 		struct pt_events *ev = (void *)bytes;
 		char path[300], asked[40];
 		struct pt_event e = { .kind = (uint8_t)(rnd(8)), .access = (uint8_t)rnd(14), .outcome = (uint8_t)rnd(9), .tier = (uint8_t)rnd(3),
@@ -95,39 +103,48 @@ static long fuzz_events(long rounds)
 		memset(asked, 'A', sizeof asked);
 		asked[rnd(sizeof asked)] = 0;
 		asked[sizeof asked - 1] = 0;
-		if (!pt_events_check(ev, size)) {
-			uint64_t cursor = 0; /* a reader must take it even so */
+		if (!pt_events_capacity(ev, size)) {
+			struct pt_reading cursor = { 0 }; /* a reader must take it even so */
 			(void)pt_events_next(ev, size, &cursor, &e);
 			stale = true;
 		} else if (e.kind == PT_EV_PROCESS) {
-			(void)pt_events_image(ev, &e);
+			(void)pt_events_image(ev, by, &e);
+		} else if (e.kind == PT_EV_EXEC) {
+			(void)pt_events_told_exec(ev, by, &e);
 		} else if (e.kind) {
 			pt_events_amend(ev, pt_events_put(ev, &e), (int)rnd(99));
 		} else {
 			struct pt_event out;
-			(void)pt_events_exec(ev, e.pid, asked, &out);
+			uint64_t kept[48];
+			if (pt_events_exec(ev, fd, e.pid, asked, kept, sizeof kept, &out))
+				touched += checksum(out.path, out.path_len);
 			pt_events_rule_used(ev, (uint32_t)wide());
 			pt_events_link_seen(ev, wide());
 			pt_events_bump(ev);
 		}
+		end = lseek(fd, 0, SEEK_END);
 		if (!rnd(4))
-			scribble(bytes, size, 1 + rnd(3));
+			scribble(bytes, rnd(2) ? size : (size_t)end, 1 + rnd(3));
+		if (!rnd(500) && ftruncate(fd, end + (off_t)rnd(200)))
+			abort();
 		if (!rnd(60)) {
 			static struct pt_event out[64];
-			uint64_t cursor = rnd(8) ? 0 : wide() & ~(0x3full << 48);
-			cursor |= 20ull << 48; /* waits for nobody: they would take the time */
+			struct pt_reading cursor = { .waits = 20 }; /* waits for nobody: they would take the time */
+			if (!rnd(8)) {
+				cursor.starts = wide();
+				cursor.arena = wide();
+			}
 			for (size_t n = 0, got = 64; n < 50 && got == 64; n++) {
-				got = pt_eventlog_collect(ev, size, &cursor, ~0u, out, 64);
+				got = pt_eventlog_collect(ev, (size_t)end, &cursor, ~0u, out, 64);
 				for (size_t j = 0; j < got; j++) /* what it hands out can be read */
 					touched += checksum(out[j].path, out[j].path_len) + checksum(out[j].asked, out[j].asked_len);
 			}
-			(void)pt_events_unsound(ev, cursor);
 			read++;
 		}
 		if (!rnd(4000)) {
 			const char *ops[] = { "open", "stat" };
 			struct pt_names names = { ops, 2 };
-			(void)pt_eventlog_json(ev, size, null, &names, &names);
+			(void)pt_eventlog_json(ev, (size_t)end, null, &names, &names);
 		}
 	}
 	close(null);
