@@ -28,6 +28,8 @@ _LISTINGS = 64
 _HUNT = 0.01  # seconds
 _ROUNDS = 150  # looks at least: a busy machine leaves little time
 _ROOM = 256
+_ALIVE_EVERY = 1000
+"""So many processes are looked at between two signs of life: thousands that nobody waits for may be in the table."""
 _HOLDS = hasattr(os, "pidfd_open")
 """Whether the system gives descriptors of processes, which never mean another one of the same number."""
 
@@ -138,7 +140,7 @@ class Search:
     `below`: also the children of this process (those of user `uid` only, where given) that belong to no other policy of
     the same session. `strangers`: of those only the ones in a session (setsid(2)) of their own, which a program's plain
     helpers are not. This process, its ancestors, `spare` and what started before `since` are left out, and so are
-    zombies.
+    zombies. `alive` is called now and then: on a busy machine with a crowd of processes a look takes long.
     """
 
     def __init__(
@@ -150,8 +152,10 @@ class Search:
         strangers: bool = False,
         spare: Iterable[int] = (),
         since: Moment | None = None,
+        alive: Callable[[], None] | None = None,
     ) -> None:
         self._below, self._since, self._spare = below, since, spare
+        self._alive, self._judged = alive, 0
         self._own = {os.getpid()}
         # 0 is a session, and a group, that was made outside of this pid namespace.
         self._own_sessions = {0, os.getsid(0)}
@@ -237,7 +241,15 @@ class Search:
                 belongs(process)
         return {pid: process for pid, process in found.items() if process.lives}
 
+    def alive(self) -> None:
+        """Tell whoever waits that the search goes on."""
+        if self._alive is not None:
+            self._alive()
+
     def _judge(self, pid: int) -> tuple[Running | None, int]:
+        self._judged += 1
+        if self._judged % _ALIVE_EVERY == 0:
+            self.alive()
         at = ffi.new("struct pt_process *")
         verdict = lib.pt_hunt_look(self._state, pid, at)
         if verdict == lib.PT_GONE:
@@ -298,13 +310,11 @@ def _with_policies(directory: bytes) -> list[bytes]:
     return [directory, *(directory + b"/" + name for name in names if name[:1].isdigit())]
 
 
-def end_processes(
-    search: Search, grace: float = 2.0, patience: float = 5.0, alive: Callable[[], None] | None = None
-) -> list[Leftover]:
+def end_processes(search: Search, grace: float = 2.0, patience: float = 5.0) -> list[Leftover]:
     """End the processes that `search` finds, TERM first, KILL after `grace` seconds, until it finds none.
 
     Processes started meanwhile are ended as well. Returns what was ended, and what still runs `patience` seconds after
-    that. `alive` is called now and then. Children of this process are reaped.
+    that. The search gives a sign of life in each round. Children of this process are reaped.
     """
     ended: dict[int, Leftover] = {}
     sent: dict[tuple[int, int], int] = {}
@@ -331,8 +341,7 @@ def end_processes(
                 fresh = True
                 ended[prey.pid] = prey
         _reap(ended)
-        if alive is not None:
-            alive()
+        search.alive()
         if not found and not fresh:
             if not search.missed or passed > grace:
                 break

@@ -331,9 +331,15 @@ class Trace:
         same = not session.owns_children and self.identity.uid == os.getuid()
         uid = None if session.owns_children or same else self.identity.uid
         search = Search(
-            self.directory, below=os.getpid(), uid=uid, strangers=same, spare=session.spared, since=self._since
+            self.directory,
+            below=os.getpid(),
+            uid=uid,
+            strangers=same,
+            spare=session.spared,
+            since=self._since,
+            alive=session.alive,
         )
-        return end_processes(search, alive=session.alive)
+        return end_processes(search)
 
     def write_log(self, fd: int) -> int:
         """Write every access as a line of JSON to the open descriptor `fd`; returns their number.

@@ -240,6 +240,18 @@ def test_where_each_list_has_a_new_one_somebody_may_be_missed(monkeypatch: pytes
     assert search.look() == {} and not search.missed
 
 
+def test_a_long_look_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the core takes it for hung after some seconds, and each of a crowd takes its time."""
+    monkeypatch.setattr(endings, "all_pids", lambda: list(range(10**7, 10**7 + 2500)))  # above all that there can be
+    signs: list[None] = []
+    search = Search(Path("/nowhere"), alive=lambda: signs.append(None))
+    search.look()
+    assert len(signs) == 2
+    monkeypatch.setattr(endings, "all_pids", list)
+    endings.end_processes(search)
+    assert len(signs) == 3, "in each round, too"
+
+
 def test_who_takes_its_time_to_end_is_waited_for_without_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 
