@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -54,6 +55,25 @@ def _nodes(directory: str, device: int, prefix: str = "") -> Iterator[tuple[str,
             yield entry.path, prefix + entry.name, info
 
 
+_FRESH = 10.0
+"""Seconds: a phase lasts longer, and what appears in the meantime is not hidden from it either."""
+_seen: dict[Path, tuple[float, list[tuple[str, os.stat_result]]]] = {}
+
+
+def _all_raw(top: Path) -> list[tuple[str, os.stat_result]]:
+    """Such devices below `top`, as of a few seconds ago: each phase of a port asks, and looking is a fifth of a start.
+
+    Raises OSError.
+    """
+    at, found = _seen.get(top, (0.0, []))
+    now = time.monotonic()
+    if not found or now - at > _FRESH:
+        nodes = _nodes(str(top), top.stat().st_dev)
+        found = [(path, info) for path, name, info in nodes if _is_raw(name, info)]
+        _seen[top] = (now, found)
+    return found
+
+
 def raw_devices(identity: Identity, named: Iterable[bytes] = (), top: Path = Path("/dev")) -> list[bytes]:
     """Paths of such devices below `top` that `identity` may open, and of the memory in /proc.
 
@@ -64,10 +84,9 @@ def raw_devices(identity: Identity, named: Iterable[bytes] = (), top: Path = Pat
         return []
     kept = set(named)
     try:
-        device = top.stat().st_dev
+        found = [path for path, info in _all_raw(top) if _openable(identity, info)]
     except OSError:
         return []
-    found = [path for path, name, info in _nodes(str(top), device) if _is_raw(name, info) and _openable(identity, info)]
     if identity.uid == 0 and _KCORE.exists():
         found.append(str(_KCORE))
     return sorted(encoded for path in found if (encoded := os.fsencode(path)) not in kept)

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_who_names_one_means_it() -> None:
         assert os.fsencode(path) not in raw_devices(ROOT, [os.fsencode(path)])
 
 
-def test_memory_below_any_directory(tmp_path: Path) -> None:
+def test_memory_below_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() != 0:
         pytest.skip("NOT CHECKED: only root makes nodes")
     below = tmp_path / "below"
@@ -60,6 +61,11 @@ def test_memory_below_any_directory(tmp_path: Path) -> None:
     found = [path for path in raw_devices(ROOT, top=tmp_path) if not path.startswith(b"/proc")]
     assert found == [os.fsencode(below / "memory")]
     assert raw_devices(ROOT, top=tmp_path / "none") == []
+    # a disk that is plugged in belongs to the phases that start then
+    os.mknod(below / "later", stat.S_IFCHR | 0o600, os.makedev(1, 1))
+    begun = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: begun + 11)
+    assert os.fsencode(below / "later") in raw_devices(ROOT, top=tmp_path)
 
 
 @pytest.mark.parametrize("tiers", ["tracelib", "supervisor,fence"])
