@@ -21,7 +21,8 @@
  * an exec are told without the map, by calls on the open file, as is their
  * slot: the first write to a page of a file on a disk costs more than all of
  * these. Where that cannot be (a limit of file sizes, no descriptor, another
- * root), they go to the arena as everything else.
+ * root, other threads, a filter of system calls), they go to the arena as
+ * everything else.
  *
  * A record's word says its size before the record is filled, so that a writer
  * killed half way leaves a gap of known size and not a broken chain: a writer

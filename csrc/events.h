@@ -107,6 +107,7 @@ struct pt_reading {
 	uint64_t starts, arena;         /* bytes of the file that have been read; 0: nothing yet */
 	uint32_t waits;                 /* how many were in vain */
 	uint32_t drops;                 /* records dropped so far because they were not sound */
+	bool last;                      /* nobody writes any more: what is not whole never will be */
 };
 bool pt_events_next(const struct pt_events *, size_t mapped_size, struct pt_reading *, struct pt_event *out);
 /* Less than a large page, at whose multiples the kernel would put it: a map with page tables of its own. */

@@ -162,9 +162,9 @@ static bool next_start(const struct pt_events *ev, uint64_t begin, uint64_t end,
 		struct record head;
 		memcpy(&head, bytes, sizeof head);
 		uint64_t size = WORD_SIZE(head.word);
-		if (is_record(head.word) && size > end - offset)
+		if (is_record(head.word) && size > end - offset && !cur->last)
 			break;         /* the rest is still being written */
-		more = is_record(head.word) && WORD_STATE(head.word) == PUBLISHED && take(ev, &head, bytes, offset, size, out);
+		more = is_record(head.word) && size <= end - offset && WORD_STATE(head.word) == PUBLISHED && take(ev, &head, bytes, offset, size, out);
 		cur->drops += !more && !lost;
 		lost = !more;
 		offset += more ? size : 1;

@@ -38,6 +38,7 @@ enum pt_image_flag {
 	PT_IMG_REDIRECTS = 1u << 4,/* some rule redirects: paths have two names */
 	PT_IMG_LIVE = 1u << 5,     /* some ask rule wants a live answer from the socket */
 	PT_IMG_DIRS_VISIBLE = 1u << 6, /* every existing directory may be stat'ed (later MacPorts) */
+	PT_IMG_FILTERED = 1u << 7, /* the session runs under a seccomp filter itself, as in a container */
 };
 
 struct pt_image;               /* opaque: the first byte of a mapped image */

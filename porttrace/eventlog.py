@@ -191,13 +191,13 @@ class Snapshot:
         """Records that had to be dropped in the last iteration because they were not sound."""
         return self._dropped if self.sound else 1
 
-    def events(self, kinds: Sequence[Kind]) -> Iterator[Event]:
-        """The records of these kinds, in the order in which they were written."""
+    def events(self, kinds: Sequence[Kind], *, last: bool = False) -> Iterator[Event]:
+        """The records of these kinds, in the order in which they were written; `last`: nobody writes there any more."""
         if not self.sound:
             return
         room = 256
         batch = ffi.new("struct pt_event[]", room)
-        cursor = ffi.new("struct pt_reading *")
+        cursor = ffi.new("struct pt_reading *", {"last": last})
         mask = sum(1 << kind for kind in set(kinds))
         count = room
         memory, start = self._map, int(ffi.cast("uintptr_t", self._events))

@@ -308,6 +308,8 @@ class Policy:
     fence: bool = True
     dirs_visible: bool = False
     """Every existing directory may be looked at (``stat``), as in later MacPorts."""
+    filtered: bool = False
+    """The session runs under a seccomp filter itself, as in a container: that a program has one says nothing of it."""
     supervised: bool = True
     """Whether a supervisor stands by; its own judgement includes what the system's loader opens."""
 
@@ -354,6 +356,7 @@ class Policy:
             | ((self.log or self.absent) and lib.PT_IMG_LOG)
             | (self.fence and lib.PT_IMG_FENCE)
             | (self.dirs_visible and lib.PT_IMG_DIRS_VISIBLE)
+            | (self.filtered and lib.PT_IMG_FILTERED)
         )
         build.rules = len(rules)
         build.actions = ffi.cast("uint8_t *", block(bytes(r.action for r in rules)))

@@ -107,6 +107,7 @@ class ProcessTree:
         latest: dict[int, Image] = {}
         pending: dict[int, Event] = {}
         unannounced: dict[int, Image] = {}
+        later: list[tuple[Image, int]] = []
         for event in sorted(events, key=lambda e: e.time):
             if event.kind is Kind.EXEC:
                 # A second record with an errno says that the call came back: nothing was started.
@@ -136,10 +137,14 @@ class ProcessTree:
                 # Without an exec record (yet) the parent process's image did it.
                 parent = event.parent or (target.image if target else 0)
                 image.parent = tree.images.get(parent) or latest.get(event.pid) or latest.get(event.ppid)
+                if parent and parent not in tree.images:
+                    later.append((image, parent))
                 tree.images[event.image] = image
                 latest[event.pid] = image
                 if not image.announced:
                     unannounced[event.pid] = image
+        for image, parent in later:  # told in another part of the file, whose places say nothing of the order
+            image.parent = tree.images.get(parent) or image.parent
         tree.unanswered = [(event, tree.images.get(event.image)) for event in pending.values() if event.pid > 0]
         return tree
 

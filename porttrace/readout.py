@@ -93,6 +93,13 @@ class _Names:
         return names
 
 
+def _unknown_programs(events: list[Event]) -> int:
+    """How many programs others name as theirs and are not told: somebody has taken their records away."""
+    known = {0} | {event.image for event in events if event.kind is Kind.PROCESS}
+    named = {event.parent if event.kind is Kind.PROCESS else event.image for event in events}
+    return len(named - known)
+
+
 class Reader:
     """Reads the event file of one trace, as often as wanted. `capacity`: the file's size in bytes when it was made."""
 
@@ -111,7 +118,7 @@ class Reader:
         Raises OSError.
         """
         with Snapshot(fd, self._capacity) as snapshot:
-            events, passed = self._events(snapshot)
+            events, passed = self._events(snapshot, last)
             accesses = list(snapshot.events([Kind.ACCESS])) if last and self._policy.absent else []
             rules = self._names.rules(snapshot.rules_used(self._image.rules))
             self.incomplete = [*self._damage(snapshot), *passed]
@@ -139,12 +146,12 @@ class Reader:
         return Readout(found, tree, used, rules, listed, stats, self.incomplete, accesses)
 
     @staticmethod
-    def _events(snapshot: Snapshot) -> tuple[list[Event], list[str]]:
+    def _events(snapshot: Snapshot, last: bool) -> tuple[list[Event], list[str]]:
         """All but the accesses, and which limits cut them short."""
         kept: list[Event] = []
         findings, others = (Kind.FINDING, Kind.UNTRACED), (Kind.PROCESS, Kind.EXEC, Kind.USED)
         room = dict.fromkeys(findings, _MOST_FINDINGS) | dict.fromkeys(others, _MOST_OTHERS)
-        for event in snapshot.events([*findings, *others]):
+        for event in snapshot.events([*findings, *others], last=last):
             room[event.kind] -= 1
             if room[event.kind] >= 0:
                 kept.append(event)
@@ -153,7 +160,10 @@ class Reader:
             (-room[Kind.USED], "uses of ports' files"),
             (-min(room[Kind.PROCESS], room[Kind.EXEC]), "starts of programs"),
         ]
-        return kept, [f"{number} more {what} are not listed" for number, what in told if number > 0]
+        passed = [f"{number} more {what} are not listed" for number, what in told if number > 0]
+        if last and room[Kind.PROCESS] >= 0 and (unknown := _unknown_programs(kept)):
+            passed.append(f"{unknown} programs that somebody refers to are not there")
+        return kept, passed
 
     def _damage(self, snapshot: Snapshot) -> list[str]:
         """Losses, and the marks that somebody leaves who writes to the file by himself."""

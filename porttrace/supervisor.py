@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from porttrace.installed import installed
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["Supervisor", "SupervisorStats", "supervisor_available"]
+__all__ = ["Supervisor", "SupervisorStats", "filtered", "supervisor_available"]
 
 _START_SECONDS = 10.0
 _SOCKET = "supervise"  # PT_SUPERVISE_SOCKET of csrc/supervisor_calls.h
@@ -55,6 +56,15 @@ def supervisor_available() -> bool:
         return False
     match = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return "user_notif" in actions and match is not None and (int(match[1]), int(match[2])) >= (5, 14)
+
+
+@cache
+def filtered() -> bool:
+    """Whether this process runs under a seccomp filter, and so everything that it starts: proc(5), ``Seccomp``."""
+    try:
+        return b"\nSeccomp:\t2" in Path("/proc/self/status").read_bytes()
+    except OSError:
+        return False
 
 
 class Supervisor:

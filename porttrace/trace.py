@@ -26,7 +26,7 @@ from porttrace.rawdevices import raw_devices
 from porttrace.readout import Reader, Readout, Used, merge_used
 from porttrace.records import field, record, replace
 from porttrace.stamps import Stamps
-from porttrace.supervisor import Supervisor
+from porttrace.supervisor import Supervisor, filtered
 from porttrace.tiers import TIERS
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class Trace:
         write.prepend(Rule(os.fsencode(self.directory / "events"), Action.ALLOW, origin="the session's own files"))
         try:
             places = known(self.policy.prefix)
-            return replace(self.policy, read=read, write=write, fence=self._fenced, places=places).build()
+            policy = replace(self.policy, read=read, write=write, fence=self._fenced)
+            return replace(policy, places=places, filtered=filtered()).build()
         except PolicyError as error:
             raise PorttraceError(str(error)) from None
 

@@ -139,6 +139,15 @@ def test_a_relative_path_at_which_nothing_is_gets_a_warning(work: Path, rule: st
     assert run(work, "--write=nosuch", "--", "touch", "nosuch").err == ""
 
 
+@pytest.mark.parametrize("limit", ["ulimit -f 1000000;", "", "ulimit -S -f 1000; prlimit --fsize=unlimited"])
+def test_a_limit_for_the_size_of_files_changes_nothing_in_who_started_whom(work: Path, limit: str) -> None:
+    (work / "hidden").write_text("secret\n")
+    result = run(work, "--map", "hidden=-", "--", "sh", "-c", f'{limit} sh -c "cat hidden; true"; true')
+    [finding] = [f for f in result.report["findings"] if f["path"] == f"{work}/hidden"]
+    between = ["prlimit"] if "prlimit" in limit else []
+    assert finding["programs"][0]["chain"] == ["sh", *between, "sh", "cat"]
+
+
 def test_only_the_first_double_dash_is_ours(work: Path) -> None:
     assert run(work, "--", "echo", "a", "--", "b").out == "a -- b\n"
     assert run(work, "echo", "a", "--", "b").out == "a -- b\n"

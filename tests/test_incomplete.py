@@ -62,6 +62,16 @@ SPOILT = {
         " records were not sound",
     ),
     "its starts cut off": ("os.truncate(events, 256 << 20)", "the head of the event file was changed"),
+    "its starts cut off, and what would have told that": (
+        "import subprocess\nos.truncate(events, 256 << 20)\n"
+        "os.pwrite(os.open(events, os.O_RDWR), bytes(24 * 64), 320)\nsubprocess.run('/bin/true')",
+        "1 programs that somebody refers to are not there",
+    ),
+    "half a record appended": (
+        "import struct\nfile = os.open(events, os.O_RDWR | os.O_APPEND)\n"
+        "os.write(file, struct.pack('<Q24x', 0xB7E5 << 48 | 120000 >> 4 << 2 | 2))\n",
+        "1 records were not sound",
+    ),
     "its end set back": (
         "os.pwrite(os.open(events, os.O_RDWR), bytes(8), int.from_bytes(b'\\x80', 'little'))",
         "the head of the event file was changed",

@@ -29,7 +29,7 @@ HELPED_BY = """
 __dyld_get_image_header __dyld_get_image_name __dyld_image_count dyld_stub_binder ___error
 _memchr _memcmp _memcpy _memmove _memset _bzero _strchr _strcmp _strcspn _strlen _strncmp _strnlen
 _strrchr _strstr ___bzero
-_fcntl$NOCANCEL _fstat _fstat$INODE64 _lseek _mmap _munmap _pread$NOCANCEL _connect$NOCANCEL _poll$NOCANCEL _socket
+_fcntl$NOCANCEL _fstat _fstat$INODE64 _mmap _munmap _pread$NOCANCEL _connect$NOCANCEL _poll$NOCANCEL _socket
 _setsockopt _send$NOCANCEL _recv$NOCANCEL _shutdown
 _getpid _getppid _geteuid _getegid _pthread_self _proc_pidpath _dirfd _posix_spawnattr_getflags
 _sandbox_check _sandbox_init _sandbox_free_error

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,6 +88,74 @@ def test_an_exec_of_who_cannot_open_the_file_any_more_goes_through_the_map() -> 
     with Session("rw:/=+") as session:
         session.run("perl", "-e", "use POSIX; POSIX::setuid(65534) or die; exec '/bin/true'")
         assert ("exec", name("true")) in told(session)
+
+
+def test_an_exec_beside_other_threads_goes_through_the_map() -> None:
+    """Another thread could take the descriptor's number for a file of its own, and would find our records there."""
+    code = "import os, threading, time; {} os.posix_spawn('/bin/true', ['true'], os.environ)"
+    with Session("rw:/=+") as session:
+        before = session.arena()
+        session.run("/usr/bin/python3", "-S", "-c", code.format(""))
+        assert session.arena() == before
+        thread = "threading.Thread(target=time.sleep, args=(0.2,)).start();"
+        session.run("/usr/bin/python3", "-S", "-c", code.format(thread))
+        assert session.arena() > before
+        assert [program for kind, program in told(session) if kind == "exec"] == [name("true")] * 2
+
+
+FILTER = r"""
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	(void)argc;
+	unsigned number = (unsigned)atoi(argv[1]);
+	unsigned action = argv[2][0] == 'k' ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | EPERM;
+	struct sock_filter rules[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { 4, rules };
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		return 99;
+	execv(argv[3], argv + 3);
+	return 98;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def filtering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that has one system call refused, by its number, and becomes another."""
+    program = tmp_path_factory.mktemp("filtering") / "filtering"
+    subprocess.run(["cc", "-o", program, "-x", "c", "-"], input=FILTER, text=True, check=True)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("call", "action"),
+    [("prlimit64", "errno"), *itertools.product(["pwrite64", "writev", "lseek", "fcntl"], ["kill", "errno"])],
+)
+def test_who_filters_its_calls_tells_through_the_map(hidden: Path, filtering: Path, call: str, action: str) -> None:
+    """It may be ended by a call that it does not make itself, or be told that there is none."""
+    numbers = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
+    if not numbers.exists():
+        numbers = Path("/usr/include/asm-generic/unistd.h")
+    number = re.search(rf"#define __NR(?:3264)?_{call} (\d+)", numbers.read_text())
+    assert number is not None
+    with Session(f"r:{hidden}=-", "rw:/=+") as session:
+        hide = f"[ -e {hidden} ] || exec /bin/true"
+        done = session.run(filtering, number[1], action, "/bin/sh", "-c", hide)
+        assert (done.returncode, done.stderr) == (0, "")
+        kinds = [kind for kind, program in told(session) if program in ("dash", name("true"))]
+        assert kinds == ["exec", "process", "exec", "process"]
 
 
 def test_starts_that_find_their_part_full_go_through_the_map() -> None:

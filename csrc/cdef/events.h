@@ -28,7 +28,7 @@ void pt_events_rule_used(struct pt_events *, uint32_t rule);
 bool pt_events_rule_was_used(const struct pt_events *, uint32_t rule);
 uint64_t pt_events_generation(const struct pt_events *);
 void pt_events_bump(struct pt_events *);
-struct pt_reading { uint64_t starts, arena; uint32_t waits, drops; };
+struct pt_reading { uint64_t starts, arena; uint32_t waits, drops; bool last; };
 bool pt_events_next(const struct pt_events *, size_t mapped_size, struct pt_reading *, struct pt_event *out);
 #define PT_EVENTS_PART ...
 bool pt_events_ends(int fd, uint64_t ends[2]);

@@ -15,6 +15,7 @@ enum pt_image_flag {
 	PT_IMG_REDIRECTS = 16,
 	PT_IMG_LIVE = 32,
 	PT_IMG_DIRS_VISIBLE = 64,
+	PT_IMG_FILTERED = 128,
 };
 struct pt_image;
 struct pt_cursor {

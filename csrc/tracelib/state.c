@@ -80,19 +80,32 @@ static int open_beside(const char *name, int flags)
 	return fd == -EPERM && O_NOATIME ? sys_open(path, flags | O_CLOEXEC | O_NOFOLLOW) : fd;
 }
 
+/* Of an open regular file; 0: it is none. */
+static size_t size_of(int fd)
+{
+	struct stat st;
+	return fd >= 0 && sys_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 ? (size_t)st.st_size : 0;
+}
+
 static const void *map_policy(size_t *size)
 {
 	int fd = open_beside("policy", O_RDONLY);
-	off_t end = fd < 0 ? 0 : sys_file_size(fd);
-	const void *p = end > 0 ? sys_mmap(*size = (size_t)end, PROT_READ, MAP_SHARED, fd) : NULL;
+	*size = size_of(fd);
+	const void *p = *size ? sys_mmap(*size, PROT_READ, MAP_SHARED, fd) : NULL;
 	if (fd >= 0)
 		sys_close(fd);
 	return p;
 }
 
+static bool unfiltered;                /* or by ourselves, or with all of the session */
+
+/*
+ * Not where another thread could take the descriptor's number for its own meanwhile, and not where the program has
+ * filtered its system calls: it may be ended by one that it does not make itself.
+ */
 int pt_open_events(void)
 {
-	return pt.starts_by_calls ? open_beside("events", O_RDWR | O_APPEND) : -1;
+	return pt.starts_by_calls && !pt_threads() && (unfiltered || !sys_filtered()) ? open_beside("events", O_RDWR | O_APPEND) : -1;
 }
 
 /*
@@ -170,14 +183,17 @@ static struct pt_events *see_all(struct pt_events *part)
 }
 
 /* The descriptor by which its start is to be told, and which is to be closed then; below 0: none. */
-static int map_events(void)
+static int map_events(bool by_calls)
 {
-	bool room = false;
 	int fd = open_beside("events", O_RDWR | O_APPEND);
-	uint64_t capacity = fd < 0 ? 0 : pt_events_opened(fd, &room);
-	size_t part = sys_first_part(pt.log ? SIZE_MAX : PT_EVENTS_PART, capacity);
-	if (capacity)
+	bool room = false;
+	/* Not both: to be asked for its times makes a file write them anew. */
+	uint64_t capacity = fd < 0 || !by_calls ? 0 : pt_events_opened(fd, &room);
+	size_t size = by_calls ? capacity : size_of(fd), part = sys_first_part(pt.log ? SIZE_MAX : PT_EVENTS_PART, size);
+	if (size)
 		pt.events = sys_mmap(part, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	if (pt.events && !by_calls && !(capacity = pt_events_capacity(pt.events, size)))
+		pt.events = NULL;
 	if (pt.events) {
 		/* Else a disk that reads on fills its cache with the whole of the tables when the first page is touched. */
 		sys_used_at_random(pt.events, part);
@@ -187,7 +203,7 @@ static int map_events(void)
 			pt_events_all_from(see_all);
 		}
 		pt.generation = pt_events_generation_at(pt.events);
-		pt.starts_by_calls = room && PT_STARTS_BY_CALLS;
+		pt.starts_by_calls = room;
 	}
 	if (pt.starts_by_calls || fd < 0)
 		return fd;
@@ -219,11 +235,12 @@ bool pt_start(void)
 		pt.plain = !(pt.flags & (PT_IMG_REDIRECTS | PT_IMG_AUDIT));
 		pt.log = pt.flags & PT_IMG_LOG;
 		pt_find_tables();
-		events = map_events();
 		ok = pt.slabs;
 		pt.first = sys_getpid();
 		/* Who is supervised was started by the launcher, or by us. */
-		bool supervised = pt_is_supervised();
+		bool filter = sys_filtered(), supervised = filter && pt_is_supervised();
+		unfiltered = supervised || pt.flags & PT_IMG_FILTERED;
+		events = map_events(PT_STARTS_BY_CALLS && (!filter || unfiltered));
 #ifdef __linux__
 		if (!supervised)
 			pt_enter_session();

@@ -197,7 +197,7 @@ bool pt_loader_led_astray(char *const *envp)
 /* The first question is quick, and the answer mostly no. */
 bool pt_is_supervised(void)
 {
-	return PT_SYS5(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) == 2 && pt_supervised();
+	return sys_filtered() && pt_supervised();
 }
 
 int pt_supervise_self(void)
