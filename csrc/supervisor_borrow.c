@@ -32,14 +32,15 @@ static const struct { int native, compat; } numbers[] = {
 
 /*
  * The status of its next stop; -1: it is gone. Where another thread executes a program and takes this one's number, Linux
- * wakes nobody who waits for it (6.18): the wait begins anew with each tick.
+ * wakes nobody who waits for it (6.18): the wait begins anew with each tick. By then another worker may trace the new
+ * program, by the same number: its stops are not ours.
  */
 static int next_stop(struct borrowed *b)
 {
 	int status;
 	pid_t got;
 	do
-		got = waitpid(b->thread, &status, __WALL);
+		got = waitpid(b->thread, &status, __WALL | __WNOTHREAD);
 	while (got < 0 && errno == EINTR);
 	b->gone = got < 0 || !WIFSTOPPED(status);
 	return b->gone ? -1 : status;
