@@ -125,12 +125,13 @@ static char *text(void)
 /* Linux 6.11 ends the receiving call when nobody is left who could ask; before, only poll tells. */
 static bool wakes_at_end;
 
-static void look_at_kernel(void)
+static void look_at_kernel(struct pt_sup *sup)
 {
 	struct utsname name;
 	int major = 0, minor = 0;
 	if (!uname(&name) && sscanf(name.release, "%d.%d", &major, &minor) == 2)
 		wakes_at_end = major > 6 || (major == 6 && minor >= 11);
+	sup->watches = major > 5 || (major == 5 && minor >= 19); /* before, what stops a thread would interrupt its question */
 }
 
 /* false: the last process of the tree is gone. With a timeout of 0 only that is looked at. */
@@ -374,7 +375,7 @@ int main(int argc, char **argv)
 	sigaction(PT_TICK, &tick, NULL);
 	pt_sup_calls();
 	pt_sup_guard();
-	look_at_kernel();
+	look_at_kernel(&sup);
 	snprintf(path, sizeof path, "%s/policy", argv[1]);
 	const void *bytes = map(path, &size);
 	sup.image = pt_image_check(bytes, size, &why, &offset);

@@ -40,6 +40,7 @@ struct pt_sup {
 	size_t dir_len;
 	uid_t owner;                   /* the build user */
 	unsigned workers;              /* of a tree, that are worth waking */
+	bool watches;                  /* starts of programs: supervisor_watch.c */
 	atomic_ulong calls, refused, trees;
 };
 
@@ -100,6 +101,8 @@ struct pt_task {
 	uint8_t access;                /* what the call is judged as; open flags may change the row's */
 	uint8_t outcome;               /* enum pt_outcome: what the judgement came to */
 	bool last_link;                /* the last component is meant as it stands, link or not */
+	bool loose;                    /* something on the way of a path can be exchanged by the session; set, never reset, by the walk */
+	bool traced;                   /* by another program; known where one is to be started */
 	bool answered;                 /* the reply went out already, or will: a descriptor is handed over */
 	int live;                      /* connection to the session's socket, plus 1; 0: none */
 };
@@ -123,6 +126,7 @@ bool pt_target_write(pid_t, uint64_t address, const void *from, size_t size);
 #define PT_TARGET_EXE (-200)
 ssize_t pt_target_path(pid_t, int fd, char *out, size_t cap);
 bool pt_target_ids(pid_t thread, pid_t *process, pid_t *parent); /* false: `thread` itself and 0 */
+bool pt_target_traced(pid_t thread, pid_t *process, bool *traced); /* its process, and whether somebody traces it; false: it is gone */
 unsigned pt_target_umask(pid_t);
 bool pt_target_signalled(pid_t thread);  /* Has it a signal to handle? */
 /* The ids that count for files, and the capabilities. Compared as a whole: no byte is left unset. */
@@ -136,6 +140,12 @@ struct pt_target_rights {
 bool pt_target_rights(pid_t, struct pt_target_rights *);
 /* The program that a process runs, and the path by which it was executed: its length or -errno. */
 int pt_target_program(pid_t, struct pt_program *, char *path, size_t cap);
+/*
+ * The path of a file that lies in its memory, as pt_target_path(), or 0: there is no more. `*at` goes through the text of
+ * /proc/PID/maps; several parts of a file count once where nothing else lies between them.
+ */
+struct pt_mapped_file { unsigned major, minor; uint64_t inode; };
+ssize_t pt_target_mapped(pid_t, const char **at, struct pt_mapped_file *, char *out, size_t cap);
 /* Is the file DIR/NAME mapped there? */
 bool pt_target_maps(pid_t, const char *dir, const char *name);
 /* Is it under a seccomp filter? */
@@ -178,6 +188,7 @@ void pt_turn_done(struct pt_tree *);   /* the answer is known */
 void pt_turn_over(struct pt_tree *);   /* nobody is left who could ask */
 bool pt_turn_leave(struct pt_tree *);  /* true: the last worker has gone */
 void pt_turn_long(struct pt_tree *);   /* what comes now may take its time */
+void pt_turn_moment(struct pt_tree *); /* what comes now takes as long as a program does to start */
 bool pt_tree_hire(struct pt_tree *);   /* supervisor.c: one more worker */
 
 /* --- supervisor_places.c --- */
@@ -191,6 +202,8 @@ bool pt_may_join(uid_t owner, uid_t uid, pid_t pid);
 
 /* --- supervisor_exec.c --- */
 void pt_task_check_start(struct pt_task *);
+/* The process has come to the new program that the task is about, and is stopped before that does anything. */
+void pt_task_check_started(struct pt_task *, pid_t process, uint64_t asked);
 
 /* --- supervisor_answer.c --- */
 #define PT_TICK SIGUSR2                /* ends waits of ours now and then */

@@ -140,6 +140,8 @@ int pt_answer_openat2(struct pt_task *);
 int pt_answer_list(struct pt_task *);
 bool pt_shows_all(const struct pt_task *); /* Is nothing in the directory that was judged hidden? */
 int pt_answer_exec(struct pt_task *);
+/* supervisor_watch.c: lets the program start what was judged, and looks at what has come of it (`asked`: see there). DONE, or GO_ON where that cannot be had. */
+int pt_watch_start(struct pt_task *, uint64_t asked);
 /* What was judged, in `fd` (closed by the caller): the call is done here, so that nothing can be exchanged behind our back. */
 int pt_do_look(struct pt_task *, int fd);
 int pt_do_change(struct pt_task *, int fd, bool by_descriptor);

@@ -21,12 +21,12 @@ static uint64_t hash(const struct pt_task *t, const char *text)
  */
 static int note_start(struct pt_task *t)
 {
-	pid_t process, parent;
+	pid_t process;
 	struct pt_start start = { .tid = t->pid, .when = pt_ticks_now(), .asked = hash(t, t->asked) };
 	char path[4100];
 	struct pt_tree *tree = t->tree;
 	unsigned slot = PT_STARTS;
-	if (!pt_target_ids(t->pid, &process, &parent))
+	if (!pt_target_traced(t->pid, &process, &t->traced))
 		return EACCES;
 	start.pid = process;
 	(void)pt_target_program(t->pid, &start.before, path, sizeof path);
@@ -71,16 +71,17 @@ static void forget_start(struct pt_tree *tree, unsigned i, const struct pt_start
 	pthread_mutex_unlock(&tree->lock);
 }
 
-/* Is the file itself, wherever its name led, one that the program may not see? */
-static bool runs_hidden(struct pt_task *t)
+/* Is the file in `t->full`, wherever its name led, one that the program may not see? */
+static bool is_hidden(struct pt_task *t, ssize_t len)
 {
 	static const char gone[] = " (deleted)";
 	const size_t n = sizeof gone - 1;
-	ssize_t len = pt_target_path(t->pid, PT_TARGET_EXE, t->full, PT_PATH_CAP);
-	if (len <= 0 || t->full[0] != '/' || !strncmp(t->full, "/memfd:", 7) || (t->sup->flags & (PT_IMG_REDIRECTS | PT_IMG_AUDIT)))
+	if (len <= 0 || t->full[0] != '/' || !strncmp(t->full, "/memfd:", 7) || (t->sup->flags & PT_IMG_AUDIT))
 		return false;
 	if ((size_t)len > n && !strcmp(t->full + len - n, gone))
 		t->full[len -= (ssize_t)n] = 0;
+	if ((t->sup->flags & PT_IMG_REDIRECTS) && pt_unredirect(t->sup->image, t->full, (size_t)len, t->scratch, PT_PATH_CAP))
+		return false; /* where a redirect leads */
 	struct pt_verdict v = pt_decide(t->sup->image, PT_READ, t->full, (size_t)len);
 	pt_task_ask_live(t, PT_READ, t->full, (size_t)len, &v);
 	return v.action == PT_DENY;
@@ -111,12 +112,29 @@ static bool shows_hidden(struct pt_task *t, const char *path)
 	return false;
 }
 
-/* Is what runs there now what was judged, or as good? */
-static bool may_run(struct pt_task *t, const char *path, size_t len, const struct pt_start *start)
+/*
+ * Likewise what the kernel has put beside the program, a loader. Nothing else is there at its first instruction; later files
+ * can be that the program was given from outside of the session.
+ */
+static bool loads_hidden(struct pt_task *t)
 {
-	if (runs_hidden(t) || shows_hidden(t, path))
+	char *maps = malloc(PT_DENTS_CAP);
+	const char *at = maps;
+	struct pt_mapped_file file = { 0 };
+	ssize_t len;
+	bool hidden = !maps || pt_process_file((int32_t)t->pid, "maps", maps, PT_DENTS_CAP) <= 0;
+	while (!hidden && (len = pt_target_mapped(t->pid, &at, &file, t->full, PT_PATH_CAP)) != 0)
+		hidden = len < 0 || is_hidden(t, len); /* what cannot be known is not let through */
+	free(maps);
+	return hidden;
+}
+
+/* Is what runs there now what was judged, or as good? */
+static bool may_run(struct pt_task *t, const char *path, size_t len, uint64_t asked)
+{
+	if (is_hidden(t, pt_target_path(t->pid, PT_TARGET_EXE, t->full, PT_PATH_CAP)) || shows_hidden(t, path))
 		return false;
-	if (hash(t, path) == start->asked)
+	if (hash(t, path) == asked)
 		return true;
 	strcpy(t->asked, path);
 	t->access = PT_ACC_EXEC;
@@ -124,7 +142,14 @@ static bool may_run(struct pt_task *t, const char *path, size_t len, const struc
 		return pt_task_judge(t, 0) == 0;
 	/* Below a descriptor the kernel makes up a name, which leads nowhere once that is closed. */
 	const char *below = starts(path, "/dev/fd") ? strchr(path + 8 + (path[7] != 0), '/') : NULL;
-	return starts(path, "/dev/fd") && hash(t, below ? below + 1 : "") == start->asked;
+	return starts(path, "/dev/fd") && hash(t, below ? below + 1 : "") == asked;
+}
+
+/* An exec may have taken some away, by limits or secure bits that no call of the list tells. */
+static void note_rights(struct pt_task *t)
+{
+	if (!t->tree->looks && !t->tree->changes && !pt_rights_are_ours(t->pid))
+		t->tree->changes = true;
 }
 
 /*
@@ -146,16 +171,15 @@ static void check_start(struct pt_task *t, unsigned i, const struct pt_start *st
 	bool other = start->before.layout && now.layout && now.layout != start->before.layout;
 	if (len < 0 || !(over || other))
 		return;
-	if (memcmp(&now, &start->before, sizeof now)) {
-		if (!may_run(t, path, (size_t)len, start))
-			kill(start->pid, SIGKILL);
-		/* An exec may have taken some away, by limits or secure bits that no call of the list tells. */
-		if (!t->tree->looks && !t->tree->changes && !pt_rights_are_ours(t->pid))
-			t->tree->changes = true;
-	}
-	/* Where the program that asked has been ended by now, it is not sure which one was looked at. */
-	if (other || still_asks(t))
-		forget_start(t->tree, i, start);
+	bool differs = memcmp(&now, &start->before, sizeof now), allowed = !differs || may_run(t, path, (size_t)len, start->asked);
+	if (differs)
+		note_rights(t);
+	/* Where the program that asked has been ended by now, another one of its threads executes, and it is not sure which one was looked at. */
+	if (asks && !still_asks(t))
+		return;
+	if (!allowed)
+		kill(start->pid, SIGKILL);
+	forget_start(t->tree, i, start);
 }
 
 void pt_task_check_start(struct pt_task *t)
@@ -169,6 +193,30 @@ void pt_task_check_start(struct pt_task *t)
 		    (start.pid == t->pid || (pt_target_ids(t->pid, &process, &parent) && process == start.pid)))
 			check_start(t, i, &start, true);
 	t->access = t->call->access;
+}
+
+/* The path by which it was executed, which the kernel has put behind the environment: seen also of a program that nobody may read. */
+static ssize_t name_at_start(const struct pt_task *t, char *path, size_t cap)
+{
+	struct pt_process p;
+	return pt_process_look((int32_t)t->pid, &p) && p.env_end ? pt_target_text(t->pid, p.env_end, path, cap) : -EACCES;
+}
+
+void pt_task_check_started(struct pt_task *t, pid_t process, uint64_t asked)
+{
+	struct pt_start start;
+	char path[4100];
+	t->pid = process;
+	ssize_t len = name_at_start(t, path, sizeof path);
+	/* Where nothing on the way could be exchanged it is enough that the kernel has read the same name. */
+	bool same = !t->loose && len >= 0 && hash(t, path) == asked;
+	if (!same && (len < 0 || loads_hidden(t) || !may_run(t, path, (size_t)len, asked)))
+		kill(process, SIGKILL);
+	note_rights(t);
+	/* Those of its other threads, too, which are no more. */
+	for (unsigned i = 0; i < PT_STARTS; i++)
+		if (start_at(t->tree, i, process, &start) && start.pid == process)
+			forget_start(t->tree, i, &start);
 }
 
 /* Programs that have started and ask nothing: looked at before their places are all taken. */
@@ -207,29 +255,69 @@ int pt_answer_meddle(struct pt_task *t, pid_t other)
 	return EPERM;
 }
 
-/* The program's loader, where it names one within what was read of it. false: it has none, or is of another kind. */
-static bool loader_of(const unsigned char *head, ssize_t got, const char **name, size_t *len)
+#define LOADERS 65536 /* bytes of a program's table of parts, as much as the kernel takes */
+
+/* The program's loader, in PT_PATH_CAP bytes; empty: it has one by no name that the kernel would take. false: it has none, or is of another kind. */
+static bool loader_of(int fd, const unsigned char *head, ssize_t got, char *name)
 {
-	if (got < 64 || memcmp(head, "\177ELF", 4) || head[4] != 2)
-		return false;
 	uint64_t offset, from, bytes;
 	uint16_t size, count;
+	*name = 0;
+	if (got < 64 || memcmp(head, "\177ELF", 4) || head[4] != 2)
+		return false;
 	memcpy(&offset, head + 32, 8);
 	memcpy(&size, head + 54, 2);
 	memcpy(&count, head + 56, 2);
-	for (unsigned i = 0; i < count && size >= 56 && offset < (uint64_t)got && (uint64_t)(i + 1) * size <= (uint64_t)got - offset; i++) {
-		const unsigned char *entry = head + offset + (uint64_t)i * size;
+	for (unsigned i = 0; i < count && size == 56 && (uint32_t)size * count <= LOADERS; i++) {
+		unsigned char entry[56];
 		uint32_t type;
+		if (pread(fd, entry, sizeof entry, (off_t)(offset + (uint64_t)i * size)) != sizeof entry)
+			return false;
 		memcpy(&type, entry, 4);
 		if (type != 3) /* PT_INTERP */
 			continue;
 		memcpy(&from, entry + 8, 8);
 		memcpy(&bytes, entry + 32, 8);
-		*len = from < (uint64_t)got && bytes && bytes <= (uint64_t)got - from ? strnlen((const char *)head + from, bytes) : 0;
-		*name = (const char *)head + from;
+		if (bytes < 2 || bytes > 4096 || pread(fd, name, bytes, (off_t)from) != (ssize_t)bytes || name[bytes - 1])
+			*name = 0;
 		return true;
 	}
 	return false;
+}
+
+/*
+ * What the kernel opens besides, and is asked for here: the interpreter of a script, and the loader of a program. `fd` is
+ * the program (-1: it cannot be read), and is closed. 0 or an errno.
+ */
+static int judge_besides(struct pt_task *t, int fd, bool announce)
+{
+	int error = 0;
+	for (int depth = 0; !error && depth <= INTERPRETERS; depth++) {
+		unsigned char head[4096];
+		ssize_t got = fd < 0 ? -1 : pread(fd, head, sizeof head - 1, 0);
+		if (got < 2 || head[0] != '#' || head[1] != '!') {
+			/* With a loader it takes the library in, which announces itself. */
+			bool traced = loader_of(fd, head, got, t->dents);
+			if (announce && access(t->at.physical, X_OK) == 0 && (t->sup->alone || !traced))
+				pt_task_announce(t, t->at.real, t->at.real_len);
+			if (*t->dents && !pt_task_resolve_text(t, AT_FDCWD, t->dents, strlen(t->dents), 0))
+				error = pt_task_judge(t, 0);
+			break;
+		}
+		head[got] = 0;
+		char *line = (char *)head + 2, *end;
+		line += strspn(line, " \t");
+		end = line + strcspn(line, " \t\n");
+		if (pt_task_resolve_text(t, AT_FDCWD, line, (size_t)(end - line), 0))
+			break;
+		error = pt_task_judge(t, 0);
+		if (fd >= 0)
+			close(fd);
+		fd = open(t->at.physical, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	}
+	if (fd >= 0)
+		close(fd);
+	return error;
 }
 
 int pt_answer_exec(struct pt_task *t)
@@ -237,11 +325,13 @@ int pt_answer_exec(struct pt_task *t)
 	unsigned flags = at_flags(t);
 	if (t->tree->starting == PT_STARTS)
 		check_silent(t);
+	t->loose = false;
 	uint64_t address = arg(t, t->call->path);
 	if ((flags & AT_EMPTY_PATH) && is_empty(t, address)) {
 		/* a descriptor (memfd, or a file that was opened under the same policy) */
 		ssize_t len = pt_target_path(t->pid, dirfd_of(t), t->full, PT_PATH_CAP);
 		t->asked[0] = 0;
+		t->loose = true; /* if only what a script of it names */
 		int unnoted = note_start(t);
 		if (unnoted)
 			return unnoted;
@@ -255,41 +345,24 @@ int pt_answer_exec(struct pt_task *t)
 		}
 		if (len > 0)
 			pt_task_announce(t, t->full, (size_t)len);
-		return GO_ON;
+		struct stat st;
+		char link[64];
+		snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)t->pid, dirfd_of(t));
+		t->at.physical = t->physical;
+		int error = stat(link, &st) || !S_ISREG(st.st_mode) ? 0 : judge_besides(t, open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK), false);
+		return error ? error : pt_watch_start(t, hash(t, ""));
 	}
 	int error = pt_task_resolve(t, dirfd_of(t), address, flags & AT_SYMLINK_NOFOLLOW ? PT_RES_NOFOLLOW_LAST : 0);
 	if (!error)
 		error = note_start(t);
 	if (error)
 		return error;
+	const uint64_t asked = hash(t, t->asked);
+	t->loose |= t->asked[0] != '/' || (t->sup->flags & PT_IMG_REDIRECTS); /* where the program is can change too */
 	error = pt_task_judge(t, 0);
 	if (!error && is_redirected(t) && !(t->verdict.flags & PT_V_FALLBACK))
 		return EACCES; /* the kernel would start what lies at the program's own name */
-	for (int depth = 0; !error && depth <= INTERPRETERS; depth++) {
-		unsigned char head[4096];
-		int fd = open(t->at.physical, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-		ssize_t got = fd < 0 ? -1 : read(fd, head, sizeof head - 1);
-		if (fd >= 0)
-			close(fd);
-		if (got < 2 || head[0] != '#' || head[1] != '!') {
-			const char *name = NULL;
-			size_t len = 0;
-			/* With a loader it takes the library in, which announces itself. */
-			bool traced = loader_of(head, got, &name, &len);
-			if (access(t->at.physical, X_OK) == 0 && (t->sup->alone || !traced))
-				pt_task_announce(t, t->at.real, t->at.real_len);
-			if (len && !pt_task_resolve_text(t, AT_FDCWD, name, len, 0))
-				error = pt_task_judge(t, 0); /* opened by the kernel, and asked for here */
-			break;
-		}
-		head[got] = 0; /* the interpreter of a script is opened by the kernel and asked for here */
-		char *line = (char *)head + 2, *end;
-		line += strspn(line, " \t");
-		end = line + strcspn(line, " \t\n");
-		if (pt_task_resolve_text(t, AT_FDCWD, line, (size_t)(end - line), 0))
-			break;
-		error = pt_task_judge(t, 0);
-	}
-	return error ? error : GO_ON;
+	if (!error)
+		error = judge_besides(t, open(t->at.physical, O_RDONLY | O_CLOEXEC | O_NONBLOCK), true);
+	return error ? error : pt_watch_start(t, asked);
 }
-

@@ -48,17 +48,9 @@ ssize_t pt_target_text(pid_t pid, uint64_t address, char *out, size_t cap)
 	return -ENAMETOOLONG;
 }
 
-ssize_t pt_target_path(pid_t pid, int fd, char *out, size_t cap)
+/* Where a link of the kernel's leads. */
+static ssize_t read_link(const char *link, char *out, size_t cap)
 {
-	char link[64];
-	if (fd == AT_FDCWD)
-		snprintf(link, sizeof link, "/proc/%d/cwd", (int)pid);
-	else if (fd == PT_TARGET_EXE)
-		snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
-	else if (fd < 0)
-		return -EBADF;
-	else
-		snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)pid, fd);
 	ssize_t got = readlink(link, out, cap - 1);
 	if (got < 0 && errno == ENAMETOOLONG)
 		got = pt_long_readlink(link, out, cap - 1);
@@ -70,6 +62,20 @@ ssize_t pt_target_path(pid_t pid, int fd, char *out, size_t cap)
 		return -ENAMETOOLONG;
 	out[got] = 0;
 	return got;
+}
+
+ssize_t pt_target_path(pid_t pid, int fd, char *out, size_t cap)
+{
+	char link[64];
+	if (fd == AT_FDCWD)
+		snprintf(link, sizeof link, "/proc/%d/cwd", (int)pid);
+	else if (fd == PT_TARGET_EXE)
+		snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
+	else if (fd < 0)
+		return -EBADF;
+	else
+		snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)pid, fd);
+	return read_link(link, out, cap);
 }
 
 #define STATUS_SIZE 2048
@@ -93,6 +99,17 @@ bool pt_target_ids(pid_t pid, pid_t *process, pid_t *parent)
 	line = strstr(text, "\nPPid:");
 	if (line)
 		*parent = (pid_t)atoi(line + 6);
+	return true;
+}
+
+bool pt_target_traced(pid_t thread, pid_t *process, bool *traced)
+{
+	char text[STATUS_SIZE];
+	if (!read_status(thread, text))
+		return false;
+	const char *group = strstr(text, "\nTgid:"), *tracer = strstr(text, "\nTracerPid:");
+	*process = group ? (pid_t)atoi(group + 6) : thread;
+	*traced = tracer && atoi(tracer + 11) != 0;
 	return true;
 }
 
@@ -185,6 +202,31 @@ bool pt_target_descends(pid_t pid, pid_t from, uint64_t since)
 		pid = p.ppid;
 	}
 	return false;
+}
+
+ssize_t pt_target_mapped(pid_t pid, const char **at, struct pt_mapped_file *file, char *out, size_t cap)
+{
+	unsigned long long from, to, inode;
+	unsigned major, minor;
+	int head;
+	while (sscanf(*at, "%llx-%llx %*s %*s %x:%x %llu%n", &from, &to, &major, &minor, &inode, &head) == 5) {
+		const char *path = *at + head + strspn(*at + head, " ");
+		const size_t len = strcspn(path, "\n");
+		*at = path + len + (path[len] != 0);
+		if (!inode || (inode == file->inode && major == file->major && minor == file->minor))
+			continue;
+		*file = (struct pt_mapped_file){ major, minor, inode };
+		if (len >= cap)
+			return -ENAMETOOLONG;
+		memcpy(out, path, len);
+		out[len] = 0;
+		if (!strstr(out, "\\012"))
+			return (ssize_t)len;
+		char link[96]; /* a newline, or just that */
+		snprintf(link, sizeof link, "/proc/%d/map_files/%llx-%llx", (int)pid, from, to);
+		return read_link(link, out, cap);
+	}
+	return 0;
 }
 
 bool pt_target_maps(pid_t pid, const char *dir, const char *name)
@@ -285,11 +327,13 @@ static ssize_t fs_readlink(void *user, const char *path, char *buf, size_t size)
 		got = pt_long_readlink(path, buf, size);
 		err = (int)-got;
 	}
+	/* What the session cannot write stays what it is; /proc belongs to nobody. */
+	bool stays = strncmp(path, "/proc", 5) && !(t->sup->flags & PT_IMG_AUDIT) &&
+		     pt_decide(t->sup->image, PT_WRITE, path, path_len).action == PT_DENY;
+	t->loose |= !stays;
 	if (got >= 0)
 		return got;
-	/* What the session cannot write stays what it is; /proc belongs to nobody. */
-	if (err == EINVAL && strncmp(path, "/proc", 5) && !(t->sup->flags & PT_IMG_AUDIT) &&
-	    pt_decide(t->sup->image, PT_WRITE, path, path_len).action == PT_DENY)
+	if (err == EINVAL && stays)
 		atomic_store_explicit(known, hash, memory_order_relaxed);
 	return -err;
 }

@@ -87,12 +87,22 @@ void pt_turn_done(struct pt_tree *tree)
 	pthread_mutex_unlock(&tree->turn.lock);
 }
 
-void pt_turn_long(struct pt_tree *tree)
+static void leave_to_others(struct pt_tree *tree, unsigned most)
 {
 	pthread_mutex_lock(&tree->turn.lock);
 	if (!tree->turn.taken && !tree->turn.over)
-		wake_another(tree, MOST);
+		wake_another(tree, most);
 	pthread_mutex_unlock(&tree->turn.lock);
+}
+
+void pt_turn_long(struct pt_tree *tree)
+{
+	leave_to_others(tree, MOST);
+}
+
+void pt_turn_moment(struct pt_tree *tree)
+{
+	leave_to_others(tree, tree->turn.useful > 2 ? tree->turn.useful : 2);
 }
 
 void pt_turn_over(struct pt_tree *tree)

@@ -239,7 +239,7 @@ def storm(place: Path, *numbers: int) -> tuple[int, set[str]]:
 
 def test_there_are_as_many_workers_as_find_work(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced(monkeypatch, tmp_path, str(session_module._package_file("porttrace-supervisor")))
-    assert storm(place, 300, 1, 1)[0] == 1
+    assert storm(place, 300, 1, 1)[0] <= 2  # the other one while a program starts
     assert storm(place, 300, 4, 1)[0] in (2, 3, 4)
 
 

@@ -49,6 +49,7 @@ SOURCES = (
     "race.c",
     "doors.c",
     "others.c",
+    "starts.c",
 )
 
 #: How the attempts are compiled; "sys" flavours run only those attempts that make the system call themselves.
@@ -155,6 +156,7 @@ def build_objects(ground: Ground) -> None:
         "writable-text": [f'-DTEXT="{secret}"', "-Wl,--no-warn-rwx-segments"],
         "own-loader": ["-DNEEDS", str(out / "evil.so"), f"-Wl,--dynamic-linker={work}/ld-linux-x86-64.so.2"],
         "teller": [f'-DTELLER="{secret}"', "-static"],
+        "says": ["-DSAYS_ALONE", "-static", "-nostdlib"],
         "ld-linux-x86-64.so.2": [f'-DLOADER="{secret}"', "-static-pie", "-nostdlib", "-fPIE"],
     }
     for name, flags in parts.items():
@@ -163,6 +165,9 @@ def build_objects(ground: Ground) -> None:
             subprocess.run(["gcc", HERE / "objects.c", "-o", out / "slash.so", *slash], check=True)
         # the object stands before what it needs: the source first
         subprocess.run(["gcc", "-O1", "-w", HERE / "objects.c", "-o", out / name, *flags], check=True)
+    if shutil.which("musl-gcc"):
+        words = ["musl-gcc", "-static", "-O1", "-w", "-DSAYS", HERE / "objects.c", "-o", out / "says-musl"]
+        subprocess.run(words, check=True)
     ground.fresh_hidden()
 
 
@@ -227,8 +232,9 @@ class Ground:
         (hidden / "LC_MESSAGES").mkdir()
         (hidden / "LC_MESSAGES/coreutils.mo").write_bytes(MESSAGES)
         (hidden / "link").symlink_to("secret-target")
-        if (self.programs / "objects/libsecret.so").exists():
-            shutil.copy(self.programs / "objects/libsecret.so", hidden)
+        for name in ("libsecret.so", "says", "says-musl"):
+            if (self.programs / "objects" / name).exists():
+                shutil.copy(self.programs / "objects" / name, hidden)
         shutil.copy("/bin/echo", hidden)
         self._own(hidden / "echo", 0o755)
         self._own(hidden / "secret", 0o644)
