@@ -39,7 +39,7 @@ void pt_intend_open(struct pt_at *at, int flags)
 		at->flags |= PT_ALSO_READ;
 }
 
-static void opened(int fd, int flags, const struct pt_at *at)
+void pt_opened(int fd, int flags, const struct pt_at *at)
 {
 	pt_fd_forget(fd);
 	if ((flags & O_DIRECTORY) && at && at->judged)
@@ -89,7 +89,7 @@ static int open_judged(uint16_t op, int dirfd, const char *path, int flags, mode
 		if (!error) {
 			fd = pt_open_judged(op, &at, flags, mode);
 			if (fd >= 0)
-				opened(fd, flags, &at);
+				pt_opened(fd, flags, &at);
 			else
 				error = -fd;
 		}
@@ -118,7 +118,7 @@ static inline uint8_t quick_access(int flags)
 	return flags & O_DIRECTORY ? PT_ACC_LIST : PT_ACC_READ;
 }
 
-static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
+static inline __attribute__((always_inline)) bool open_quick(uint16_t op, int dirfd, const char *path, int flags, mode_t mode, int *opened)
 {
 	uint8_t access = quick_access(flags);
 	if (access != PT_ACC_COUNT) {
@@ -141,16 +141,29 @@ static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t 
 				else if ((flags & O_ACCMODE) != O_RDONLY)
 					pt_fd_wrote(fd, pt.log ? note.real : NULL, note.real_len);
 				pt_noted(op, access, path, &note, 0);
-				return fd;
+				*opened = fd;
+				return true;
 			}
 			if ((flags & O_NOFOLLOW && held == PT_FIXED) || (errno != ELOOP && errno != ENOTDIR && errno != ENOSYS)) {
 				pt_noted(op, access, path, &note, errno);
-				return -1;
+				*opened = -1;
+				return true;
 			}
 			errno = kept;
 		}
 	}
-	return open_judged(op, dirfd, path, flags, mode);
+	return false;
+}
+
+bool pt_open_quick(uint16_t op, int dirfd, const char *path, int flags, mode_t mode, int *fd)
+{
+	return open_quick(op, dirfd, path, flags, mode, fd);
+}
+
+static int open_any(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
+{
+	int fd;
+	return open_quick(op, dirfd, path, flags, mode, &fd) ? fd : open_judged(op, dirfd, path, flags, mode);
 }
 
 int pt_open(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)

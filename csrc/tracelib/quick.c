@@ -98,12 +98,17 @@ static inline bool take(const char *path, char copy[PT_COPY], struct taken *t)
 }
 #endif
 
-uint64_t pt_link_word(const struct pt_info *info, uint64_t hash, const char *name, size_t len)
+/* Can nobody in the session give the name to something else? */
+static inline bool name_fixed(const struct pt_info *info, const char *name, size_t len)
 {
-	bool fixed = info->stable && !(pt.flags & PT_IMG_AUDIT) &&
+	return info->stable && !(pt.flags & PT_IMG_AUDIT) &&
 		(info->uniform[PT_WRITE] ? info->all[PT_WRITE] :
 		 pt_decide_child(pt.image, info->cursor[PT_WRITE], info->hash, name, len)).action == PT_DENY;
-	uint64_t generation = fixed || !pt.events ? 0 : pt_events_generation(pt.events) + 1;
+}
+
+uint64_t pt_link_word(const struct pt_info *info, uint64_t hash, const char *name, size_t len)
+{
+	uint64_t generation = name_fixed(info, name, len) || !pt.events ? 0 : pt_events_generation(pt.events) + 1;
 	return (hash ^ generation * 0x9e3779b97f4a7c15ull) | 1;
 }
 
@@ -198,6 +203,8 @@ static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, str
 	if (note && !take_note(note, info.real_len, name, len, v))
 		return PT_NOT_QUICK;
 	rule_used(v.rule);
+	if (follow && held)
+		return name_fixed(&info, name, len) ? PT_FIXED : PT_MOVABLE;
 	return info.stable || one ? PT_FIXED : PT_MOVABLE;
 }
 
@@ -217,6 +224,18 @@ PT_HOT bool pt_quick(int dirfd, const char *path, uint8_t access)
 PT_HOT bool pt_quick_follow(int dirfd, const char *path, uint8_t access)
 {
 	return quick(dirfd, path, access, true);
+}
+
+PT_HOT bool pt_quick_fixed(const char **path, uint8_t access, char copy[PT_COPY])
+{
+	struct taken t;
+	if (!likely(pt_on() && pt.plain && !pt.log) || pt_bad_pointer(*path) || !take(*path, copy, &t))
+		return false;
+	const char *text = t.text;
+	if (decided(AT_FDCWD, &t, access, true, true, NULL) != PT_FIXED)
+		return false;
+	*path = text;
+	return true;
 }
 
 /* Apart, so that without a log nothing of it is paid for. */

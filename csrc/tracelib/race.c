@@ -82,7 +82,7 @@ static bool relative(const struct pt_at *at)
 }
 
 /* Nothing on the way can be exchanged, or nothing is refused, or the path is a redirect's. */
-static bool settled(const struct pt_at *at)
+bool pt_settled(const struct pt_at *at)
 {
 	return !at->slab || (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)) || (at->fixed && !relative(at));
 }
@@ -145,7 +145,7 @@ static int hold_object(const struct pt_at *at, int flags)
 	return -ELOOP;
 }
 
-static void fd_name(char name[32], int fd)
+void pt_fd_name(char name[PT_FD_NAME], int fd)
 {
 	char digits[12], *p = digits + sizeof digits;
 	*--p = 0;
@@ -159,7 +159,7 @@ static void fd_name(char name[32], int fd)
 int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 {
 	int fd = -ELOOP;
-	if (settled(at))
+	if (pt_settled(at))
 		return as_is(op, at, flags, mode);
 	if (!at->judged) {             /* the walk came to an end: to the same one, or to none */
 		fd = pt_open_unlinked(at->dirfd, at->path, flags, mode);
@@ -168,11 +168,11 @@ int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 		return fd == -ELOOP && at->lost ? -at->lost : fd;
 	}
 	if (at->magic) {
-		char name[32];
+		char name[PT_FD_NAME];
 		int held = hold_object(at, flags);
 		if (held < 0 || (flags & O_PATH))
 			return held;
-		fd_name(name, held);
+		pt_fd_name(name, held);
 		fd = open_at(AT_FDCWD, name, flags & ~(O_NOFOLLOW | O_CREAT | O_EXCL), mode);
 		sys_close(held);
 		return fd;
@@ -204,7 +204,7 @@ int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 int pt_hold(const struct pt_at *at, bool *nofollow)
 {
 	*nofollow = false;
-	if (!O_PATH || settled(at) || (at->flags & PT_EMPTY && !at->path[0]))
+	if (!O_PATH || pt_settled(at) || (at->flags & PT_EMPTY && !at->path[0]))
 		return PT_AS_IS;
 	int flags = at->flags & PT_FOLLOW ? 0 : O_NOFOLLOW;
 	if (at->judged && at->magic)

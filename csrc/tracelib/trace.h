@@ -270,6 +270,8 @@ struct pt_note {
 };
 enum pt_held { PT_NOT_QUICK, PT_MOVABLE, PT_FIXED };   /* allowed, and directories on the way may be exchanged meanwhile, or not */
 enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], struct pt_note *);
+/* True: plainly allowed, no link, and nobody can exchange anything of it: the C library may open it by `*path`, the copy. */
+bool pt_quick_fixed(const char **path, uint8_t access, char copy[PT_COPY]);
 /* Where there is a log: this became of it. `path`: the copy. */
 void pt_note_log(uint16_t op, uint8_t access, const char *path, const struct pt_note *, int error);
 static inline void pt_noted(uint16_t op, uint8_t access, const char *path, const struct pt_note *note, int error)
@@ -294,6 +296,10 @@ int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mo
  */
 #define PT_AS_IS (-100000)
 int pt_hold(const struct pt_at *, bool *nofollow);
+/* Nothing of what was judged can be exchanged, or nothing is refused: the call goes by `path`. */
+bool pt_settled(const struct pt_at *);
+#define PT_FD_NAME 32
+void pt_fd_name(char name[PT_FD_NAME], int fd);        /* "/proc/self/fd/N" */
 #define PT_AGAIN 16                    /* times that a judgement is repeated where links are exchanged meanwhile */
 /* After the call: log, remarks; gives the slab back. `error`: errno of the call or 0. Keeps errno. */
 void pt_done(uint16_t op, struct pt_at *, int error);
@@ -314,6 +320,12 @@ bool pt_hides(int dirfd, const char *path);
 /* The access and the flags that a file is to be opened with: by the flags of open, by the mode of a stream. */
 void pt_intend_open(struct pt_at *, int flags);
 void pt_intend_stream(struct pt_at *, const char *mode);
+/* For the C library to open by its descriptor: what was judged, without effect on it but that it is there. Or -errno. */
+int pt_hold_stream(uint16_t op, const struct pt_at *, int flags);
+/* The mode for what had to be made, and is there by now. */
+#define PT_MODE 64
+const char *pt_mode_there(const char *mode, int flags, char there[PT_MODE]);
+int pt_stream_flags(const char *mode); /* of open(2); below 0: no mode */
 /* `work`, and `undo` where the thread ends in it; both get `what`. */
 void pt_ending(void (*work)(void *), void (*undo)(void *), void *what);
 /* A change that makes cached real paths stale: symlink made, directory or link renamed. */
@@ -324,6 +336,10 @@ bool pt_live_ask(enum pt_map, const char *path, size_t len, struct pt_verdict *)
 
 /* files.c: open(2) by another name, judged; -1 and errno. */
 int pt_open(uint16_t op, int dirfd, const char *path, int flags, mode_t mode);
+/* The same where the quick way decides it, into `*fd`; false: it does not. */
+bool pt_open_quick(uint16_t op, int dirfd, const char *path, int flags, mode_t mode, int *fd);
+/* An open that went well: what is to be known of its descriptor. */
+void pt_opened(int fd, int flags, const struct pt_at *);
 
 /* ---- untraced.c: can a program carry the library? ---- */
 #ifdef __APPLE__
