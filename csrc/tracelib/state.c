@@ -77,7 +77,7 @@ static int open_beside(const char *name, int flags)
 	memcpy(path + dir, name, len + 1);
 	int fd = sys_open(path, flags | O_NOATIME | O_CLOEXEC | O_NOFOLLOW);
 	/* What is written all the time would have its access time written at each look; whose it is not, may not say so. */
-	return fd == -EPERM && O_NOATIME ? sys_open(path, flags | O_CLOEXEC | O_NOFOLLOW) : fd;
+	return fd == -EPERM && O_NOATIME != 0 ? sys_open(path, flags | O_CLOEXEC | O_NOFOLLOW) : fd;
 }
 
 /* Of an open regular file; 0: it is none. */
