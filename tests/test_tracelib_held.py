@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ground import NEEDS, Ground
 from test_tracelib_other import COMPILERS, MUSL
 from tracelib_session import SOURCE, Session, compile_c
 
@@ -74,3 +75,74 @@ def test_a_stream_is_what_the_library_makes_of_it(compiler: str, umask: str, tmp
     for log in (False, True):
         with Session("rw:/=+", log=log) as session:
             assert session.run(*words).stdout.splitlines() == plain
+
+
+#: A directory that was looked at becomes a link to a hidden one, and nobody is told. A script of the system's python,
+#: which the library alone holds.
+EXCHANGE = """
+import os, sys
+here = os.getcwd()
+os.mkdir("d")
+open("d/file", "w").write("plain\\n")
+def exchange():
+    there = os.path.dirname(os.environ["LD_PRELOAD"]) + "/events"
+    events = int(os.environ.get("EVENTS", 0)) or os.open(there, os.O_RDWR)
+    word = os.pread(events, 8, 64)
+    os.rename("d", "was")
+    os.symlink(here + "/../hidden", "d")
+    os.pwrite(events, word, 64)
+def seccomp():
+    print([line.split()[1] for line in open("/proc/self/status") if line.startswith("Seccomp:")][0], flush=True)
+def spawn(name, flags=0):
+    try:
+        actions = [(os.POSIX_SPAWN_OPEN, 0, name, flags, 0o600)]
+        os.waitpid(os.posix_spawn("/bin/cat", ["cat"], os.environ, file_actions=actions), 0)
+    except OSError as error:
+        print(error.strerror, flush=True)
+"""
+
+
+def script(ground: Ground, text: str) -> list[str]:
+    done = ground.run("/usr/bin/python3", "-S", "-c", EXCHANGE + text)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+@NEEDS[0]
+def test_what_a_child_is_to_have_open_is_what_was_judged(ground: Ground) -> None:
+    """It is opened by the child, inside the C library: only the supervisor can see that."""
+    said = script(
+        ground, "spawn(here + '/d/file'); spawn(here + '/d/file'); exchange(); spawn(here + '/d/file'); seccomp()"
+    )
+    assert said == ["plain", "plain", "No such file or directory", "2"]
+
+
+@NEEDS[0]
+@pytest.mark.parametrize("name", ["/dev/null", "/etc/passwd"])
+def test_what_a_child_is_to_have_open_and_nobody_can_exchange(name: str, ground: Ground) -> None:
+    """Nobody needs the supervisor for that."""
+    assert script(ground, f"spawn('{name}'); seccomp()")[-1] == "0"
+
+
+@NEEDS[0]
+def test_a_relative_name_for_a_child_means_what_it_means_there(ground: Ground) -> None:
+    assert script(ground, "os.chdir('d'); spawn('file'); seccomp()") == ["plain", "2"]
+
+
+def test_the_last_name_alone_is_no_link_for_a_child(top: Path) -> None:
+    """Its directory nobody can exchange, and so no supervisor is asked."""
+    text = EXCHANGE.replace('os.mkdir("d")', "").replace('open("d/file", "w")', 'open("d/file", "r+")')
+    text = text.replace('os.rename("d", "was")', 'os.unlink("d/file")').replace(
+        '/../hidden", "d"', '/../hidden/file", "d/file"'
+    )
+    once = "spawn(here + '/d/file'); "
+    rules = (f"r:{top}/hidden=-", f"w:{top}/w/d/file=+", "r:/=+", "w:/=-")
+    with Session(*rules) as session, (session.dir / "events").open("r+b") as events:
+        number = events.fileno()
+        done = session.run(
+            *("/usr/bin/python3", "-S", "-c", text + once + once + "exchange(); " + once),
+            env={**os.environ, "EVENTS": str(number)},
+            pass_fds=(number,),
+            cwd=top / "w",
+        )
+    assert done.stdout.splitlines() == ["plain", "plain", "Too many levels of symbolic links"], done.stderr

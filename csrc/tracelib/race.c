@@ -101,6 +101,23 @@ static bool plain_name(const struct pt_at *at)
 	return !at->linked && !relative(at) && !climbs(at->path);
 }
 
+#ifndef __APPLE__
+bool pt_lasting(const struct pt_at *at, int *flags)
+{
+	if (!at->slab || (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)))
+		return true;
+	size_t n = strlen(at->path);
+	if (at->path[0] != '/' || !n)
+		return false;
+	if (at->fixed)
+		return true;
+	if (!at->judged || at->magic || !plain_name(at) || !at->parent.stable || at->path[n - 1] == '/')
+		return false;
+	*flags |= O_NOFOLLOW;
+	return true;
+}
+#endif
+
 static const char *real_name(const struct pt_at *at)
 {
 	return at->real_len ? at->real : "/";

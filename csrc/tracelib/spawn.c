@@ -152,7 +152,10 @@ PT_EXPORT int pidfd_spawnp(int *restrict pidfd, const char *restrict file, const
 
 /*
  * The file that the child is to open. It is judged now, against this process's working directory; a refused one
- * becomes the empty name, whose ENOENT the spawn then reports.
+ * becomes the empty name, whose ENOENT the spawn then reports. The child opens it much later, inside the C library and
+ * with no code of ours: where its path can mean something else by then, this process goes to the supervisor, and so do
+ * its children, whose open is judged as it happens. What is opened so is /dev/null, mostly, or a file in a
+ * directory that nobody can exchange; of those only the last name might become a link, which open(2) can be told not to follow.
  */
 PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addopen)(posix_spawn_file_actions_t *restrict actions, int fd, const char *restrict path,
 					       int flags, mode_t mode)
@@ -161,6 +164,10 @@ PT_EXPORT int PT_WRAP(posix_spawn_file_actions_addopen)(posix_spawn_file_actions
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path };
 	pt_intend_open(&at, flags);
 	int error = pt_judge(PT_OP_posix_spawn_file_actions_addopen, &at);
+#ifndef __APPLE__
+	if (!error && !pt_lasting(&at, &flags) && !pt_supervise_all())
+		error = ENOENT;
+#endif
 	int r = PT_REAL(real_t, posix_spawn_file_actions_addopen)(actions, fd, error ? "" : at.path, flags, mode);
 	pt_done(PT_OP_posix_spawn_file_actions_addopen, &at, error);
 	return r;

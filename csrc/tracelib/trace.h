@@ -298,6 +298,8 @@ int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mo
 int pt_hold(const struct pt_at *, bool *nofollow);
 /* Nothing of what was judged can be exchanged, or nothing is refused: the call goes by `path`. */
 bool pt_settled(const struct pt_at *);
+/* The same of an open that comes later, wherever this process goes meanwhile; with more flags of open(2), if need be. */
+bool pt_lasting(const struct pt_at *, int *flags);
 #define PT_FD_NAME 32
 void pt_fd_name(char name[PT_FD_NAME], int fd);        /* "/proc/self/fd/N" */
 #define PT_AGAIN 16                    /* times that a judgement is repeated where links are exchanged meanwhile */
