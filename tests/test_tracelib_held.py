@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,13 +39,14 @@ def top() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def say(program: Path, call: str, top: Path, session: Session | None = None) -> list[str]:
+def say(program: Path, call: str, top: Path, session: Session | None = None, *, restore: bool = True) -> list[str]:
     """What a call gives at first, once it is known, and after the exchange; and whether a descriptor is left."""
     words = ["/usr/bin/env", program, call, top / "w/d", top / "hidden"]
     if session:
         done = session.run(*words, env={**os.environ, "HELD_EVENTS": str(session.dir / "events")})
     else:
         done = subprocess.run(words, capture_output=True, text=True)
+    if not session and restore:
         shutil.rmtree(top / "w")
         shutil.copytree(top / "hidden", top / "w/d")
         (top / "w/d/file").write_text("plain")
@@ -61,6 +66,48 @@ def test_a_stream_is_of_what_was_judged(call: str, held: Path, top: Path) -> Non
     with Session(f"r:{top}/hidden=-", "rw:/=+") as session:
         assert say(held, call, top, session) == [plain, plain, str(errno.ELOOP), "none left"]
     assert (top / "hidden/file").read_text() in ("secret", ""), "by the first, without the library"
+
+
+@contextmanager
+def served(top: Path, kind: int) -> Iterator[dict[str, list[bytes]]]:
+    """In both places a socket; by connections it says where it is, and what messages it got is told."""
+    got: dict[str, list[bytes]] = {"w/d": [], "hidden": []}
+    for name in got:
+        (top / name / "file").unlink()
+    sockets = {name: socket.socket(socket.AF_UNIX, kind) for name in got}
+
+    def serve(name: str) -> None:
+        with suppress(OSError):
+            while kind == socket.SOCK_STREAM:
+                with sockets[name].accept()[0] as peer:
+                    peer.sendall({"w/d": b"plain"}.get(name, b"secret"))
+            while message := sockets[name].recv(9):
+                got[name].append(message)
+
+    for name, s in sockets.items():
+        s.bind(str(top / name / "file"))
+        if kind == socket.SOCK_STREAM:
+            s.listen(9)
+        threading.Thread(target=serve, args=[name], daemon=True).start()
+    yield got
+    for s in sockets.values():
+        s.shutdown(socket.SHUT_RDWR)
+        s.close()
+
+
+@pytest.mark.parametrize("with_library", [True, False])
+@pytest.mark.parametrize("call", ["connect", "sendto", "sendmsg"])
+def test_a_socket_is_the_one_that_was_judged(call: str, with_library: bool, held: Path, top: Path) -> None:
+    kind = socket.SOCK_STREAM if call == "connect" else socket.SOCK_DGRAM
+    with Session(f"r:{top}/hidden=-", "rw:/=+") as session, served(top, kind) as got:
+        said = say(held, call, top, session if with_library else None, restore=False)
+        time.sleep(0.05)
+    fine = "plain" if call == "connect" else "sent"
+    if with_library:
+        assert said == [fine, fine, str(errno.ELOOP), "none left"]
+        assert not got["hidden"]
+    else:
+        assert said == [fine, fine, "secret" if call == "connect" else "sent", "none left"]
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)

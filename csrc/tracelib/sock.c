@@ -27,6 +27,35 @@ static const void *judged(const struct pt_at *at, const char *path, const void *
 	return moved;
 }
 
+/*
+ * As it is to be reached: by a descriptor of the socket that was judged, where its path can be exchanged. 0 or the errno;
+ * `*held` is to be closed with `reached`.
+ */
+static int reach(uint16_t op, const struct pt_at *at, const char *path, const void **address, socklen_t *length, struct sockaddr_un *moved,
+		 int *held)
+{
+	*held = -1;
+	if (!O_PATH || pt_settled(at)) {
+		*address = judged(at, path, *address, length, moved);
+		return 0;
+	}
+	int fd = pt_open_judged(op, at, O_PATH | O_CLOEXEC, 0);
+	if (fd < 0)
+		return -fd;
+	*held = fd;
+	moved->sun_family = AF_UNIX;
+	pt_fd_name(moved->sun_path, fd);
+	*address = moved;
+	*length = sizeof *moved;
+	return 0;
+}
+
+static void reached(int held)
+{
+	if (held >= 0)
+		sys_close(held);
+}
+
 static int named(uint16_t op, socket_t *real, int fd, const struct sockaddr *address, socklen_t length, uint8_t access, uint8_t flags)
 {
 	struct sockaddr_un moved;
@@ -34,14 +63,18 @@ static int named(uint16_t op, socket_t *real, int fd, const struct sockaddr *add
 	if (!has_path(address, length, path))
 		return real(fd, address, length);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = access, .flags = flags };
-	int error = pt_judge(op, &at), r = -1;
-	if (!error)
-		address = judged(&at, path, address, &length, &moved);
+	int error = pt_judge(op, &at), r = -1, held = -1;
+	const void *to = address;
+	if (!error && access == PT_ACC_CREATE)
+		to = judged(&at, path, to, &length, &moved);
+	else if (!error)
+		error = reach(op, &at, path, &to, &length, &moved, &held);
 	if (!error) {
-		r = real(fd, address, length);
+		r = real(fd, to, length);
 		if (r < 0)
 			error = errno;
 	}
+	reached(held);
 	pt_done(op, &at, error == EADDRINUSE ? EEXIST : error);
 	if (r < 0)
 		errno = error;
@@ -69,14 +102,17 @@ PT_EXPORT ssize_t PT_WRAP(sendto)(int fd, const void *data, size_t size, int fla
 	if (!has_path(address, length, path))
 		return real(fd, data, size, flags, address, length);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
-	int error = pt_judge(PT_OP_sendto, &at);
+	int error = pt_judge(PT_OP_sendto, &at), held = -1;
 	ssize_t r = -1;
+	const void *to = address;
+	if (!error)
+		error = reach(PT_OP_sendto, &at, path, &to, &length, &moved, &held);
 	if (!error) {
-		address = judged(&at, path, address, &length, &moved);
-		r = real(fd, data, size, flags, address, length);
+		r = real(fd, data, size, flags, to, length);
 		if (r < 0)
 			error = errno;
 	}
+	reached(held);
 	pt_done(PT_OP_sendto, &at, error);
 	if (r < 0)
 		errno = error;
@@ -93,14 +129,18 @@ PT_EXPORT ssize_t PT_WRAP(sendmsg)(int fd, const struct msghdr *message, int fla
 		return real(fd, message, flags);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
 	struct msghdr copy = *message;
-	int error = pt_judge(PT_OP_sendmsg, &at);
+	int error = pt_judge(PT_OP_sendmsg, &at), held = -1;
 	ssize_t r = -1;
+	const void *to = copy.msg_name;
+	if (!error)
+		error = reach(PT_OP_sendmsg, &at, path, &to, &copy.msg_namelen, &moved, &held);
 	if (!error) {
-		copy.msg_name = (void *)(uintptr_t)judged(&at, path, copy.msg_name, &copy.msg_namelen, &moved);
+		copy.msg_name = (void *)(uintptr_t)to;
 		r = real(fd, &copy, flags);
 		if (r < 0)
 			error = errno;
 	}
+	reached(held);
 	pt_done(PT_OP_sendmsg, &at, error);
 	if (r < 0)
 		errno = error;
