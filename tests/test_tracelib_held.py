@@ -68,6 +68,21 @@ def test_a_stream_is_of_what_was_judged(call: str, held: Path, top: Path) -> Non
     assert (top / "hidden/file").read_text() in ("secret", ""), "by the first, without the library"
 
 
+@pytest.mark.parametrize("call", ["link", "linkat", "rename"])
+def test_a_second_name_is_for_what_was_judged(call: str, held: Path, top: Path) -> None:
+    """Also where the hidden place may be written; what is hidden keeps its one name."""
+    assert say(held, call, top)[:3] == ["plain", "plain", "secret"], "without the library the exchange works"
+    with Session(f"rw:{top}/hidden=-", "rw:/=+") as session:
+        assert say(held, call, top, session) == ["plain", "plain", str(errno.ELOOP), "none left"]
+    assert (top / "hidden/file").stat().st_nlink == 1
+
+
+def test_a_listing_is_of_what_was_judged(held: Path, top: Path) -> None:
+    (top / "hidden/other").write_text("")
+    with Session(f"r:{top}/hidden=-", "rw:/=+") as session:
+        assert say(held, "opendir", top, session) == ["plain", "plain", str(errno.ELOOP), "none left"]
+
+
 @contextmanager
 def served(top: Path, kind: int) -> Iterator[dict[str, list[bytes]]]:
     """In both places a socket; by connections it says where it is, and what messages it got is told."""

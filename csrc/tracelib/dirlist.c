@@ -15,17 +15,25 @@ static void listed(int fd, const struct pt_at *at)
 PT_EXPORT DIR *PT_WRAP(opendir)(const char *path)
 {
 	typedef DIR *real_t(const char *);
+	typedef DIR *from_t(int);
 	real_t *real = PT_REAL(real_t, opendir);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_LIST, .flags = PT_FOLLOW };
 	int error = pt_judge(PT_OP_opendir, &at);
 	DIR *d = NULL;
-	if (!error) {
+	if (!error && pt_settled(&at)) {
 		d = real(at.path);
-		if (d)
-			listed(dirfd(d), &at);
-		else
+		if (!d)
 			error = errno;
+	} else if (!error) {
+		int fd = pt_open_judged(PT_OP_opendir, &at, O_RDONLY | O_NONBLOCK | O_DIRECTORY | O_CLOEXEC, 0);
+		d = fd < 0 ? NULL : PT_REAL(from_t, fdopendir)(fd);
+		if (!d)
+			error = fd < 0 ? -fd : errno;
+		if (!d && fd >= 0)
+			sys_close(fd);
 	}
+	if (d)
+		listed(dirfd(d), &at);
 	pt_done(PT_OP_opendir, &at, error);
 	if (!d)
 		errno = error;

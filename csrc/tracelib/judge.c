@@ -426,3 +426,13 @@ void pt_may_unlink(const struct pt_at *at)
 			pt_events_bump(pt.events);
 	}
 }
+
+/* A directory or a link under a new name: what was resolved through the old or the replaced one is stale. */
+void pt_renamed(const struct pt_at *first, const struct pt_at *last)
+{
+	struct stat st;
+	pt_may_unlink(first);
+	pt_may_unlink(last);
+	if (last->slab && last->judged && sys_lstat(physical(last), &st) == 0 && (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode)))
+		pt_changed();
+}

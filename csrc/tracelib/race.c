@@ -239,3 +239,50 @@ int pt_hold(const struct pt_at *at, bool *nofollow)
 		return -at->lost;
 	return fd == -ENOSYS ? PT_AS_IS : fd;
 }
+
+#ifndef __APPLE__
+/* "." and "..", with slashes behind them, are no names that something could have, or lose. */
+static bool ends_in_dots(const char *path, size_t n)
+{
+	while (n && path[n - 1] == '/')
+		n--;
+	size_t dots = 0;
+	while (dots < n && path[n - 1 - dots] == '.')
+		dots++;
+	return dots && dots <= 2 && (dots == n || path[n - 1 - dots] == '/');
+}
+
+int pt_hold_name(struct pt_at *at, int *held)
+{
+	size_t n = strlen(at->path), dir = at->real_len;
+	struct stat st;
+	*held = -1;
+	if (pt_settled(at) || !n || ends_in_dots(at->path, n))
+		return 0;
+	if (!at->judged)               /* the walk came to an end: so would the kernel's */
+		return at->lost;
+	if (at->magic || !dir)
+		return 0;
+	while (at->real[--dir] != '/')
+		;
+	at->real[dir] = 0;
+	int fd = pt_open_unlinked(AT_FDCWD, dir ? at->real : "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	at->real[dir] = '/';
+	if (fd < 0)
+		return fd == -ENOSYS ? 0 : -fd;
+	bool slash = at->path[n - 1] == '/';
+	at->dirfd = *held = fd;
+	at->path = at->real + dir + 1;
+	n = at->real_len - dir - 1;
+	/* With a slash behind it even the last name would be followed: only a directory, or nothing, may have one. */
+	int there = slash ? sys_fstatat(fd, at->path, &st, AT_SYMLINK_NOFOLLOW) : 0;
+	if (slash && !there && !S_ISDIR(st.st_mode))
+		return ENOTDIR;
+	if (slash && there < 0) {
+		memcpy(at->slab->extra, at->path, n);
+		memcpy(at->slab->extra + n, "/", 2);
+		at->path = at->slab->extra;
+	}
+	return 0;
+}
+#endif

@@ -296,6 +296,11 @@ int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mo
  */
 #define PT_AS_IS (-100000)
 int pt_hold(const struct pt_at *, bool *nofollow);
+/*
+ * For calls that change a name: `dirfd` and `path` become a descriptor of the directory that was judged and the name in it,
+ * where they could be exchanged. 0 or the errno; `*held` is to be closed if it is not negative.
+ */
+int pt_hold_name(struct pt_at *, int *held);
 /* Nothing of what was judged can be exchanged, or nothing is refused: the call goes by `path`. */
 bool pt_settled(const struct pt_at *);
 /* The same of an open that comes later, wherever this process goes meanwhile; with more flags of open(2), if need be. */
@@ -333,6 +338,7 @@ void pt_ending(void (*work)(void *), void (*undo)(void *), void *what);
 /* A change that makes cached real paths stale: symlink made, directory or link renamed. */
 void pt_changed(void);
 void pt_may_unlink(const struct pt_at *);
+void pt_renamed(const struct pt_at *first, const struct pt_at *last);
 /* live.c: the session's answer into the verdict; false: none came, the image's stands. */
 bool pt_live_ask(enum pt_map, const char *path, size_t len, struct pt_verdict *);
 

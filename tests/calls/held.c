@@ -3,11 +3,11 @@
  * does not know: the number by which processes tell each other of such changes is put back in the session's own file.
  * Without a session, what the kernel gives. Each line: "the file's text", or errno.
  */
-#include <dlfcn.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
-#include <spawn.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,11 +15,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <wchar.h>
 
-extern char **environ;
 static char path[2000], got[3000];
 static int round_;
 
@@ -67,32 +65,24 @@ static int by_fopen_w(void)
 	return fclose(f);
 }
 
-static int by_addopen(void)
-{
-	posix_spawn_file_actions_t actions;
-	char *argv[] = { (char *)"cat", NULL };
-	int status, out[2];
-	pid_t pid;
-	if (pipe2(out, O_CLOEXEC))
-		return -1;
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 0, path, O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-	errno = posix_spawn(&pid, "/bin/cat", &actions, NULL, argv, environ);
-	close(out[1]);
-	if (errno)
-		return -1;
-	waitpid(pid, &status, 0);
-	return text_of(out[0]);
-}
-
-static int by_link(void)
+static int new_name(void)
 {
 	snprintf(got, sizeof got, "%s.got%d", path, round_);
 	char *slash = strstr(got, "/d/");
 	slash[2] = '.';
 	unlink(got);
-	return linkat(AT_FDCWD, path, AT_FDCWD, got, 0) ? -1 : text_of(open(got, O_RDONLY));
+	return 0;
+}
+
+static int by_link(void) { return new_name() || link(path, got) ? -1 : text_of(open(got, O_RDONLY)); }
+static int by_linkat(void) { return new_name() || linkat(AT_FDCWD, path, AT_FDCWD, got, AT_SYMLINK_FOLLOW) ? -1 : text_of(open(got, O_RDONLY)); }
+
+/* And back, so that it is there the next time. */
+static int by_rename(void)
+{
+	if (new_name() || rename(path, got) || text_of(open(got, O_RDONLY)))
+		return -1;
+	return renameat(AT_FDCWD, got, AT_FDCWD, path);
 }
 
 static int by_connect(void)
@@ -106,6 +96,22 @@ static int by_connect(void)
 	close(fd);
 	errno = error;
 	return -1;
+}
+
+/* Of the directory itself: by what else lies in it. */
+static int by_opendir(void)
+{
+	char dir[2000];
+	bool other = false;
+	snprintf(dir, sizeof dir, "%s", path);
+	*strrchr(dir, '/') = 0;
+	DIR *d = opendir(dir);
+	if (!d)
+		return -1;
+	for (struct dirent *e; (e = readdir(d));)
+		other = other || !strcmp(e->d_name, "other");
+	printf("%s\n", other ? "secret" : "plain");
+	return closedir(d);
 }
 
 static int datagram(int with_sendmsg)
@@ -125,20 +131,9 @@ static int datagram(int with_sendmsg)
 static int by_sendto(void) { return datagram(0); }
 static int by_sendmsg(void) { return datagram(1); }
 
-static int by_dlopen(void)
-{
-	void *l = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	const char *text = l ? dlsym(l, "text") : NULL;
-	if (!text)
-		return errno = ENOENT, -1;
-	printf("%s\n", text);
-	return dlclose(l);
-}
-
 static const struct { const char *name; int (*call)(void); } calls[] = {
 	{ "fopen", by_fopen }, { "fopen_plus", by_fopen_plus }, { "fopen_w", by_fopen_w }, { "ccs", by_ccs }, { "freopen", by_freopen }, { "setmntent", by_setmntent },
-	{ "addopen", by_addopen }, { "link", by_link }, { "connect", by_connect }, { "sendto", by_sendto }, { "sendmsg", by_sendmsg },
-	{ "dlopen", by_dlopen },
+	{ "link", by_link }, { "linkat", by_linkat }, { "rename", by_rename }, { "opendir", by_opendir }, { "connect", by_connect }, { "sendto", by_sendto }, { "sendmsg", by_sendmsg },
 };
 
 /* The directory becomes a link, and nobody is told. */
@@ -147,6 +142,8 @@ static void exchange(const char *dir, const char *secret)
 	char name[4100];
 	uint64_t word = 0;
 	int fd = -1;
+	struct stat st;
+	(void)!stat(path, &st);        /* known anew, whatever the call itself has told */
 	if (getenv("HELD_EVENTS")) {
 		fd = open(getenv("HELD_EVENTS"), O_RDWR);
 		if (fd < 0 || pread(fd, &word, sizeof word, 64) != sizeof word)
