@@ -67,7 +67,7 @@ int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mo
  * open is a point at which a thread that was cancelled before has to end, and openat2 is none. Here, while nothing is held;
  * the waiting itself is the C library's, see race.c. In a library without threads nobody is cancelled.
  */
-static void cancellation_point(uint16_t op)
+void pt_cancellation_point(uint16_t op)
 {
 #ifndef __APPLE__              /* there all is opened by the C library's own function */
 	extern void pthread_testcancel(void) __attribute__((weak));
@@ -81,7 +81,7 @@ static void cancellation_point(uint16_t op)
 /* Judge, and open what was judged; again where links are exchanged between the two. */
 static int open_judged(uint16_t op, int dirfd, const char *path, int flags, mode_t mode)
 {
-	cancellation_point(op);
+	pt_cancellation_point(op);
 	for (int again = 0;; again++) {
 		struct pt_at at = { .dirfd = dirfd, .path = path };
 		pt_intend_open(&at, flags);

@@ -63,6 +63,8 @@ static int named(uint16_t op, socket_t *real, int fd, const struct sockaddr *add
 	if (!has_path(address, length, path))
 		return real(fd, address, length);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = access, .flags = flags };
+	if (access != PT_ACC_CREATE)
+		pt_cancellation_point(op);
 	int error = pt_judge(op, &at), r = -1, held = -1;
 	const void *to = address;
 	if (!error && access == PT_ACC_CREATE)
@@ -102,6 +104,7 @@ PT_EXPORT ssize_t PT_WRAP(sendto)(int fd, const void *data, size_t size, int fla
 	if (!has_path(address, length, path))
 		return real(fd, data, size, flags, address, length);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
+	pt_cancellation_point(PT_OP_sendto);
 	int error = pt_judge(PT_OP_sendto, &at), held = -1;
 	ssize_t r = -1;
 	const void *to = address;
@@ -129,6 +132,7 @@ PT_EXPORT ssize_t PT_WRAP(sendmsg)(int fd, const struct msghdr *message, int fla
 		return real(fd, message, flags);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path, .access = PT_ACC_READ, .flags = PT_FOLLOW };
 	struct msghdr copy = *message;
+	pt_cancellation_point(PT_OP_sendmsg);
 	int error = pt_judge(PT_OP_sendmsg, &at), held = -1;
 	ssize_t r = -1;
 	const void *to = copy.msg_name;

@@ -342,7 +342,9 @@ void pt_renamed(const struct pt_at *first, const struct pt_at *last);
 /* live.c: the session's answer into the verdict; false: none came, the image's stands. */
 bool pt_live_ask(enum pt_map, const char *path, size_t len, struct pt_verdict *);
 
-/* files.c: open(2) by another name, judged; -1 and errno. */
+/* files.c: where a thread that was cancelled before has to end, while nothing is held. Not for the calls that are none. */
+void pt_cancellation_point(uint16_t op);
+/* open(2) by another name, judged; -1 and errno. */
 int pt_open(uint16_t op, int dirfd, const char *path, int flags, mode_t mode);
 /* The same where the quick way decides it, into `*fd`; false: it does not. */
 bool pt_open_quick(uint16_t op, int dirfd, const char *path, int flags, mode_t mode, int *fd);
