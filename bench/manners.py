@@ -94,7 +94,7 @@ MANNERS = (
             "\t\treturn fd < 0 ? fail(-fd) : fd;\n\t}",
         ),
     ),
-    _m("open of a file is no cancellation point", ("files", "\tcancellation_point(op);", "\t(void)op;")),
+    _m("open of a file is no cancellation point", ("files", "\tpt_cancellation_point(op);", "\t(void)op;")),
     _m(
         "what a vfork child learns is believed of its parent",
         (

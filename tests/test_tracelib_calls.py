@@ -246,9 +246,13 @@ def linked(place: Path, hidden: Path, rows: list[gen_calls.Row]) -> None:
         (place / row.name).symlink_to(hidden / row.name)
 
 
+LIKE_PLAIN = ("readlink", "__readlink", "link", "rename")
+"""Written by hand, and what the table says of their paths is all that there is to say."""
+
+
 def path_args(row: gen_calls.Row) -> list[gen_calls.PathArg]:
     row = base(row)
-    return row.path_args() if row.form == "plain" or row.name.startswith(("readlink", "__readlink")) else []
+    return row.path_args() if row.form == "plain" or row.name.startswith(LIKE_PLAIN) else []
 
 
 def follows(row: gen_calls.Row, flagged: bool = False) -> bool:

@@ -14,10 +14,12 @@ static inline void pt_after_unlink(const struct pt_at *first, const struct pt_at
 	pt_may_unlink(last);
 }
 
+#ifdef __APPLE__                       /* elsewhere moves.c does it */
 static inline void pt_after_rename(const struct pt_at *first, const struct pt_at *last)
 {
 	pt_renamed(first, last);
 }
+#endif
 
 static inline void pt_after_root(const struct pt_at *first, const struct pt_at *last)
 {
