@@ -57,7 +57,7 @@ MANNERS = (
         ),
     ),
     _m("errno is changed on the quick way", ("quick", _QUICK, _QUICK.replace("\tif (", "\terrno = EINVAL;\n\tif ("))),
-    _m("a descriptor is kept from the start", ("state", "\tsys_close(fd);\n\treturn p;", "\treturn p;")),
+    _m("a descriptor is kept from the start", ("state", "\tpt_let_go(fd);\n\treturn p;", "\treturn p;")),
     _m(
         "a descriptor is left where a call was held to what was judged",
         (

@@ -151,8 +151,9 @@ class Trace:
         write.prepend(Rule(os.fsencode(self.directory / "events"), Action.ALLOW, origin="the session's own files"))
         try:
             places = known(self.policy.prefix)
-            policy = replace(self.policy, read=read, write=write, fence=self._fenced)
-            return replace(policy, places=places, filtered=filtered()).build()
+            return replace(
+                self.policy, read=read, write=write, fence=self._fenced, places=places, filtered=filtered()
+            ).build()
         except PolicyError as error:
             raise PorttraceError(str(error)) from None
 

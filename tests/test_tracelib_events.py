@@ -8,7 +8,7 @@ import mmap
 import os
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,17 +117,22 @@ def test_exec_connects_an_image_with_its_parent(events: File, ways: tuple[bool, 
     assert events.unsound() == 0
 
 
-def test_starts_appended_by_many_processes_arrive_whole_and_in_order(events: File) -> None:
+def by_four(times: int, write: Callable[[int, bytes], object]) -> None:
+    """So many paths of different lengths, written by each of four processes at once."""
     children = []
     for n in range(4):
         pid = os.fork()
         if pid == 0:
-            for i in range(500):
-                events.exec(b"/p/%d/%d" % (n, i) + b"x" * (i % 50), 100 + n)
+            for i in range(times):
+                write(n, b"/p/%d/%d" % (n, i) + b"x" * (i % 50))
             os._exit(0)
         children.append(pid)
     for pid in children:
         os.waitpid(pid, 0)
+
+
+def test_starts_appended_by_many_processes_arrive_whole_and_in_order(events: File) -> None:
+    by_four(500, lambda n, path: events.exec(path, 100 + n))
     events.see()
     paths = [path.rstrip(b"x") for _, path, _ in events.read()]
     for n in range(4):
@@ -192,16 +197,7 @@ def test_a_file_is_known_by_its_head_and_its_size(events: File) -> None:
 
 
 def test_events_written_by_many_processes_arrive_whole(events: File) -> None:
-    children = []
-    for n in range(4):
-        pid = os.fork()
-        if pid == 0:
-            for i in range(2000):
-                events.put(lib.PT_EV_ACCESS, b"/p/%d/%d" % (n, i) + b"x" * (i % 50))
-            os._exit(0)
-        children.append(pid)
-    for pid in children:
-        os.waitpid(pid, 0)
+    by_four(2000, lambda _, path: events.put(lib.PT_EV_ACCESS, path))
     paths = [path.rstrip(b"x") for _, path, _ in events.read()]
     assert len(paths) == 8000
     assert set(paths) == {b"/p/%d/%d" % (n, i) for n in range(4) for i in range(2000)}

@@ -29,8 +29,8 @@ PT_EXPORT DIR *PT_WRAP(opendir)(const char *path)
 		d = fd < 0 ? NULL : PT_REAL(from_t, fdopendir)(fd);
 		if (!d)
 			error = fd < 0 ? -fd : errno;
-		if (!d && fd >= 0)
-			sys_close(fd);
+		if (!d)
+			pt_let_go(fd);
 	}
 	if (d)
 		listed(dirfd(d), &at);

@@ -17,8 +17,7 @@ void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const c
 		return;
 	int fd = pt_open_events();
 	pt_events_told_exec(pt.events, fd, &e);
-	if (fd >= 0)
-		sys_close(fd);
+	pt_let_go(fd);
 }
 
 static void tell_untraced(uint16_t op, struct pt_at *at, pid_t pid, const char *why)

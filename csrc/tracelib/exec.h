@@ -52,8 +52,6 @@ void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const c
 
 /* fdmeta.c: a process is made with these flags of clone(2). */
 void pt_cloning(unsigned long flags);
-/* "/proc/self/fd/N" for a descriptor that is not negative */
-void pt_fd_link(int fd, char link[32]);
 
 #ifdef __APPLE__
 /* slice_darwin.c: why a program's slice that begins here takes no library of ours: "restricted", "hardened", or NULL. */

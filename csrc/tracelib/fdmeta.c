@@ -14,18 +14,6 @@
 #include "exec.h"
 #include "supervisor_calls.h"
 
-void pt_fd_link(int fd, char link[32])
-{
-	static const char head[] = "/proc/self/fd/";
-	size_t n = sizeof head - 1, digits = 1;
-	memcpy(link, head, n);
-	for (int rest = fd; rest >= 10; rest /= 10)
-		digits++;
-	link[n + digits] = 0;
-	for (size_t i = n + digits; i > n; fd /= 10)
-		link[--i] = (char)('0' + fd % 10);
-}
-
 static void note(uint16_t op, const char *real, size_t len)
 {
 	struct pt_at at = { .access = PT_ACC_ATTRIBUTES, .verdict = { .action = PT_ALLOW, .rule = PT_NO_RULE, .port = PT_NO_PORT },

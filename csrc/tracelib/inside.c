@@ -18,7 +18,7 @@ extern char **environ;
 /* ---- one path, one function of the C library ---- */
 
 /* The name of what was judged, for a function that opens it inside; 0 or the errno. `*held` is to be closed, if it is one. */
-static int name_inside(uint16_t op, const struct pt_at *at, int flags, char name[PT_FD_NAME], const char **use, int *held)
+static int name_inside(uint16_t op, const struct pt_at *at, int flags, char name[PT_FD_LINK], const char **use, int *held)
 {
 	*use = at->path;
 	*held = -1;
@@ -27,28 +27,22 @@ static int name_inside(uint16_t op, const struct pt_at *at, int flags, char name
 	*held = pt_hold_stream(op, at, flags);
 	if (*held < 0)
 		return -*held;
-	pt_fd_name(name, *held);
+	pt_fd_link(*held, name);
 	*use = name;
 	return 0;
-}
-
-static void close_held(int held)
-{
-	if (held >= 0)
-		sys_close(held);
 }
 
 PT_EXPORT FILE *setmntent(const char *path, const char *mode)
 {
 	typedef FILE *real_t(const char *, const char *);
-	int flags = pt_bad_pointer(mode) ? -1 : pt_stream_flags(mode), held = -1;
+	int flags = pt_stream_flags(mode), held = -1;
 	if (flags < 0)
 		return PT_REAL(real_t, setmntent)(path, mode);
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = path };
 	pt_intend_stream(&at, mode);
 	int error = pt_judge(PT_OP_setmntent, &at);
 	FILE *f = NULL;
-	char name[PT_FD_NAME], there[PT_MODE];
+	char name[PT_FD_LINK], there[PT_MODE];
 	const char *use;
 	if (!error && !(error = name_inside(PT_OP_setmntent, &at, flags, name, &use, &held))) {
 		f = PT_REAL(real_t, setmntent)(use, held < 0 ? mode : pt_mode_there(mode, flags, there));
@@ -56,7 +50,7 @@ PT_EXPORT FILE *setmntent(const char *path, const char *mode)
 			pt_fd_forget(fileno(f));
 		else
 			error = errno;
-		close_held(held);
+		pt_let_go(held);
 	}
 	pt_done(PT_OP_setmntent, &at, error);
 	if (!f)
@@ -74,13 +68,13 @@ PT_EXPORT nl_catd catopen(const char *name, int flag)
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = name, .access = PT_ACC_READ, .flags = PT_FOLLOW };
 	nl_catd r = (nl_catd)-1;
 	int error = pt_judge(PT_OP_catopen, &at), held;
-	char there[PT_FD_NAME];
+	char there[PT_FD_LINK];
 	const char *use;
 	if (!error && !(error = name_inside(PT_OP_catopen, &at, O_RDONLY, there, &use, &held))) {
 		r = PT_REAL(real_t, catopen)(use, flag);
 		if (r == (nl_catd)-1)
 			error = errno;
-		close_held(held);
+		pt_let_go(held);
 	}
 	pt_done(PT_OP_catopen, &at, error);
 	if (r == (nl_catd)-1)

@@ -21,10 +21,8 @@ static int moved(uint16_t op, struct pt_at *old, struct pt_at *new, move_t *move
 		error = (int)-move(old, new, held_old < 0 ? flags : flags & ~(unsigned)AT_SYMLINK_FOLLOW);
 	if (!error)
 		after(old, new);
-	if (held_old >= 0)
-		sys_close(held_old);
-	if (held_new >= 0)
-		sys_close(held_new);
+	pt_let_go(held_old);
+	pt_let_go(held_new);
 	pt_done(op, new, error);
 	pt_done(op, old, error);
 	if (!error)

@@ -162,15 +162,15 @@ static int hold_object(const struct pt_at *at, int flags)
 	return -ELOOP;
 }
 
-void pt_fd_name(char name[PT_FD_NAME], int fd)
+void pt_fd_link(int fd, char link[PT_FD_LINK])
 {
 	char digits[12], *p = digits + sizeof digits;
 	*--p = 0;
 	do
 		*--p = (char)('0' + fd % 10);
 	while (fd /= 10);
-	memcpy(name, "/proc/self/fd/", 14);
-	memcpy(name + 14, p, (size_t)(digits + sizeof digits - p));
+	memcpy(link, "/proc/self/fd/", 14);
+	memcpy(link + 14, p, (size_t)(digits + sizeof digits - p));
 }
 
 int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
@@ -185,11 +185,11 @@ int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 		return fd == -ELOOP && at->lost ? -at->lost : fd;
 	}
 	if (at->magic) {
-		char name[PT_FD_NAME];
+		char name[PT_FD_LINK];
 		int held = hold_object(at, flags);
 		if (held < 0 || (flags & O_PATH))
 			return held;
-		pt_fd_name(name, held);
+		pt_fd_link(held, name);
 		fd = open_at(AT_FDCWD, name, flags & ~(O_NOFOLLOW | O_CREAT | O_EXCL), mode);
 		sys_close(held);
 		return fd;

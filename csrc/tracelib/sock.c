@@ -29,7 +29,7 @@ static const void *judged(const struct pt_at *at, const char *path, const void *
 
 /*
  * As it is to be reached: by a descriptor of the socket that was judged, where its path can be exchanged. 0 or the errno;
- * `*held` is to be closed with `reached`.
+ * `*held` is to be let go.
  */
 static int reach(uint16_t op, const struct pt_at *at, const char *path, const void **address, socklen_t *length, struct sockaddr_un *moved,
 		 int *held)
@@ -44,16 +44,10 @@ static int reach(uint16_t op, const struct pt_at *at, const char *path, const vo
 		return -fd;
 	*held = fd;
 	moved->sun_family = AF_UNIX;
-	pt_fd_name(moved->sun_path, fd);
+	pt_fd_link(fd, moved->sun_path);
 	*address = moved;
 	*length = sizeof *moved;
 	return 0;
-}
-
-static void reached(int held)
-{
-	if (held >= 0)
-		sys_close(held);
 }
 
 static int named(uint16_t op, socket_t *real, int fd, const struct sockaddr *address, socklen_t length, uint8_t access, uint8_t flags)
@@ -76,7 +70,7 @@ static int named(uint16_t op, socket_t *real, int fd, const struct sockaddr *add
 		if (r < 0)
 			error = errno;
 	}
-	reached(held);
+	pt_let_go(held);
 	pt_done(op, &at, error == EADDRINUSE ? EEXIST : error);
 	if (r < 0)
 		errno = error;
@@ -115,7 +109,7 @@ PT_EXPORT ssize_t PT_WRAP(sendto)(int fd, const void *data, size_t size, int fla
 		if (r < 0)
 			error = errno;
 	}
-	reached(held);
+	pt_let_go(held);
 	pt_done(PT_OP_sendto, &at, error);
 	if (r < 0)
 		errno = error;
@@ -144,7 +138,7 @@ PT_EXPORT ssize_t PT_WRAP(sendmsg)(int fd, const struct msghdr *message, int fla
 		if (r < 0)
 			error = errno;
 	}
-	reached(held);
+	pt_let_go(held);
 	pt_done(PT_OP_sendmsg, &at, error);
 	if (r < 0)
 		errno = error;

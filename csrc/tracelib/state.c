@@ -92,12 +92,11 @@ static const void *map_policy(size_t *size)
 	int fd = open_beside("policy", O_RDONLY);
 	*size = size_of(fd);
 	const void *p = *size ? sys_mmap(*size, PROT_READ, MAP_SHARED, fd) : NULL;
-	if (fd >= 0)
-		sys_close(fd);
+	pt_let_go(fd);
 	return p;
 }
 
-static bool unfiltered;                /* or by ourselves, or with all of the session */
+static bool unfiltered;                /* a filter of its calls is none of its own: it is ours, or all of the session has it */
 
 /*
  * Not where another thread could take the descriptor's number for its own meanwhile, and not where the program has
@@ -205,9 +204,9 @@ static int map_events(bool by_calls)
 		pt.generation = pt_events_generation_at(pt.events);
 		pt.starts_by_calls = room;
 	}
-	if (pt.starts_by_calls || fd < 0)
+	if (pt.starts_by_calls)
 		return fd;
-	sys_close(fd);
+	pt_let_go(fd);
 	return -1;
 }
 
@@ -249,8 +248,7 @@ bool pt_start(void)
 			announce(events);
 			pt_used_libraries();
 		}
-		if (events >= 0)
-			sys_close(events);
+		pt_let_go(events);
 		/* One decides, not two: under a supervisor our own looks would be judged and told as the program's. */
 		if (supervised && !(pt.flags & PT_IMG_REDIRECTS))
 			ok = false;

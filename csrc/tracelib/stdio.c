@@ -14,6 +14,8 @@
 int pt_stream_flags(const char *mode)
 {
 	int access, more;
+	if (pt_bad_pointer(mode))
+		return -1;
 	switch (mode[0]) {
 	case 'r': access = O_RDONLY; more = 0; break;
 	case 'w': access = O_WRONLY; more = O_CREAT | O_TRUNC; break;
@@ -33,7 +35,7 @@ int pt_stream_flags(const char *mode)
 
 void pt_intend_stream(struct pt_at *at, const char *mode)
 {
-	int flags = pt_bad_pointer(mode) ? -1 : pt_stream_flags(mode);
+	int flags = pt_stream_flags(mode);
 	pt_intend_open(at, flags < 0 ? O_RDONLY : flags);
 }
 
@@ -116,8 +118,8 @@ const char *pt_mode_there(const char *mode, int flags, char there[PT_MODE])
 /* Takes the descriptor. */
 static FILE *by_descriptor(int fd, const char *mode, int flags, FILE *stream)
 {
-	char name[PT_FD_NAME], there[PT_MODE];
-	pt_fd_name(name, fd);
+	char name[PT_FD_LINK], there[PT_MODE];
+	pt_fd_link(fd, name);
 	FILE *f = by_path(name, pt_mode_there(mode, flags, there), stream);
 	int kept = errno;
 	sys_close(fd);
@@ -165,7 +167,7 @@ static FILE *judged(uint16_t op, const char *path, const char *mode, int flags, 
 
 PT_EXPORT FILE *fopen(const char *restrict path, const char *restrict mode)
 {
-	int flags = pt_bad_pointer(mode) ? -1 : pt_stream_flags(mode), fd;
+	int flags = pt_stream_flags(mode), fd;
 	if (flags < 0)                 /* the C library's to say */
 		return PT_REAL(fopen_t, fopen)(path, mode);
 	char copy[PT_COPY];
@@ -180,7 +182,7 @@ PT_ALIASES_fopen
 
 PT_EXPORT FILE *freopen(const char *restrict path, const char *restrict mode, FILE *restrict stream)
 {
-	int flags = pt_bad_pointer(mode) ? -1 : pt_stream_flags(mode), before = fileno(stream);
+	int flags = pt_stream_flags(mode), before = fileno(stream);
 	if (!path || flags < 0)        /* another mode for the same file; none */
 		return PT_REAL(freopen_t, freopen)(path, mode, stream);
 	if (before >= 0)

@@ -305,8 +305,14 @@ int pt_hold_name(struct pt_at *, int *held);
 bool pt_settled(const struct pt_at *);
 /* The same of an open that comes later, wherever this process goes meanwhile; with more flags of open(2), if need be. */
 bool pt_lasting(const struct pt_at *, int *flags);
-#define PT_FD_NAME 32
-void pt_fd_name(char name[PT_FD_NAME], int fd);        /* "/proc/self/fd/N" */
+#define PT_FD_LINK 32
+void pt_fd_link(int fd, char link[PT_FD_LINK]);        /* "/proc/self/fd/N" of a descriptor that is not negative */
+/* What may be held, and need not (below 0). */
+static inline void pt_let_go(int held)
+{
+	if (held >= 0)
+		sys_close(held);
+}
 #define PT_AGAIN 16                    /* times that a judgement is repeated where links are exchanged meanwhile */
 /* After the call: log, remarks; gives the slab back. `error`: errno of the call or 0. Keeps errno. */
 void pt_done(uint16_t op, struct pt_at *, int error);
@@ -332,7 +338,7 @@ int pt_hold_stream(uint16_t op, const struct pt_at *, int flags);
 /* The mode for what had to be made, and is there by now. */
 #define PT_MODE 64
 const char *pt_mode_there(const char *mode, int flags, char there[PT_MODE]);
-int pt_stream_flags(const char *mode); /* of open(2); below 0: no mode */
+int pt_stream_flags(const char *mode); /* of open(2); below 0: no mode, or one that cannot be read */
 /* `work`, and `undo` where the thread ends in it; both get `what`. */
 void pt_ending(void (*work)(void *), void (*undo)(void *), void *what);
 /* A change that makes cached real paths stale: symlink made, directory or link renamed. */

@@ -25,6 +25,10 @@ const char *deep(const char *name);
 int show_fd(int fd);
 int show(const char *text);
 
+/* Makes a program of these bytes; one whose loader is this, named at `place` in it. */
+void put_program(const char *at, const void *bytes, size_t n);
+void put_with_loader(const char *at, const char *loader, uint64_t place);
+
 struct attempt {
 	const char *name;
 	int (*run)(const char *target); /* 0 or errno: what the program saw */

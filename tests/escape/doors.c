@@ -368,31 +368,14 @@ T(r_kcore) { U; return blocks(open("/proc/kcore", O_RDONLY)); }
 
 static const char *made(const char *name, const void *bytes, size_t n)
 {
-	int f = open(in(name), O_CREAT | O_TRUNC | O_WRONLY, 0755);
-	(void)!write(f, bytes, n);
-	close(f);
+	put_program(in(name), bytes, n);
 	return in(name);
 }
 /* A program whose loader is the target, as the last of as many interpreters as the kernel follows. */
 static int chain(const char *target, int raw)
 {
-	struct { unsigned char ehdr[64]; struct { uint32_t type, flags; uint64_t offset, at, pat, file, mem, align; } ph[2]; char interp[600]; } e = { .ehdr = "\177ELF\2\1\1" };
 	char line[700], name[32], *v[] = { "x", NULL };
-	size_t n = strlen(target) + 1;
-	memcpy(e.ehdr + 16, (uint16_t[]){ 3, 62 }, 4);
-	e.ehdr[20] = 1;
-	e.ehdr[32] = 64;
-	memcpy(e.ehdr + 52, (uint16_t[]){ 64, 56, 2 }, 6);
-	e.ph[0].type = 3;
-	e.ph[0].flags = 4;
-	e.ph[0].offset = 64 + 2 * 56;
-	e.ph[0].file = e.ph[0].mem = n;
-	e.ph[1].type = 1;
-	e.ph[1].flags = 5;
-	e.ph[1].file = e.ph[1].mem = sizeof e;
-	e.ph[1].align = 4096;
-	strcpy(e.interp, target);
-	made("work/0", &e, sizeof e);
+	put_with_loader(in("work/0"), target, 200);
 	for (int i = 1; i < 6; i++) {
 		snprintf(line, sizeof line, "#!%s/work/%d\n", base, i - 1);
 		snprintf(name, sizeof name, "work/%d", i);

@@ -48,6 +48,34 @@ int show_fd(int fd)
 	return show(buf);
 }
 
+void put_program(const char *at, const void *bytes, size_t n)
+{
+	int f = open(at, O_CREAT | O_TRUNC | O_WRONLY, 0755);
+	(void)!write(f, bytes, n);
+	close(f);
+}
+
+void put_with_loader(const char *at, const char *loader, uint64_t place)
+{
+	static struct { unsigned char ehdr[64]; struct { uint32_t type, flags; uint64_t offset, at, pat, file, mem, align; } ph[2]; char rest[16384]; } e;
+	memset(&e, 0, sizeof e);
+	memcpy(e.ehdr, "\177ELF\2\1\1", 7);
+	memcpy(e.ehdr + 16, (uint16_t[]){ 3, 62 }, 4);
+	e.ehdr[20] = 1;
+	e.ehdr[32] = 64;
+	memcpy(e.ehdr + 52, (uint16_t[]){ 64, 56, 2 }, 6);
+	e.ph[0].type = 3;
+	e.ph[0].flags = 4;
+	e.ph[0].offset = place;
+	e.ph[0].file = e.ph[0].mem = strlen(loader) + 1;
+	e.ph[1].type = 1;
+	e.ph[1].flags = 5;
+	e.ph[1].file = e.ph[1].mem = sizeof e;
+	e.ph[1].align = 4096;
+	strcpy((char *)&e + place, loader);
+	put_program(at, &e, sizeof e);
+}
+
 int main(int argc, char **argv)
 {
 	const struct attempt *kinds[] = { read_attempts, loader_attempts, kernel_read_attempts, exist_attempts, kernel_exist_attempts,

@@ -33,13 +33,6 @@ static void *swap(void *unused)
 	return unused;
 }
 
-static void put(const char *at, const void *bytes, size_t n)
-{
-	int f = open(at, O_CREAT | O_TRUNC | O_WRONLY, 0755);
-	(void)!write(f, bytes, n);
-	close(f);
-}
-
 /* In children: one for which another program was started than was judged is ended. */
 static void in_children(void *(*with)(void *), long (*call)(void))
 {
@@ -94,8 +87,8 @@ static int r_script(const char *target)
 	char line[600];
 	U;
 	snprintf(line, sizeof line, "#!%s\n", in("hidden/says"));
-	put(in("work/one"), "#!/bin/true\n", 12);
-	put(in("work/two"), line, strlen(line));
+	put_program(in("work/one"), "#!/bin/true\n", 12);
+	put_program(in("work/two"), line, strlen(line));
 	return exchange(in("work/one"), in("work/two"), "", start);
 }
 static int r_interpreter(const char *target)
@@ -105,7 +98,7 @@ static int r_interpreter(const char *target)
 	if (symlink("/bin/true", in("work/one")) || symlink(in("hidden/says"), in("work/two")))
 		return errno;
 	snprintf(line, sizeof line, "#!%s\n", in("work/one"));
-	put(in("work/script"), line, strlen(line));
+	put_program(in("work/script"), line, strlen(line));
 	pid_t swapper = fork();
 	while (!swapper)
 		syscall(SYS_renameat2, AT_FDCWD, in("work/one"), AT_FDCWD, in("work/two"), 2 /* EXCHANGE */);
@@ -240,30 +233,9 @@ static int besides(long (*call)(void), int traced)
 }
 static int r_script_open(const char *target) { U; return besides(start_open, 0); }
 static int r_script_open_traced(const char *target) { U; return besides(start_open, 1); }
-/* A program whose loader is the hidden one, named at `place` in it. */
-static void loader_at(const char *path, const char *loader, uint64_t place)
-{
-	static struct { unsigned char ehdr[64]; struct { uint32_t type, flags; uint64_t offset, at, pat, file, mem, align; } ph[2]; char rest[16384]; } e;
-	memset(&e, 0, sizeof e);
-	memcpy(e.ehdr, "\177ELF\2\1\1", 7);
-	memcpy(e.ehdr + 16, (uint16_t[]){ 3, 62 }, 4);
-	e.ehdr[20] = 1;
-	e.ehdr[32] = 64;
-	memcpy(e.ehdr + 52, (uint16_t[]){ 64, 56, 2 }, 6);
-	e.ph[0].type = 3;
-	e.ph[0].flags = 4;
-	e.ph[0].offset = place;
-	e.ph[0].file = e.ph[0].mem = strlen(loader) + 1;
-	e.ph[1].type = 1;
-	e.ph[1].flags = 5;
-	e.ph[1].file = e.ph[1].mem = sizeof e;
-	e.ph[1].align = 4096;
-	strcpy((char *)&e + place, loader);
-	put(path, &e, sizeof e);
-}
 static long start_far(void)
 {
-	loader_at(in("work/program"), in("hidden/says"), 9000);
+	put_with_loader(in("work/program"), in("hidden/says"), 9000);
 	snprintf(text, sizeof text, "%s", in("work/program"));
 	return start();
 }
@@ -272,8 +244,8 @@ static int r_loader_far_traced(const char *target) { U; return besides(start_far
 static int r_loader(const char *target)
 {
 	U;
-	loader_at(in("work/one"), "/lib64/ld-linux-x86-64.so.2", 200);
-	loader_at(in("work/two"), in("hidden/says"), 200);
+	put_with_loader(in("work/one"), "/lib64/ld-linux-x86-64.so.2", 200);
+	put_with_loader(in("work/two"), in("hidden/says"), 200);
 	return exchange(in("work/one"), in("work/two"), "", start);
 }
 
