@@ -325,9 +325,17 @@ static inline void pt_rule_used(uint32_t rule)
 	if (pt.events && rule != PT_NO_RULE)
 		pt_events_rule_used(pt.events, rule);
 }
+/*
+ * What can be no address of a program: the kernel says EFAULT, we would crash. Beyond 56 bits nothing is a program's on x86-64
+ * (five levels of page tables), beyond 52 on ARM, where the uppermost byte is a tag.
+ */
 static inline bool pt_bad_pointer(const char *p)
 {
-	return (uintptr_t)p < 4096 || (intptr_t)p < 0; /* the kernel says EFAULT, we would crash */
+#ifdef __aarch64__
+	return (uintptr_t)p < 4096 || (uintptr_t)p << 8 >> 60;
+#else
+	return (uintptr_t)p - 4096 >= (UINT64_C(1) << 56) - 4096;
+#endif
 }
 bool pt_hides(int dirfd, const char *path);
 /* The access and the flags that a file is to be opened with: by the flags of open, by the mode of a stream. */

@@ -342,6 +342,10 @@ static void case_bad_pointers(void)
 	CHECK(stat(null, &st) == -1 && errno == EFAULT);
 	CHECK(unlink((const char *)-1L) == -1 && errno == EFAULT);
 	CHECK(mkdir(null, 0700) == -1 && errno == EFAULT);
+	/* what debuggers fill freed memory with, and a slip behind NULL */
+	CHECK(rmdir((const char *)0x6b6b6b6b6b6b6b6bL) == -1 && errno == EFAULT);
+	CHECK(open((const char *)0x5a5a5a5a5a5a5a5aL, O_RDONLY) == -1 && errno == EFAULT);
+	CHECK(access((const char *)24L, F_OK) == -1 && errno == EFAULT);
 	CHECK(open("", O_RDONLY) == -1 && errno == ENOENT);
 	CHECK(fstatat(-5, "x", &st, 0) == -1 && errno == EBADF);
 	char longer[6000];
