@@ -170,6 +170,10 @@ def wrapper(row: Row, name: str = "") -> str:
     out.append(f"\tint error = pt_judge({op}, &at0);")
     if len(args) == 2:
         out.append("\tat1.slab = NULL;\n\tif (!error)\n\t\terror = pt_judge(" + op + ", &at1);")
+        swapped = "flags & RENAME_SWAP && " if "flags" in names else ""
+        for a, one, other, unless in ((first, 0, 1, ""), (args[1], 1, 0, swapped)):
+            if "r" in a.letters:
+                out.append(f"\tif ({unless}!error)\n\t\terror = pt_judge_shown({op}, &at{one}, &at{other});")
     replaced = {a.name: f"at{n}.path" for n, a in enumerate(args)}
     replaced |= {a.dirfd: f"at{n}.dirfd" for n, a in enumerate(args) if a.dirfd != "AT_FDCWD"}
     call = ", ".join(replaced.get(n, n) for n in names)

@@ -164,6 +164,9 @@ int pt_task_resolve_text(struct pt_task *, int fd, const char *text, size_t len,
 int pt_task_judge(struct pt_task *, unsigned judge_flags);     /* 0 or errno; reports */
 /* May it change a file that it has open (a descriptor of ours for it)? 0 or errno; reports. */
 int pt_task_judge_open(struct pt_task *, int copy);
+struct pt_verdict pt_task_decide(struct pt_task *, enum pt_map); /* of t->at */
+/* What may be changed, as if it were not there: it would get a name by which it can be read. ENOENT, or 0 in an audit; reports. */
+int pt_task_hide(struct pt_task *, struct pt_verdict read, bool there);
 void pt_task_report(struct pt_task *, uint8_t kind, uint8_t outcome, int error);
 void pt_task_announce(struct pt_task *, const char *exe, size_t len);
 

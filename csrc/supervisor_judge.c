@@ -127,11 +127,22 @@ static int refuse(struct pt_task *t, struct pt_verdict v, uint8_t outcome, int e
 
 static void note_rule(struct pt_task *t);
 
+struct pt_verdict pt_task_decide(struct pt_task *t, enum pt_map map)
+{
+	struct pt_verdict v = pt_decide(t->sup->image, map, t->at.real, t->at.real_len);
+	pt_task_ask_live(t, map, t->at.real, t->at.real_len, &v);
+	return v;
+}
+
 static struct pt_verdict decide_write(struct pt_task *t)
 {
-	struct pt_verdict v = pt_decide(t->sup->image, PT_WRITE, t->at.real, t->at.real_len);
-	pt_task_ask_live(t, PT_WRITE, t->at.real, t->at.real_len, &v);
-	return v;
+	return pt_task_decide(t, PT_WRITE);
+}
+
+int pt_task_hide(struct pt_task *t, struct pt_verdict read, bool there)
+{
+	t->access = PT_ACC_READ;       /* what would have to be allowed */
+	return refuse(t, read, there || exists(t) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 }
 
 static int judge_write(struct pt_task *t, unsigned flags, struct pt_verdict read)

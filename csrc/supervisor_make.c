@@ -20,6 +20,7 @@ enum last { LAST_NORMAL, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
 struct entry {
 	int dir;
 	enum last last;
+	struct pt_verdict read;        /* of link and rename: may it be read? */
 	char name[NAME_CAP];
 };
 
@@ -192,6 +193,20 @@ static int own_descriptor(const struct pt_task *t)
 	return sscanf(t->asked, "/proc/%d/fd/%d%n", &pid, &n, &end) == 2 && !t->asked[end] && pid == t->pid ? n : -1;
 }
 
+/* Of an open file that was judged. What has no name (any more) was made so, and hides nothing; nor does a pipe. */
+static struct pt_verdict read_of_open(struct pt_task *t, int copy)
+{
+	struct pt_verdict v = { .action = PT_ALLOW, .rule = PT_NO_RULE, .port = PT_NO_PORT };
+	struct stat st;
+	if (fstat(copy, &st) || !st.st_nlink || (t->at.real_len && t->at.real[0] != '/'))
+		return v;
+	if (t->at.real_len)
+		return pt_task_decide(t, PT_READ);
+	if ((fcntl(copy, F_GETFL) & O_ACCMODE) == O_WRONLY) /* further down than the kernel tells */
+		v.action = PT_DENY;
+	return v;
+}
+
 /* The first name of a link or rename. A link of what is open: *copy is a descriptor of it. */
 static int first_name(struct pt_task *t, uint64_t address, struct entry *e, int *copy)
 {
@@ -213,20 +228,47 @@ static int first_name(struct pt_task *t, uint64_t address, struct entry *e, int 
 	}
 	if (number >= 0) {
 		*copy = pt_target_fd(t->pid, number);
-		return *copy < 0 ? (*copy == -EPERM ? EACCES : EBADF) : pt_task_judge_open(t, *copy); /* it gets a further name */
+		error = *copy < 0 ? (*copy == -EPERM ? EACCES : EBADF) : pt_task_judge_open(t, *copy); /* it gets a further name */
+		if (!error)
+			e->read = read_of_open(t, *copy);
+		return error;
 	}
 	/* A hard link makes the first file changeable through the second name: it must be writable itself. */
 	error = pt_task_judge(t, 0);
 	if (error)
 		return error;
+	e->read = t->at.read;
 	if (follow) /* what it leads to: that path has an end of its own */
 		memcpy(t->asked, t->at.real, t->at.real_len + 1);
 	return hold(t, e);
 }
 
+/* Does what may be changed only come by a new name to where it can be read? */
+static bool shows(const struct entry *from, const struct entry *to)
+{
+	return from->read.action == PT_DENY && (to->read.action != PT_DENY || (to->read.flags & PT_V_BELOW));
+}
+
+/* The first name once more, to tell of it: by now the task is about the second. */
+static int refuse_first(struct pt_task *t, uint64_t address, const struct entry *e, int copy)
+{
+	bool follow = t->call->shape == PT_SH_LINK && (at_flags(t) & AT_SYMLINK_FOLLOW);
+	if (copy < 0) {
+		int error = pt_task_resolve(t, dirfd_of(t), address, follow ? 0 : PT_RES_ENTRY | PT_RES_NOFOLLOW_LAST);
+		if (error)
+			return error;
+	} else {
+		ssize_t len = pt_own_fd_path(copy, t->at.real);
+		t->at.real_len = len > 0 && len < PT_PATH_CAP - 1 ? (size_t)len : 0;
+		t->at.real[t->at.real_len] = 0;
+		t->asked[0] = 0;
+	}
+	return pt_task_hide(t, e->read, copy >= 0);
+}
+
 static int answer_two(struct pt_task *t)
 {
-	struct entry from, to = { .dir = -1 };
+	struct entry from = { .dir = -1 }, to = { .dir = -1 };
 	char link[32];
 	bool links = t->call->shape == PT_SH_LINK;
 	int dir = t->call->dir, path = t->call->path, copy;
@@ -243,8 +285,13 @@ static int answer_two(struct pt_task *t)
 	}
 	if (!error)
 		error = pt_task_judge(t, PT_J_MAY_CREATE);
+	to.read = t->at.read;
 	if (!error)
 		error = hold(t, &to);
+	if (!error && !links && (flags & RENAME_EXCHANGE) && shows(&to, &from))
+		error = pt_task_hide(t, to.read, false);
+	if (!error && shows(&from, &to))
+		error = refuse_first(t, first, &from, copy);
 	if (!error) {
 		pt_own_fd_link(copy, link);
 		if (from.last != LAST_NORMAL || to.last != LAST_NORMAL)

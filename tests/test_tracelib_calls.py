@@ -235,6 +235,8 @@ class Around:
     empty_log: dict[str, int]
     empty_log_untraced: dict[str, int]
     log: list[Event]
+    shown: dict[str, int]
+    shown_events: list[Event]
 
 
 def linked(place: Path, hidden: Path, rows: list[gen_calls.Row]) -> None:
@@ -273,6 +275,7 @@ NEW = [r for r in TESTED if any("x" in a.letters for a in path_args(r))]
 TWO_NEW = [r for r in NEW if r in TWO]
 EMPTY = [r for r in TESTED if any("e" in a.letters for a in path_args(r))]
 NULL = [r for r in TESTED if any("0" in a.letters for a in path_args(r))]
+SHOWN = [r for r in TESTED if any("r" in a.letters for a in path_args(r)[:1])]
 FLAGGED = [r for r in TESTED if gen_calls.switch(base(r))[0] != "0"]
 
 
@@ -289,7 +292,12 @@ def around(helper: Path) -> Iterator[Around]:
         else:
             hidden = [f"rw:{top}/{name}hidden=-" for name in ("", "links-", "flagged-")]
             with Session(
-                *hidden, f"w:{top}/readonly=-", f"w:{top}/fixed=-", "rw:/=+", log=scene == "empty-log"
+                *hidden,
+                f"r:{top}/writeonly=-",
+                f"w:{top}/readonly=-",
+                f"w:{top}/fixed=-",
+                "rw:/=+",
+                log=scene == "empty-log",
             ) as session:
                 done = session.run(helper, input=lines, cwd="/")
                 events[scene] = session.events("access") if scene == "empty-log" else session.findings()
@@ -308,6 +316,9 @@ def around(helper: Path) -> Iterator[Around]:
         (top / "readonly" / f"{row.name}.q").touch()
     for row in EMPTY:
         prepare(row, top / "fixed" / row.name)
+    (top / "writeonly").mkdir()
+    for row in SHOWN:
+        prepare(row, top / "writeonly" / row.name)
     for name in ("olds", "olds-untraced", "links-q", "links-q-untraced"):
         (top / name).mkdir()
         for row in TWO:
@@ -346,6 +357,8 @@ def around(helper: Path) -> Iterator[Around]:
         empty_log=run("empty-log", EMPTY, "empty", top / "seen", top / "made"),
         empty_log_untraced=run("", EMPTY, "empty", top / "seen", top / "untraced", traced=False),
         log=events["empty-log"],
+        shown=run("shown", SHOWN, "-", top / "writeonly", top / "seen"),
+        shown_events=events["shown"],
     )
     shutil.rmtree(top)
 
@@ -401,6 +414,14 @@ def test_what_is_there_is_said_to_be_there_before_it_is_said_to_be_readonly(row:
 @pytest.mark.parametrize("row", TWO_NEW, ids=lambda r: r.name)
 def test_the_second_that_is_there_is_said_to_be_there(row: gen_calls.Row, around: Around) -> None:
     assert around.second_exists[row.name] == errno.EEXIST
+
+
+@pytest.mark.parametrize("row", SHOWN, ids=lambda r: r.name)
+def test_what_may_be_written_only_gets_no_name_that_may_be_read(row: gen_calls.Row, around: Around) -> None:
+    """Within its place it does; see test_unread.py."""
+    assert around.shown[row.name] == errno.ENOENT
+    found = [(e.access, e.outcome, e.path) for e in around.shown_events if e.op == base(row).name]
+    assert [(*what, Path(path).parent.name) for *what, path in found] == [("read", "hide", "writeonly")]
 
 
 @pytest.mark.parametrize("row", EMPTY, ids=lambda r: r.name)

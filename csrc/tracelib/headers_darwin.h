@@ -32,6 +32,9 @@
 #ifndef XATTR_NOFOLLOW
 #define XATTR_NOFOLLOW 1
 #endif
+#ifndef RENAME_SWAP
+#define RENAME_SWAP 2
+#endif
 #ifndef CLONE_NOFOLLOW
 #define CLONE_NOFOLLOW 1
 #endif

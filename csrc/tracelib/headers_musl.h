@@ -20,6 +20,9 @@ int close_range(unsigned first, unsigned last, int flags);
 void closefrom(int first);
 int pkey_mprotect(void *at, size_t size, int protection, int key);
 
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE (1 << 1)
+#endif
 #ifndef FTW_ACTIONRETVAL
 #define FTW_ACTIONRETVAL 0      /* no flag of its nftw */
 #define FTW_STOP 1

@@ -115,6 +115,32 @@ static int refuse(uint16_t op, struct pt_at *at, uint8_t outcome, int error)
 	return pt.flags & PT_IMG_AUDIT ? 0 : error;
 }
 
+/* Open, and without a name: it was made so (O_TMPFILE), and nothing is hidden in it. */
+static bool nameless(const struct pt_at *at)
+{
+	static const char gone[] = " (deleted)";
+	const size_t n = sizeof gone - 1;
+	struct stat st;
+	bool open = at->magic || (at->flags & PT_EMPTY && !at->path[0]);
+	return open && at->real_len > n && !memcmp(at->real + at->real_len - n, gone, n) &&
+	       (at->path[0] ? sys_fstatat(at->dirfd, at->path, &st, 0) : sys_fstat(at->dirfd, &st)) == 0 && !st.st_nlink;
+}
+
+int pt_judge_shown(uint16_t op, struct pt_at *from, const struct pt_at *to)
+{
+	if (!from->judged || !to->judged)
+		return 0;
+	struct pt_verdict read = decide(from, PT_READ);
+	if (likely(read.action != PT_DENY))
+		return 0;
+	struct pt_verdict there = decide(to, PT_READ);
+	if ((there.action == PT_DENY && !(there.flags & PT_V_BELOW)) || nameless(from))
+		return 0;
+	from->verdict = read;
+	from->access = PT_ACC_READ;    /* what would have to be allowed */
+	return refuse(op, from, hidden_or_absent(from), ENOENT);
+}
+
 /*
  * The directory of the name is missing: is what ends the walk in a hidden place? By the errno it must not show whether
  * a hidden directory is there, or that something hidden is a file. `real` is cut and restored.

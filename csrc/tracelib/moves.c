@@ -1,6 +1,6 @@
 /*
  * A second name for a file, and another: both in directories that are held, where their paths could be exchanged between our
- * look and the kernel's. What is hidden would get a name that is not.
+ * look and the kernel's. What is hidden would get a name that is not. So would what may be written only, of itself.
  */
 #include "headers.h"
 
@@ -13,6 +13,10 @@ static int moved(uint16_t op, struct pt_at *old, struct pt_at *new, move_t *move
 	new->slab = NULL;
 	if (!error)
 		error = pt_judge(op, new);
+	if (!error)
+		error = pt_judge_shown(op, old, new);
+	if (!error && old->access == PT_ACC_RENAME && flags & RENAME_EXCHANGE)
+		error = pt_judge_shown(op, new, old);
 	if (!error)
 		error = pt_hold_name(old, &held_old);
 	if (!error)

@@ -281,6 +281,11 @@ static inline void pt_noted(uint16_t op, uint8_t access, const char *path, const
 }
 /* Full judgement: 0, or the errno with which the call is to fail. pt_done must follow in both cases. */
 int pt_judge(uint16_t op, struct pt_at *);
+/*
+ * `from`, which may be changed, gets the name `to`, or what has it goes there: what may not be read would be where it may.
+ * After both were judged. 0 or the errno.
+ */
+int pt_judge_shown(uint16_t op, struct pt_at *from, const struct pt_at *to);
 /* True: what a program runs or loads is to be this system's own, and `at->path` now names it. */
 bool pt_runs_own(struct pt_at *);
 /* race.c: a call is made on what was judged, whatever is exchanged between our look and the kernel's. */
