@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "elf_linux.h"
 #include "procstat.h"
 #include "supervisor_answer.h"
 
@@ -294,7 +295,7 @@ static int judge_besides(struct pt_task *t, int fd, bool announce)
 	int error = 0;
 	for (int depth = 0; !error && depth <= INTERPRETERS; depth++) {
 		unsigned char head[4096];
-		ssize_t got = fd < 0 ? -1 : pread(fd, head, sizeof head - 1, 0);
+		ssize_t got = fd < 0 ? -1 : pread(fd, head, sizeof head, 0);
 		if (got < 2 || head[0] != '#' || head[1] != '!') {
 			/* With a loader it takes the library in, which announces itself. */
 			bool traced = loader_of(fd, head, got, t->dents);
@@ -304,11 +305,10 @@ static int judge_besides(struct pt_task *t, int fd, bool announce)
 				error = pt_task_judge(t, 0);
 			break;
 		}
-		head[got] = 0;
-		char *line = (char *)head + 2, *end;
-		line += strspn(line, " \t");
-		end = line + strcspn(line, " \t\n");
-		if (pt_task_resolve_text(t, AT_FDCWD, line, (size_t)(end - line), 0))
+		char interpreter[PT_SHEBANG], words[PT_WORDS];
+		if (!pt_script_line((const char *)head, (size_t)got, interpreter, words))
+			break;
+		if (pt_task_resolve_text(t, AT_FDCWD, interpreter, strlen(interpreter), 0))
 			break;
 		error = pt_task_judge(t, 0);
 		if (fd >= 0)

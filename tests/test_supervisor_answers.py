@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -159,6 +160,32 @@ def test_metadata_changes_are_done_and_refused_like_a_dynamic_programs(place: Pa
     assert done.stdout == "600 978307200\nfile\n", done.stderr
     assert done.stderr.count("Permission denied") == 2
     assert ("write-outside", str(place / "outside/file")) in found
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "found"),
+    [
+        (b"#! /bin/true\n", 0, False),
+        (b"#!{hidden}\n", errno.ENOENT, True),
+        (b"#!" + b" " * 300 + b"{hidden}\n", errno.ENOEXEC, False),  # the kernel reads 256 bytes, and finds no name
+        (b"#!/bin/true\0{hidden}\n", 0, False),
+    ],
+)
+def test_the_line_of_a_script_is_read_as_the_kernel_does(place: Path, line: bytes, error: int, found: bool) -> None:
+    secret = place / "hidden/file"
+    secret.chmod(0o755)
+    script = place / "work/script"
+    script.write_bytes(line.replace(b"{hidden}", os.fsencode(secret)))
+    script.chmod(0o755)
+    text = (
+        "#include <errno.h>\n#include <sys/wait.h>\n#include <unistd.h>\n"
+        "int main(void) { int status; if (fork() == 0) {\n"
+        'char *words[] = { "script", 0 }; execv("script", words); _exit(errno); }\n'
+        "wait(&status); return WEXITSTATUS(status); }\n"
+    )
+    done, said = run(rules(place, hidden(place)), place, compiled(place, text, "-static"))
+    assert done.returncode == error, done.stderr
+    assert (("hidden", str(secret)) in said) == found, said
 
 
 def test_a_fifo_blocks_only_the_program_that_opens_it(place: Path) -> None:
