@@ -52,3 +52,13 @@ def test_what_got_through_is_told() -> None:
     assert "read: 'GOT secret contents" in notes["read"]
     assert "changed: " in notes["write"]
     assert "b'untouched\\n' -> b''" in notes["write"]
+
+
+def test_attempts_that_do_not_compile_are_not_taken_for_an_absent_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(runner.FLAVOURS, "broken", ["gcc", "-Dmmap=;;"])
+    with pytest.raises(SystemExit, match=r"broken: the attempts do not compile: .*error"):
+        runner.build(tmp_path, ["broken"])
+    monkeypatch.setitem(runner.FLAVOURS, "incomplete", ["gcc", "-nostdinc"])
+    assert runner.build(tmp_path, ["incomplete"]) == {}

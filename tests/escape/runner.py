@@ -110,7 +110,10 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {}
 
 
 def build(directory: Path, flavours: Iterable[str] = FLAVOURS) -> dict[str, Path]:
-    """Compile the attempts; a flavour whose compiler is not here is left out (and missing in the result)."""
+    """Compile the attempts; a flavour whose compiler is not here is left out (and missing in the result).
+
+    Raises SystemExit where the compiler is here, and the attempts are what it cannot compile.
+    """
     built = {}
     sources = [str(HERE / name) for name in SOURCES]
     for flavour in flavours:
@@ -131,7 +134,17 @@ def build(directory: Path, flavours: Iterable[str] = FLAVOURS) -> dict[str, Path
         if done.returncode == 0:
             out.chmod(0o755)
             built[flavour] = out
+        elif flavour not in NATIVE and _compiles(command, directory):
+            raise SystemExit(f"{flavour}: the attempts do not compile: {done.stderr.decode(errors='replace').strip()}")
     return built
+
+
+def _compiles(command: list[str], directory: Path) -> bool:
+    """Is all there that a C compiler needs (for 32 bits: headers and libraries of their own)?"""
+    source = directory / "nothing.c"
+    source.write_text('#include <stdio.h>\nint main(void) { return puts("") < 0; }\n', encoding="utf-8")
+    words = [*command, "-o", str(directory / "nothing"), str(source)]
+    return subprocess.run(words, cwd=directory, capture_output=True, check=False).returncode == 0
 
 
 def build_objects(ground: Ground) -> None:
