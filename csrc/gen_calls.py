@@ -127,10 +127,12 @@ def read(path: Path, platform: str = "linux") -> list[Row]:
     return rows
 
 
-def wrapper(row: Row, name: str = "") -> str:
-    """The text of a plain row's wrapper; `name`: of a twin of the row, which calls the twin's own function."""
+def wrapper(row: Row, name: str = "", *, holds: bool = True) -> str:
+    """The text of a plain row's wrapper; `name`: of a twin of the row, which calls the twin's own function; `holds`:
+    the platform can hold what is changed."""
     name = name or row.identifier
     args = row.path_args()
+    held = holds and "h" in args[0].letters
     failure = "NULL" if "*" in row.result else "-1"
     declaration = ", ".join(d for d, _ in row.parameters)
     names = [n for _, n in row.parameters]
@@ -145,7 +147,13 @@ def wrapper(row: Row, name: str = "") -> str:
         out.append(f"\tif (!{null[0].name}) {{\n\t\tint refused = {judged};\n\t\tif (!refused)")
         out.append(f"\t\t\treturn real({', '.join(names)});")
         out.append(f"\t\terrno = refused;\n\t\treturn {failure};\n\t}}")
-    if len(args) == 1 and not row.after:
+    if held:
+        quick = f"pt_quick_changed({first.dirfd}, {first.name}, PT_ACC_{first.access.upper()}, {first.follow}, &way)"
+        out.append(f"\tstruct pt_changing way;\n\tconst char *by = {quick};\n\tif (likely(by)) {{")
+        through = ", ".join("by" if n == first.name else n for n in names)
+        out.append(f"\t\t{row.result} done = real({through});")
+        out.append("\t\tpt_let_go(way.held);\n\t\treturn done;\n\t}")
+    elif len(args) == 1 and not row.after:
         which = f"PT_ACC_{first.access.upper()}"
         if first.follow == "0":
             quick = f"pt_quick({first.dirfd}, {first.name}, {which})"
@@ -174,6 +182,8 @@ def wrapper(row: Row, name: str = "") -> str:
         for a, one, other, unless in ((first, 0, 1, ""), (args[1], 1, 0, swapped)):
             if "r" in a.letters:
                 out.append(f"\tif ({unless}!error)\n\t\terror = pt_judge_shown({op}, &at{one}, &at{other});")
+    if held:
+        out.append("\tint held = -1;\n\tif (!error)\n\t\terror = pt_hold_changed(&at0, &held);")
     replaced = {a.name: f"at{n}.path" for n, a in enumerate(args)}
     replaced |= {a.dirfd: f"at{n}.dirfd" for n, a in enumerate(args) if a.dirfd != "AT_FDCWD"}
     call = ", ".join(replaced.get(n, n) for n in names)
@@ -184,6 +194,8 @@ def wrapper(row: Row, name: str = "") -> str:
         last = f"at{len(args) - 1}"
         out.append(f"\t\telse\n\t\t\tpt_after_{row.after}(&at0, &{last});")
     out.append("\t}")
+    if held:
+        out.append("\tpt_let_go(held);")
     for n in reversed(range(len(args))):
         out.append(f"\tpt_done({op}, &at{n}, error);")
     out.append(f"\tif (result == {failure})\n\t\terrno = error;\n\treturn result;\n}}")
@@ -241,7 +253,7 @@ def interpose(rows: list[Row]) -> str:
             continue
         own = target.form == "plain"
         if own:
-            out.append(_only(row, wrapper(target, row.identifier)))
+            out.append(_only(row, wrapper(target, row.identifier, holds=False)))
         else:
             mine = f"pt_wrap_{target.identifier}"
             out.append(_only(row, f'extern void pt_hand_{row.identifier}(void) __asm__("_{mine}");'))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,10 @@ from test_tracelib_other import COMPILERS, MUSL
 from tracelib_session import SOURCE, Session, compile_c
 
 STREAMS = ["fopen", "fopen_plus", "fopen_w", "freopen", "ccs", "setmntent"]
+
+
+CHANGES = re.findall(r"CHANGES\((\w+)\),", (SOURCE / "tests/calls/held.c").read_text())
+FOLLOWING = [name for name in CHANGES if not name.startswith("l") and not name.endswith("nofollow")]
 
 
 def built(name: str, place: Path, compiler: str) -> Path:
@@ -75,6 +80,43 @@ def test_a_second_name_is_for_what_was_judged(call: str, held: Path, top: Path) 
     with Session(f"rw:{top}/hidden=-", "rw:/=+") as session:
         assert say(held, call, top, session) == ["plain", "plain", str(errno.ELOOP), "none left"]
     assert (top / "hidden/file").stat().st_nlink == 1
+
+
+@contextmanager
+def unwritten(top: Path, *, log: bool = False) -> Iterator[Session]:
+    """``hidden`` may be read; its files must be what they are."""
+    file = top / "hidden/file"
+    before = (file.stat(), os.listxattr(file))
+    with Session(f"w:{top}/hidden=-", "rw:/=+", log=log) as session:
+        yield session
+    assert (file.stat(), os.listxattr(file)) == before
+
+
+def marked(top: Path) -> None:
+    """What removexattr takes away; and time passes, or nothing would show by it."""
+    os.setxattr(top / "hidden/file", "user.h", b"v")
+    time.sleep(0.02)
+
+
+@pytest.mark.parametrize("log", [False, True])  # with a log nothing goes the quick way
+@pytest.mark.parametrize("call", [call for call in CHANGES if call != "chmod_near"])
+def test_what_is_changed_is_what_was_judged(call: str, log: bool, held: Path, top: Path) -> None:
+    marked(top)
+    assert say(held, call, top) == ["plain", "plain", "secret", "none left"], "without the library the exchange works"
+    marked(top)
+    with unwritten(top, log=log) as session:
+        assert say(held, call, top, session) == ["plain", "plain", str(errno.ELOOP), "none left"]
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("call", FOLLOWING)
+def test_what_is_changed_has_not_become_a_link(call: str, log: bool, held: Path, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip # noqa: E501
+    monkeypatch.setenv("HELD_NAME", "1")
+    marked(top)
+    assert say(held, call, top) == ["plain", "plain", "secret", "none left"], "without the library the exchange works"
+    marked(top)
+    with unwritten(top, log=log) as session:
+        assert say(held, call, top, session) == ["plain", "plain", str(errno.ELOOP), "none left"]
 
 
 def test_a_listing_is_of_what_was_judged(held: Path, top: Path) -> None:
@@ -208,3 +250,39 @@ def test_the_last_name_alone_is_no_link_for_a_child(top: Path) -> None:
             cwd=top / "w",
         )
     assert done.stdout.splitlines() == ["plain", "plain", "Too many levels of symbolic links"], done.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["threads"]])
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_what_is_held_is_changed_as_ever(compiler: str, more: list[str], tmp_path: Path) -> None:
+    """Of each kind of path: errno, and what comes of it."""
+    program = built("changes", tmp_path, compiler)
+    said = []
+    for way in ("plain", "log", "quick"):
+        place = tmp_path / "place"
+        place.mkdir()
+        words = ["/usr/bin/env", str(program), str(place), *more]
+        with Session("rw:/=+", log=way == "log") as session:
+            done = subprocess.run(words, capture_output=True, text=True) if way == "plain" else session.run(*words)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert not session.findings()
+        said.append(done.stdout.splitlines())
+        (place / "closed").chmod(0o755)
+        shutil.rmtree(place)
+    assert len(said[0]) > 1000 and said[0][-1] == "none left"
+    for other in said[1:]:
+        assert [pair for pair in zip(other, said[0], strict=True) if pair[0] != pair[1]] == []
+
+
+def test_what_cannot_be_held_is_not_changed(top: Path) -> None:
+    """For want of a descriptor."""
+    text = (
+        "import os, resource, sys\nresource.setrlimit(resource.RLIMIT_NOFILE, (9, 9))\n"
+        "while True:\n    try: os.dup(0)\n    except OSError: break\n"
+        "for change in os.chmod, os.truncate:\n    try: change(sys.argv[1], 1)\n"
+        "    except OSError as error: print(error.errno)\n"
+    )
+    with Session(f"w:{top}/hidden=-", "rw:/=+") as session:
+        done = session.run("/usr/bin/python3", "-S", "-c", text, top / "w/d/file")
+    assert (done.stdout.split(), done.stderr) == ([str(errno.EMFILE)] * 2, "")
+    assert (top / "w/d/file").read_text() == "plain"

@@ -285,4 +285,74 @@ int pt_hold_name(struct pt_at *at, int *held)
 	}
 	return 0;
 }
+
+/* `at->path` becomes "/proc/self/fd/N", by which the kernel comes to what is held, and what comes behind it. */
+static void name_held(struct pt_at *at, int held, const char *name, size_t len)
+{
+	char *text = at->slab->extra;
+	pt_fd_link(held, text);
+	if (len) {
+		char *end = text + strlen(text);
+		*end = '/';
+		memcpy(end + 1, name, len);
+		end[len + 1] = 0;
+	}
+	at->path = text;
+	at->dirfd = AT_FDCWD;
+}
+
+int pt_hold_changed(struct pt_at *at, int *held)
+{
+	*held = -1;
+	if (pt_settled(at) || !at->path[0])
+		return 0;
+	size_t n = strlen(at->path);
+	bool slash = at->path[n - 1] == '/' || ends_in_dots(at->path, n);
+	if (!(at->flags & PT_FOLLOW) && !slash) {
+		int error = pt_hold_name(at, held);
+		n = strlen(at->path);
+		if (error || *held < 0)
+			return error;
+		if (n + PT_FD_LINK + 2 > at->slab->cap)
+			return ENAMETOOLONG;   /* it is longer than a name can be */
+		name_held(at, *held, at->path, n);
+		return 0;
+	}
+	if (!at->judged)               /* the walk came to an end: so would the kernel's */
+		return at->lost;
+	int flags = O_PATH | O_CLOEXEC | (slash ? O_DIRECTORY : 0);
+	int fd = at->magic ? hold_object(at, flags) : pt_open_unlinked(AT_FDCWD, real_name(at), flags, 0);
+	if (fd < 0)
+		return fd == -ENOSYS ? 0 : -fd;
+	*held = fd;
+	name_held(at, fd, ".", !(at->flags & PT_FOLLOW)); /* for a call that follows no link: a directory, by a name in it */
+	return 0;
+}
+
+const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool follow, struct pt_changing *c)
+{
+	c->held = -1;
+	if (unlikely(pt.log))
+		return NULL;
+	enum pt_held how = pt_quick_held(dirfd, &path, access, c->copy, NULL);
+	if (how == PT_NOT_QUICK)
+		return NULL;
+	if (!follow && how == PT_FIXED)        /* or in a directory that the kernel has in its hand */
+		return path;
+	char *slash = follow ? NULL : strrchr(path, '/');
+	if (!follow && !slash)
+		return NULL;
+	if (slash)
+		*slash = 0;
+	c->held = pt_open_unlinked(dirfd, slash == path ? "/" : path, O_PATH | O_CLOEXEC | (slash ? O_DIRECTORY : 0), 0);
+	if (c->held < 0)               /* why, the long way finds out */
+		return NULL;
+	pt_fd_link(c->held, c->name);
+	if (slash) {
+		size_t n = strlen(c->name);
+		*slash = '/';
+		memcpy(c->name + n, slash, strlen(slash) + 1);
+	}
+	return c->name;
+}
 #endif

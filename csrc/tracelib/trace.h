@@ -300,17 +300,29 @@ int pt_open_as_is(uint16_t op, int dirfd, const char *path, int flags, mode_t mo
  * the call can go by `path`, with AT_SYMLINK_NOFOLLOW where `*nofollow` is set (and a link then means: judge again).
  */
 #define PT_AS_IS (-100000)
+#define PT_FD_LINK 32
 int pt_hold(const struct pt_at *, bool *nofollow);
 /*
  * For calls that change a name: `dirfd` and `path` become a descriptor of the directory that was judged and the name in it,
  * where they could be exchanged. 0 or the errno; `*held` is to be closed if it is not negative.
  */
 int pt_hold_name(struct pt_at *, int *held);
+/*
+ * For calls that change what lies at a path, in whatever form they take it: `path` becomes one through a descriptor of what
+ * was judged, or, where the last link is not followed, of the directory that it lies in. 0 or the errno; `*held` as above.
+ */
+int pt_hold_changed(struct pt_at *, int *held);
+/* The same by the quick way: the path that the call is to go by, or NULL: not quick. `held` is to be closed as above. */
+struct pt_changing {
+	int held;
+	char name[PT_FD_LINK + PT_COPY];
+	char copy[PT_COPY];
+};
+const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool follow, struct pt_changing *);
 /* Nothing of what was judged can be exchanged, or nothing is refused: the call goes by `path`. */
 bool pt_settled(const struct pt_at *);
 /* The same of an open that comes later, wherever this process goes meanwhile; with more flags of open(2), if need be. */
 bool pt_lasting(const struct pt_at *, int *flags);
-#define PT_FD_LINK 32
 void pt_fd_link(int fd, char link[PT_FD_LINK]);        /* "/proc/self/fd/N" of a descriptor that is not negative */
 /* What may be held, and need not (below 0). */
 static inline void pt_let_go(int held)

@@ -1,7 +1,8 @@
 /*
  * held CALL DIR SECRET: what a call gives by DIR/file, before and after DIR has become a link to SECRET of which this process
  * does not know: the number by which processes tell each other of such changes is put back in the session's own file.
- * Without a session, what the kernel gives. Each line: "the file's text", or errno.
+ * With HELD_NAME it is the file that becomes a link. Without a session, what the kernel gives. Each line: "the file's text",
+ * or which of the two files was changed, or errno.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -14,8 +15,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 #include <unistd.h>
+#include <utime.h>
 #include <wchar.h>
 
 static char path[2000], got[3000];
@@ -131,7 +135,58 @@ static int datagram(int with_sendmsg)
 static int by_sendto(void) { return datagram(0); }
 static int by_sendmsg(void) { return datagram(1); }
 
+/* Every change shows in the time of the last one. */
+static int changed(int result)
+{
+	static struct timespec last;
+	struct stat st;
+	char name[4100];
+	int error = errno;
+	snprintf(name, sizeof name, "%s/file", got);
+	if (stat(name, &st))
+		exit(5);
+	bool secret = last.tv_sec && (last.tv_sec != st.st_ctim.tv_sec || last.tv_nsec != st.st_ctim.tv_nsec);
+	last = st.st_ctim;
+	errno = error;
+	return result && !secret ? -1 : printf("%s\n", secret ? "secret" : "plain") < 0;
+}
+
+static const struct timespec times[2] = { { 5, 0 }, { 6, 0 } };
+static const struct timeval old_times[2] = { { 5, 0 }, { 6, 0 } };
+
+static int by_chmod(void) { return changed(chmod(path, 0604)); }
+static int by_fchmodat(void) { return changed(fchmodat(AT_FDCWD, path, 0604, 0)); }
+static int by_fchmodat_nofollow(void) { return changed(fchmodat(AT_FDCWD, path, 0604, AT_SYMLINK_NOFOLLOW)); }
+static int by_chown(void) { return changed(chown(path, (uid_t)-1, (gid_t)-1)); }
+static int by_lchown(void) { return changed(lchown(path, (uid_t)-1, (gid_t)-1)); }
+static int by_fchownat(void) { return changed(fchownat(AT_FDCWD, path, (uid_t)-1, (gid_t)-1, 0)); }
+static int by_fchownat_nofollow(void) { return changed(fchownat(AT_FDCWD, path, (uid_t)-1, (gid_t)-1, AT_SYMLINK_NOFOLLOW)); }
+static int by_utime(void) { return changed(utime(path, &(struct utimbuf){ 5, 6 })); }
+static int by_utimes(void) { return changed(utimes(path, old_times)); }
+static int by_lutimes(void) { return changed(lutimes(path, old_times)); }
+static int by_futimesat(void) { return changed(futimesat(AT_FDCWD, path, old_times)); }
+static int by_utimensat(void) { return changed(utimensat(AT_FDCWD, path, times, 0)); }
+static int by_utimensat_nofollow(void) { return changed(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW)); }
+static int by_setxattr(void) { return changed(setxattr(path, "user.t", "v", 1, 0)); }
+static int by_lsetxattr(void) { return changed(lsetxattr(path, "user.t", "v", 1, 0)); }
+static int by_removexattr(void) { return changed(round_ < 2 && setxattr(path, "user.h", "v", 1, 0) ? -1 : removexattr(path, "user.h")); }
+static int by_lremovexattr(void) { return changed(round_ < 2 && setxattr(path, "user.h", "v", 1, 0) ? -1 : lremovexattr(path, "user.h")); }
+static int by_truncate(void) { return changed(truncate(path, round_)); }
+/* The directory in which it lies is in the kernel's hand; its name is what can be exchanged. */
+static int by_chmod_near(void)
+{
+	char dir[2000];
+	snprintf(dir, sizeof dir, "%s", path);
+	*strrchr(dir, '/') = 0;
+	return chdir(dir) ? -1 : changed(chmod("file", 0604));
+}
+
 static const struct { const char *name; int (*call)(void); } calls[] = {
+#define CHANGES(name) { #name, by_##name }
+	CHANGES(chmod), CHANGES(fchmodat), CHANGES(fchmodat_nofollow), CHANGES(chown), CHANGES(lchown), CHANGES(fchownat),
+	CHANGES(fchownat_nofollow), CHANGES(utime), CHANGES(utimes), CHANGES(lutimes), CHANGES(futimesat), CHANGES(utimensat),
+	CHANGES(utimensat_nofollow), CHANGES(setxattr), CHANGES(lsetxattr), CHANGES(removexattr), CHANGES(lremovexattr),
+	CHANGES(truncate), CHANGES(chmod_near),
 	{ "fopen", by_fopen }, { "fopen_plus", by_fopen_plus }, { "fopen_w", by_fopen_w }, { "ccs", by_ccs }, { "freopen", by_freopen }, { "setmntent", by_setmntent },
 	{ "link", by_link }, { "linkat", by_linkat }, { "rename", by_rename }, { "opendir", by_opendir }, { "connect", by_connect }, { "sendto", by_sendto }, { "sendmsg", by_sendmsg },
 };
@@ -149,8 +204,12 @@ static void exchange(const char *dir, const char *secret)
 		if (fd < 0 || pread(fd, &word, sizeof word, 64) != sizeof word)
 			exit(3);
 	}
-	snprintf(name, sizeof name, "%s.was", dir);
-	if (rename(dir, name) || symlink(secret, dir))
+	char target[4100];
+	bool file = getenv("HELD_NAME") != NULL;
+	const char *what = file ? path : dir;
+	snprintf(name, sizeof name, "%s.was", what);
+	snprintf(target, sizeof target, "%s%s", secret, file ? "/file" : "");
+	if (rename(what, name) || symlink(target, what))
 		exit(4);
 	if (fd >= 0 && (pwrite(fd, &word, sizeof word, 64) != sizeof word || close(fd)))
 		exit(3);
