@@ -286,3 +286,35 @@ def test_what_cannot_be_held_is_not_changed(top: Path) -> None:
         done = session.run("/usr/bin/python3", "-S", "-c", text, top / "w/d/file")
     assert (done.stdout.split(), done.stderr) == ([str(errno.EMFILE)] * 2, "")
     assert (top / "w/d/file").read_text() == "plain"
+
+
+@pytest.mark.parametrize("more", [[], ["threads"]])
+@pytest.mark.parametrize("call", ["open", "link", "chmod"])
+def test_a_descriptor_by_its_name_is_the_one_that_was_judged(
+    call: str, more: list[str], tmp_path: Path, top: Path
+) -> None:
+    """Of what may be written only there is a descriptor, and of what may be read only; that is not what is refused."""
+    program = built("flip", tmp_path, "cc")
+    which = "w" if call == "chmod" else "r"
+    with Session(f"{which}:{top}/hidden=-", "w:/proc=-", "rw:/=+") as session:
+        words = ["/usr/bin/env", program, call, top / "w/d/file", top / "hidden/file", *more]
+        assert (session.run(*words).stdout, session.run(*words).stdout) == ("ours\n", "ours\n")
+
+
+@pytest.mark.parametrize("rule", ["w:/proc=-", "rw:/=+"])  # the second: nothing of /proc stays what it is
+def test_a_descriptor_by_its_name_is_opened_as_ever(rule: str, tmp_path: Path) -> None:
+    """By a program of several threads, which is held: pipes, files without a name, and in memory."""
+    (tmp_path / "gone").write_text("gone")
+    text = (
+        "import os, sys, threading, time\nthreading.Thread(target=time.sleep, args=[9], daemon=True).start()\n"
+        "gone = os.open(sys.argv[1], os.O_RDWR)\nos.unlink(sys.argv[1])\nmemory = os.memfd_create('memory')\n"
+        "os.write(memory, b'memory')\n"
+        "for path in '/dev/stdin', f'/dev/fd/{gone}', f'/proc/{os.getpid()}/fd/{gone}', f'/proc/self/fd/{memory}':\n"
+        "    with open(path) as file: print(file.read())\n"
+    )
+    if rule == "rw:/=+":
+        text += "with open('/dev/stdout', 'w') as out: print('out', file=out)\n"
+    said = ["in", "gone", "gone", "memory", *(["out"] if rule == "rw:/=+" else [])]
+    with Session(rule, "rw:/=+") as session:
+        done = session.run("/usr/bin/python3", "-S", "-c", text, tmp_path / "gone", input="in")
+    assert (done.stdout.splitlines(), done.stderr) == (said, "")

@@ -22,7 +22,7 @@ static int moved(uint16_t op, struct pt_at *old, struct pt_at *new, move_t *move
 	if (!error)
 		error = pt_hold_name(new, &held_new);
 	if (!error)
-		error = (int)-move(old, new, held_old < 0 ? flags : flags & ~(unsigned)AT_SYMLINK_FOLLOW);
+		error = (int)-move(old, new, held_old < 0 || old->magic ? flags : flags & ~(unsigned)AT_SYMLINK_FOLLOW);
 	if (!error)
 		after(old, new);
 	pt_let_go(held_old);

@@ -81,10 +81,21 @@ static bool relative(const struct pt_at *at)
 	return at->path[0] != '/' && pt_threads();
 }
 
+/* An open file by its name in /proc: the number may be another file's the next moment, by another thread or by whose it is. */
+static bool by_number(const struct pt_at *at)
+{
+	const char *path = at->path, *end = path + strlen(path), *name = end;
+	if (!at->magic || (!pt_threads() && (!strncmp(path, "/proc/self/fd/", 14) || !strncmp(path, "/dev/", 5))))
+		return false;
+	while (name > path && name[-1] >= '0' && name[-1] <= '9')
+		name--;
+	return (name < end && (name == path || name[-1] == '/')) || !strncmp(path, "/dev/std", 8);
+}
+
 /* Nothing on the way can be exchanged, or nothing is refused, or the path is a redirect's. */
 bool pt_settled(const struct pt_at *at)
 {
-	return !at->slab || (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)) || (at->fixed && !relative(at));
+	return !at->slab || (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)) || (at->fixed && !relative(at) && !by_number(at));
 }
 
 static bool climbs(const char *path)
@@ -153,7 +164,8 @@ static bool is_judged(int fd, const struct pt_at *at)
 /* A link of /proc leads to an object, not to a path: looked at first, opened where it is what was judged. */
 static int hold_object(const struct pt_at *at, int flags)
 {
-	int fd = open_at(at->dirfd, at->path, O_PATH | O_CLOEXEC | (flags & (O_NOFOLLOW | O_DIRECTORY)), 0);
+	int closing = flags & O_PATH ? flags & O_CLOEXEC : O_CLOEXEC;   /* what was asked for is the program's to keep */
+	int fd = open_at(at->dirfd, at->path, O_PATH | closing | (flags & (O_NOFOLLOW | O_DIRECTORY)), 0);
 	if (fd < 0)
 		return fd;
 	if (is_judged(fd, at))
@@ -252,6 +264,21 @@ static bool ends_in_dots(const char *path, size_t n)
 	return dots && dots <= 2 && (dots == n || path[n - 1 - dots] == '/');
 }
 
+/* `at->path` becomes "/proc/self/fd/N", by which the kernel comes to what is held, and what comes behind it. */
+static void name_held(struct pt_at *at, int held, const char *name, size_t len)
+{
+	char *text = at->slab->extra;
+	pt_fd_link(held, text);
+	if (len) {
+		char *end = text + strlen(text);
+		*end = '/';
+		memcpy(end + 1, name, len);
+		end[len + 1] = 0;
+	}
+	at->path = text;
+	at->dirfd = AT_FDCWD;
+}
+
 int pt_hold_name(struct pt_at *at, int *held)
 {
 	size_t n = strlen(at->path), dir = at->real_len;
@@ -261,6 +288,14 @@ int pt_hold_name(struct pt_at *at, int *held)
 		return 0;
 	if (!at->judged)               /* the walk came to an end: so would the kernel's */
 		return at->lost;
+	if (at->magic && at->flags & PT_FOLLOW) {
+		int object = hold_object(at, 0);
+		if (object < 0)
+			return -object;
+		*held = object;
+		name_held(at, object, NULL, 0);
+		return 0;
+	}
 	if (at->magic || !dir)
 		return 0;
 	while (at->real[--dir] != '/')
@@ -284,21 +319,6 @@ int pt_hold_name(struct pt_at *at, int *held)
 		at->path = at->slab->extra;
 	}
 	return 0;
-}
-
-/* `at->path` becomes "/proc/self/fd/N", by which the kernel comes to what is held, and what comes behind it. */
-static void name_held(struct pt_at *at, int held, const char *name, size_t len)
-{
-	char *text = at->slab->extra;
-	pt_fd_link(held, text);
-	if (len) {
-		char *end = text + strlen(text);
-		*end = '/';
-		memcpy(end + 1, name, len);
-		end[len + 1] = 0;
-	}
-	at->path = text;
-	at->dirfd = AT_FDCWD;
 }
 
 int pt_hold_changed(struct pt_at *at, int *held)
