@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Set
@@ -17,6 +18,14 @@ class Peer:
     prefix: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     close: Callable[[], None] = lambda: None
+
+    def environment(self) -> dict[str, str]:
+        """In which a command is timed: a build's.
+
+        MacPorts gives a build these directories and its prefix's (``binpath``). What a person has put into their own
+        PATH is hidden from it, and each look there would be timed as a finding.
+        """
+        return {**os.environ, "PATH": "/bin:/sbin:/usr/bin:/usr/sbin", "LC_ALL": "C", **self.env}
 
 
 def yardsticks(native: Path, writable: Path) -> list[Peer]:
@@ -57,8 +66,8 @@ def packaged(base: Path, wanted: Set[str]) -> tuple[list[Peer], list[str]]:
     for name, argv in _PACKAGED.items():
         if name not in wanted:
             continue
-        if shutil.which(argv[0]):
-            found.append(Peer(name, [part.format(base=base) for part in argv]))
+        if program := shutil.which(argv[0]):
+            found.append(Peer(name, [program, *(part.format(base=base) for part in argv[1:])]))
         else:
             missing.append(name)
     return found, missing
@@ -77,7 +86,8 @@ def given(texts: list[str]) -> list[Peer]:
             raise ValueError(f"--peer wants NAME='COMMAND PREFIX', not {text!r}")
         if name in _TAKEN or name.startswith("porttrace:") or name in (peer.name for peer in peers):
             raise ValueError(f"--peer {name}: the name is taken")
-        if not shutil.which(words[0]):
+        program = shutil.which(words[0])
+        if not program:
             raise ValueError(f"--peer {name}: there is no program {words[0]!r}")
-        peers.append(Peer(name, words))
+        peers.append(Peer(name, [program, *words[1:]]))
     return peers

@@ -67,8 +67,7 @@ CALLS = (
 
 def started(peer: Peer, argv: list[str], cwd: Path, ok: tuple[int, ...] = (0,)) -> str:
     """Run a command under a peer; its output. Raises SystemExit where it fails: a wrong result has no speed."""
-    env = {**os.environ, "LC_ALL": "C", **peer.env}
-    done = subprocess.run([*peer.prefix, *argv], cwd=cwd, env=env, capture_output=True)
+    done = subprocess.run([*peer.prefix, *argv], cwd=cwd, env=peer.environment(), capture_output=True)
     if done.returncode not in ok:
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
         raise SystemExit(f"{peer.name}: {' '.join(argv[:3])}: exit {done.returncode}: {' / '.join(tail)}")

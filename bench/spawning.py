@@ -7,7 +7,6 @@ the start of the peer along, and runs that are long enough to hide that lie so f
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +26,7 @@ class Spawner:
         try:
             self._process = subprocess.Popen(
                 [*peer.prefix, str(native / "spawn"), "/bin/true"],
-                env={**os.environ, "LC_ALL": "C", **peer.env},
+                env=peer.environment(),
                 cwd=cwd,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

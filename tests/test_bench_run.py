@@ -23,7 +23,7 @@ from ours import porttrace_peers
 from peers import Peer, given
 from plot import svg
 from results import FENCE_ALONE, PLAIN, Results, markdown
-from run import CALLS, CALLS_SHARE, SCALING_SHARE, SHARES
+from run import CALLS, CALLS_SHARE, SCALING_SHARE, SHARES, started
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,7 +71,18 @@ def test_a_guest_that_cannot_start_processes_is_left_out(tmp_path: Path, capsys:
 
 def test_a_peer_is_a_name_and_a_command() -> None:
     (peer,) = given(["x y=env 'a b' c"])
-    assert (peer.name, peer.prefix) == ("x y", ["env", "a b", "c"])
+    assert (peer.name, peer.prefix) == ("x y", [shutil.which("env"), "a b", "c"])
+
+
+def test_a_persons_own_directories_of_programs_are_not_in_a_timed_commands_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text('#!/bin/sh\n"$@"\n')
+    mine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (peer,) = given(["x=mine"])
+    assert started(peer, ["sh", "-c", "echo $PATH"], tmp_path) == "/bin:/sbin:/usr/bin:/usr/sbin\n"
 
 
 @pytest.mark.parametrize(
