@@ -5,7 +5,7 @@
 # What it puts between, and nothing else:
 #   1. Our package is loaded before the test file and in each thread that it makes: its `tracelib` is ours from then on.
 #   2. On Linux the loader's variable is LD_PRELOAD, which `tracelib setsandbox` and `enablefence` set themselves. The
-#      test file is read with these names changed. What a program preloads itself stays there, behind ours. What a program preloads itself stays, behind ours.
+#      test file is read with these names changed. What a program preloads itself stays, behind ours.
 #   3. DARWINTRACE_LOG is darwintrace's second variable. Ours needs no second one (policy and events lie beside the
 #      library), so what the tests say of it is taken out.
 #   4. Tests that are about darwintrace's inside are skipped; their names are given on the command line.
