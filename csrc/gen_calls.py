@@ -148,9 +148,11 @@ def wrapper(row: Row, name: str = "", *, holds: bool = True) -> str:
         out.append(f"\t\t\treturn real({', '.join(names)});")
         out.append(f"\t\terrno = refused;\n\t\treturn {failure};\n\t}}")
     if held:
-        quick = f"pt_quick_changed({first.dirfd}, {first.name}, PT_ACC_{first.access.upper()}, {first.follow}, &way)"
+        takes = "true" if first.dirfd in names else "false"
+        given = f"{first.dirfd}, {first.name}, PT_ACC_{first.access.upper()}, {first.follow}, {takes}"
+        quick = f"pt_quick_changed({given}, &way)"
         out.append(f"\tstruct pt_changing way;\n\tconst char *by = {quick};\n\tif (likely(by)) {{")
-        through = ", ".join("by" if n == first.name else n for n in names)
+        through = ", ".join({first.name: "by", first.dirfd: "way.dirfd"}.get(n, n) for n in names)
         out.append(f"\t\t{row.result} done = real({through});")
         out.append("\t\tpt_let_go(way.held);\n\t\treturn done;\n\t}")
     elif len(args) == 1 and not row.after:
@@ -170,6 +172,8 @@ def wrapper(row: Row, name: str = "", *, holds: bool = True) -> str:
             flags.append("PT_EMPTY")
         if "m" in a.letters:
             flags.append("PT_MAY_CREATE")
+        if held and a.dirfd in names:
+            flags.append("PT_TAKES_DIRECTORY")
         out.append(
             f"\tstruct pt_at at{n} = {{ .dirfd = {a.dirfd}, .path = {a.name}, .access = PT_ACC_{a.access.upper()},"
             f" .flags = {' | '.join(flags) or '0'} }};"

@@ -331,7 +331,7 @@ int pt_hold_changed(struct pt_at *at, int *held)
 	if (!(at->flags & PT_FOLLOW) && !slash) {
 		int error = pt_hold_name(at, held);
 		n = strlen(at->path);
-		if (error || *held < 0)
+		if (error || *held < 0 || at->flags & PT_TAKES_DIRECTORY)
 			return error;
 		if (n + PT_FD_LINK + 2 > at->slab->cap)
 			return ENAMETOOLONG;   /* it is longer than a name can be */
@@ -349,9 +349,10 @@ int pt_hold_changed(struct pt_at *at, int *held)
 	return 0;
 }
 
-const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool follow, struct pt_changing *c)
+const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool follow, bool at, struct pt_changing *c)
 {
 	c->held = -1;
+	c->dirfd = dirfd;
 	if (unlikely(pt.log))
 		return NULL;
 	enum pt_held how = pt_quick_held(dirfd, &path, access, c->copy, NULL);
@@ -367,6 +368,10 @@ const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool f
 	c->held = pt_open_unlinked(dirfd, slash == path ? "/" : path, O_PATH | O_CLOEXEC | (slash ? O_DIRECTORY : 0), 0);
 	if (c->held < 0)               /* why, the long way finds out */
 		return NULL;
+	if (slash && at) {
+		c->dirfd = c->held;
+		return slash + 1;
+	}
 	pt_fd_link(c->held, c->name);
 	if (slash) {
 		size_t n = strlen(c->name);

@@ -227,6 +227,7 @@ enum pt_at_flag {
 	PT_MAY_CREATE = 1u << 5,       /* O_CREAT: a missing file is made */
 	PT_NO_WRITE = 1u << 6,         /* O_CREAT with O_RDONLY: an existing file is only read */
 	PT_DIR_FD = 1u << 7,
+	PT_TAKES_DIRECTORY = 1u << 8,  /* the call has a parameter for a directory's descriptor */
 };
 
 enum pt_there { PT_THERE_UNKNOWN, PT_THERE, PT_NOT_THERE };
@@ -234,7 +235,8 @@ enum pt_there { PT_THERE_UNKNOWN, PT_THERE, PT_NOT_THERE };
 struct pt_at {
 	int dirfd;
 	const char *path;              /* in: as the program gave it; out: what the kernel is to be given */
-	uint8_t access, flags;
+	uint16_t flags;                /* enum pt_at_flag */
+	uint8_t access;
 	uint8_t outcome;               /* enum pt_outcome */
 	bool judged;
 	bool final;                    /* an error of the virtual namespace: not the kernel's to say */
@@ -312,13 +314,16 @@ int pt_hold_name(struct pt_at *, int *held);
  * was judged, or, where the last link is not followed, of the directory that it lies in. 0 or the errno; `*held` as above.
  */
 int pt_hold_changed(struct pt_at *, int *held);
-/* The same by the quick way: the path that the call is to go by, or NULL: not quick. `held` is to be closed as above. */
+/*
+ * The same by the quick way: the path that the call is to go by, from `dirfd` where it takes a directory; NULL: not quick.
+ * `held` is to be closed as above.
+ */
 struct pt_changing {
-	int held;
+	int held, dirfd;
 	char name[PT_FD_LINK + PT_COPY];
 	char copy[PT_COPY];
 };
-const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool follow, struct pt_changing *);
+const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool follow, bool takes_directory, struct pt_changing *);
 /* Nothing of what was judged can be exchanged, or nothing is refused: the call goes by `path`. */
 bool pt_settled(const struct pt_at *);
 /* The same of an open that comes later, wherever this process goes meanwhile; with more flags of open(2), if need be. */
