@@ -253,7 +253,7 @@ def test_workers_do_not_race(place: Path, tmp_path: Path, monkeypatch: pytest.Mo
         "const char *__tsan_default_options(void);\n"
         f'const char *__tsan_default_options(void) {{ return "log_path={place}/more/races"; }}\n'
     )
-    parts = ("fence_linux", "longpath_linux", "procstat", "supervisor")
+    parts = ("elf_linux", "fence_linux", "longpath_linux", "procstat", "supervisor")
     sources = [*policy_sources(), *(CSRC / f"{part}.c" for part in parts), *sorted(CSRC.glob("supervisor_*.c"))]
     sources += tmp_path.glob("*.c")
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fsanitize=thread", f"-I{CSRC}", f"-I{tmp_path}"]

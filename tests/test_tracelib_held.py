@@ -105,7 +105,10 @@ def test_what_is_changed_is_what_was_judged(call: str, log: bool, held: Path, to
     assert say(held, call, top) == ["plain", "plain", "secret", "none left"], "without the library the exchange works"
     marked(top)
     with unwritten(top, log=log) as session:
-        assert say(held, call, top, session) == ["plain", "plain", str(errno.ELOOP), "none left"]
+        done = say(held, call, top, session)
+    # by what was held, or by a second look at what is there then
+    assert done[2] in (str(errno.ELOOP), str(errno.EACCES))
+    assert [*done[:2], *done[3:]] == ["plain", "plain", "none left"]
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -310,7 +313,7 @@ def test_a_descriptor_by_its_name_is_opened_as_ever(rule: str, tmp_path: Path) -
         "gone = os.open(sys.argv[1], os.O_RDWR)\nos.unlink(sys.argv[1])\nmemory = os.memfd_create('memory')\n"
         "os.write(memory, b'memory')\n"
         "for path in '/dev/stdin', f'/dev/fd/{gone}', f'/proc/{os.getpid()}/fd/{gone}', f'/proc/self/fd/{memory}':\n"
-        "    with open(path) as file: print(file.read())\n"
+        "    with open(path) as file: print(file.read(), flush=True)\n"
     )
     if rule == "rw:/=+":
         text += "with open('/dev/stdout', 'w') as out: print('out', file=out)\n"

@@ -360,7 +360,7 @@ const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool f
 		return NULL;
 	if (!follow && how == PT_FIXED)        /* or in a directory that the kernel has in its hand */
 		return path;
-	char *slash = follow ? NULL : strrchr(path, '/');
+	char *slash = follow ? NULL : (char *)(uintptr_t)strrchr(path, '/');
 	if (!follow && !slash)
 		return NULL;
 	if (slash)
