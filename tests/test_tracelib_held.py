@@ -105,10 +105,7 @@ def test_what_is_changed_is_what_was_judged(call: str, log: bool, held: Path, to
     assert say(held, call, top) == ["plain", "plain", "secret", "none left"], "without the library the exchange works"
     marked(top)
     with unwritten(top, log=log) as session:
-        done = say(held, call, top, session)
-    # by what was held, or by a second look at what is there then
-    assert done[2] in (str(errno.ELOOP), str(errno.EACCES))
-    assert [*done[:2], *done[3:]] == ["plain", "plain", "none left"]
+        assert say(held, call, top, session) == ["plain", "plain", str(errno.ELOOP), "none left"]
 
 
 @pytest.mark.parametrize("log", [False, True])

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <utime.h>
@@ -191,25 +192,29 @@ static const struct { const char *name; int (*call)(void); } calls[] = {
 	{ "link", by_link }, { "linkat", by_linkat }, { "rename", by_rename }, { "opendir", by_opendir }, { "connect", by_connect }, { "sendto", by_sendto }, { "sendmsg", by_sendmsg },
 };
 
-/* The directory becomes a link, and nobody is told. */
+/*
+ * The directory becomes a link, and nobody is told. A child does it: what this process looked up meanwhile would take its
+ * place among what it remembers, now and then that of the directory itself.
+ */
 static void exchange(const char *dir, const char *secret)
 {
-	char name[4100];
+	char name[4100], target[4100];
 	uint64_t word = 0;
-	int fd = -1;
+	int fd = -1, status;
 	struct stat st;
-	(void)!stat(path, &st);        /* known anew, whatever the call itself has told */
-	if (getenv("HELD_EVENTS")) {
-		fd = open(getenv("HELD_EVENTS"), O_RDWR);
-		if (fd < 0 || pread(fd, &word, sizeof word, 64) != sizeof word)
-			exit(3);
-	}
-	char target[4100];
 	bool file = getenv("HELD_NAME") != NULL;
 	const char *what = file ? path : dir;
 	snprintf(name, sizeof name, "%s.was", what);
 	snprintf(target, sizeof target, "%s%s", secret, file ? "/file" : "");
-	if (rename(what, name) || symlink(target, what))
+	if (getenv("HELD_EVENTS") && (fd = open(getenv("HELD_EVENTS"), O_RDWR)) < 0)
+		exit(3);
+	(void)!stat(path, &st);        /* known anew, whatever the call itself has told */
+	if (fd >= 0 && pread(fd, &word, sizeof word, 64) != sizeof word)
+		exit(3);
+	pid_t child = fork();
+	if (!child)
+		_exit(rename(what, name) || symlink(target, what));
+	if (child < 0 || waitpid(child, &status, 0) != child || status)
 		exit(4);
 	if (fd >= 0 && (pwrite(fd, &word, sizeof word, 64) != sizeof word || close(fd)))
 		exit(3);
