@@ -134,11 +134,6 @@ struct pt_verdict pt_task_decide(struct pt_task *t, enum pt_map map)
 	return v;
 }
 
-static struct pt_verdict decide_write(struct pt_task *t)
-{
-	return pt_task_decide(t, PT_WRITE);
-}
-
 int pt_task_hide(struct pt_task *t, struct pt_verdict read, bool there)
 {
 	t->access = PT_ACC_READ;       /* what would have to be allowed */
@@ -147,7 +142,7 @@ int pt_task_hide(struct pt_task *t, struct pt_verdict read, bool there)
 
 static int judge_write(struct pt_task *t, unsigned flags, struct pt_verdict read)
 {
-	struct pt_verdict write = decide_write(t);
+	struct pt_verdict write = pt_task_decide(t, PT_WRITE);
 	bool there = exists(t);
 	if ((flags & PT_J_NO_WRITE) && there) {
 		t->access = PT_ACC_READ;
@@ -200,8 +195,8 @@ static int judge(struct pt_task *t, unsigned flags)
 	bool absent = t->at.error == ENOENT && read.action == PT_DENY && !(read.flags & (PT_V_ASKED | PT_V_BELOW));
 	if (t->at.hidden || absent) {
 		/* Whether a hidden directory is there must not show by the errno of what would be made in it. */
-		if (!t->at.up && !(t->at.hidden && pt_by_itself(read)) && (t->access == PT_ACC_CREATE || (flags & PT_J_MAY_CREATE)) && decide_write(t).action == PT_DENY)
-			return refuse(t, decide_write(t), PT_OUT_DENY, EACCES);
+		if (!t->at.up && !(t->at.hidden && pt_by_itself(read)) && (t->access == PT_ACC_CREATE || (flags & PT_J_MAY_CREATE)) && pt_task_decide(t, PT_WRITE).action == PT_DENY)
+			return refuse(t, pt_task_decide(t, PT_WRITE), PT_OUT_DENY, EACCES);
 		return refuse(t, read, t->at.hidden ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	}
 	if (t->at.error)
@@ -213,7 +208,7 @@ static int judge(struct pt_task *t, unsigned flags)
 	else if (!readable(t, read))
 		error = refuse(t, read, exists(t) ? PT_OUT_HIDE : PT_OUT_ABSENT, ENOENT);
 	else if ((flags & PT_J_PROBE_WRITE) && !(t->sup->flags & PT_IMG_AUDIT) &&
-		 decide_write(t).action == PT_DENY && exists(t))
+		 pt_task_decide(t, PT_WRITE).action == PT_DENY && exists(t))
 		error = EACCES;
 	else
 		error = 0;
@@ -256,7 +251,7 @@ int pt_task_judge_open(struct pt_task *t, int copy)
 		return 0; /* what has no name (any more) is nobody's; nor is a pipe */
 	if (!known) /* further down than the kernel tells; what could be opened for writing could be changed */
 		return (t->sup->flags & PT_IMG_AUDIT) || (fcntl(copy, F_GETFL) & O_ACCMODE) != O_RDONLY ? 0 : EACCES;
-	struct pt_verdict write = decide_write(t);
+	struct pt_verdict write = pt_task_decide(t, PT_WRITE);
 	if (write.action == PT_DENY)
 		return refuse(t, write, PT_OUT_DENY, EACCES);
 	t->verdict = write;

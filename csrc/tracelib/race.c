@@ -264,10 +264,9 @@ static bool ends_in_dots(const char *path, size_t n)
 	return dots && dots <= 2 && (dots == n || path[n - 1 - dots] == '/');
 }
 
-/* `at->path` becomes "/proc/self/fd/N", by which the kernel comes to what is held, and what comes behind it. */
-static void name_held(struct pt_at *at, int held, const char *name, size_t len)
+/* "/proc/self/fd/N", by which the kernel comes to what is held, and what comes behind it. */
+static void fd_name(char *text, int held, const char *name, size_t len)
 {
-	char *text = at->slab->extra;
 	pt_fd_link(held, text);
 	if (len) {
 		char *end = text + strlen(text);
@@ -275,7 +274,12 @@ static void name_held(struct pt_at *at, int held, const char *name, size_t len)
 		memcpy(end + 1, name, len);
 		end[len + 1] = 0;
 	}
-	at->path = text;
+}
+
+static void name_held(struct pt_at *at, int held, const char *name, size_t len)
+{
+	fd_name(at->slab->extra, held, name, len);
+	at->path = at->slab->extra;
 	at->dirfd = AT_FDCWD;
 }
 
@@ -349,7 +353,8 @@ int pt_hold_changed(struct pt_at *at, int *held)
 	return 0;
 }
 
-const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool follow, bool at, struct pt_changing *c)
+const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool follow, bool takes_directory,
+			     struct pt_changing *c)
 {
 	c->held = -1;
 	c->dirfd = dirfd;
@@ -368,16 +373,11 @@ const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool f
 	c->held = pt_open_unlinked(dirfd, slash == path ? "/" : path, O_PATH | O_CLOEXEC | (slash ? O_DIRECTORY : 0), 0);
 	if (c->held < 0)               /* why, the long way finds out */
 		return NULL;
-	if (slash && at) {
+	if (slash && takes_directory) {
 		c->dirfd = c->held;
 		return slash + 1;
 	}
-	pt_fd_link(c->held, c->name);
-	if (slash) {
-		size_t n = strlen(c->name);
-		*slash = '/';
-		memcpy(c->name + n, slash, strlen(slash) + 1);
-	}
+	fd_name(c->name, c->held, slash ? slash + 1 : NULL, slash ? strlen(slash + 1) : 0);
 	return c->name;
 }
 #endif
