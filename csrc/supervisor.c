@@ -131,7 +131,7 @@ static void look_at_kernel(struct pt_sup *sup)
 	int major = 0, minor = 0;
 	if (!uname(&name) && sscanf(name.release, "%d.%d", &major, &minor) == 2)
 		wakes_at_end = major > 6 || (major == 6 && minor >= 11);
-	sup->watches = major > 5 || (major == 5 && minor >= 19); /* before, what stops a thread would interrupt its question */
+	sup->steady = major > 5 || (major == 5 && minor >= 19);
 }
 
 /* false: the last process of the tree is gone. With a timeout of 0 only that is looked at. */

@@ -40,7 +40,7 @@ struct pt_sup {
 	size_t dir_len;
 	uid_t owner;                   /* the build user */
 	unsigned workers;              /* of a tree, that are worth waking */
-	bool watches;                  /* starts of programs: supervisor_watch.c */
+	bool steady;                   /* no signal of a program comes between its question and the answer (Linux 5.19) */
 	atomic_ulong calls, refused, trees;
 };
 

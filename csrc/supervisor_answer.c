@@ -228,5 +228,5 @@ void pt_task_answer(struct pt_task *t)
 		t->resp->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
 	else if (result > 0)
 		t->resp->error = -result;
-	(void)ioctl(t->listener, SECCOMP_IOCTL_NOTIF_SEND, t->resp); /* ENOENT: the process is gone */
+	pt_reply(t, t->resp);
 }

@@ -58,7 +58,18 @@ static inline bool starts(const char *path, const char *with)
 /* The process may be gone, and its number another's: asked before anything is written into it. */
 static inline bool still_asks(const struct pt_task *t)
 {
-	return ioctl(t->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &t->req->id) == 0;
+	int r;
+	do
+		r = ioctl(t->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &t->req->id);
+	while (r < 0 && errno == EINTR);
+	return r == 0;
+}
+
+/* Who is not answered waits for ever: also where a tick or a stop of ours comes between. ENOENT: the process is gone. */
+static inline void pt_reply(const struct pt_task *t, struct seccomp_notif_resp *answer)
+{
+	while (ioctl(t->listener, SECCOMP_IOCTL_NOTIF_SEND, answer) < 0 && errno == EINTR)
+		;
 }
 
 static inline bool is_redirected(const struct pt_task *t)

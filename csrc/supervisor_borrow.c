@@ -115,7 +115,10 @@ static long call(struct borrowed *b, enum call which, const long args[6])
 static int lend(const struct pt_task *t, int fd)
 {
 	struct seccomp_notif_addfd add = { .id = t->req->id, .srcfd = (uint32_t)fd, .newfd_flags = O_CLOEXEC };
-	int number = ioctl(t->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+	int number;
+	do
+		number = ioctl(t->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+	while (number < 0 && errno == EINTR); /* a tick, before the program has come to take it */
 	return number < 0 ? -errno : number;
 }
 
@@ -125,8 +128,7 @@ static bool stop(struct pt_task *t, struct borrowed *b)
 	uint64_t all = UINT64_MAX;
 	struct seccomp_notif_resp nothing = { .id = t->req->id };
 	(void)ptrace(PTRACE_INTERRUPT, b->thread, 0, 0);
-	/* ENOENT: a signal was quicker (before Linux 5.19), or it is gone */
-	(void)ioctl(t->listener, SECCOMP_IOCTL_NOTIF_SEND, &nothing);
+	pt_reply(t, &nothing); /* in vain: a signal was quicker (before Linux 5.19), or it is gone */
 	int status = next_stop(b);
 	errno = 0;
 	if (status >= 0 && status >> 16 == PTRACE_EVENT_STOP && !ptrace(PTRACE_GETREGS, b->thread, 0, &b->own) &&

@@ -270,7 +270,7 @@ static int send_to(struct pt_task *t, struct pt_waiting *w, const struct pt_mess
 	}
 	if (error == EPIPE && m->signals) {
 		t->resp->error = -error;
-		(void)ioctl(t->listener, SECCOMP_IOCTL_NOTIF_SEND, t->resp);
+		pt_reply(t, t->resp);
 		t->answered = true;
 	}
 	over(w, error);

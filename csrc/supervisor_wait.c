@@ -9,8 +9,14 @@
 
 int pt_hand_over(struct pt_task *t, int fd, uint64_t flags)
 {
+	/*
+	 * The descriptor first, then the answer. In one call Linux takes the question for answered before the program has the
+	 * descriptor: where that call is stopped in between (Ctrl-Z, a container that is frozen), the program is told 0, its
+	 * standard input. Only where a signal of the program's would come between the two calls they are one.
+	 */
+	const bool apart = t->sup->steady;
 	struct seccomp_notif_addfd add = {
-		.id = t->req->id, .flags = SECCOMP_ADDFD_FLAG_SEND, .srcfd = (uint32_t)fd,
+		.id = t->req->id, .flags = apart ? 0 : SECCOMP_ADDFD_FLAG_SEND, .srcfd = (uint32_t)fd,
 		.newfd_flags = flags & O_CLOEXEC ? O_CLOEXEC : 0,
 	};
 	int r;
@@ -19,6 +25,8 @@ int pt_hand_over(struct pt_task *t, int fd, uint64_t flags)
 	while (r < 0 && (errno == EINTR || errno == EAGAIN));
 	if (r < 0 && errno != ENOENT) /* that one: nobody waits any more */
 		return errno == EMFILE ? EMFILE : EACCES;
+	if (r >= 0 && apart)
+		pt_reply(t, &(struct seccomp_notif_resp){ .id = t->req->id, .val = r });
 	t->answered = true;
 	return 0;
 }
@@ -71,14 +79,14 @@ static void *waits(void *argument)
 	while (r < 0 && !error && errno == EINTR && goes_on(w, &error));
 	if (r < 0 && !error)
 		error = errno;
-	/* Before anything is handed over: where a signal comes in the middle of that, Linux has replied, and the program gets 0. */
+	/* Before anything is handed over: see there. */
 	if (ticks)
 		timer_delete(timer);
 	if (r >= 0 && w->gives)
 		error = pt_hand_over(&w->task, (int)r, w->flags);
 	if (!w->task.answered) {
 		struct seccomp_notif_resp reply = { .id = w->request.id, .error = -error, .val = error ? 0 : r };
-		(void)ioctl(w->task.listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
+		pt_reply(&w->task, &reply);
 	}
 	if (r >= 0 && w->gives)
 		close((int)r);
@@ -100,6 +108,7 @@ int pt_wait_apart(struct pt_task *t, struct pt_waiting *what)
 	}
 	*w = *what;
 	w->request = *t->req;
+	w->task.sup = t->sup;
 	w->task.req = &w->request;
 	w->task.listener = fcntl(t->listener, F_DUPFD_CLOEXEC, 0);
 	bool ready = w->task.listener >= 0;

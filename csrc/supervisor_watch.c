@@ -30,7 +30,7 @@ int pt_watch_start(struct pt_task *t, uint64_t asked)
 	pid_t pid;
 	int status;
 	/* A thread has one tracer. Asked before: to trace it would wait for one of its threads that executes, and that for the other tracer. */
-	if (!t->sup->watches || t->traced || (t->sup->flags & PT_IMG_AUDIT))
+	if (!t->sup->steady || t->traced || (t->sup->flags & PT_IMG_AUDIT))
 		return GO_ON;
 	pt_turn_moment(t->tree);
 	if (ptrace(PTRACE_SEIZE, t->pid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL))
@@ -39,7 +39,7 @@ int pt_watch_start(struct pt_task *t, uint64_t asked)
 	bool ticking = pt_ticks_begin(&ticks); /* no wait of ours is for ever, should the kernel wake nobody */
 	/* Before the answer, so that it stops right behind a call that fails, and in no other. */
 	(void)ptrace(PTRACE_INTERRUPT, t->pid, 0, 0);
-	(void)ioctl(t->listener, SECCOMP_IOCTL_NOTIF_SEND, &go_on);
+	pt_reply(t, &go_on);
 	while ((status = next_stop(&pid)) >= 0) {
 		if (status >> 16 == PTRACE_EVENT_EXEC)
 			pt_task_check_started(t, pid, asked);

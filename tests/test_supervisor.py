@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -167,7 +168,44 @@ def test_signals_in_the_middle_do_no_harm(ground: Ground) -> None:
     done = ground.sh(
         "for i in $(seq 30); do (while :; do stat file; done) & sleep 0.01; kill -9 $!; done >/dev/null 2>&1; cat file"
     )
-    assert done.stdout == "work text\n"
+    assert done.stdout == "work text\n", done
+
+
+def test_a_stopped_supervisor_hands_over_what_it_was_about_to(ground: Ground) -> None:
+    """A program's open must not end with another descriptor: 0 would be its standard input, read in silence."""
+    assert ground.sh("true").returncode == 0
+    supervisor = ground.trace._supervisor
+    assert supervisor is not None and supervisor.pid is not None
+    child = subprocess.Popen(
+        [*ground.trace.launch_argv, BUSYBOX, "sh", "-c", "for i in $(seq 1000); do cat file; done"],
+        cwd=ground.base / "work", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    out: list[tuple[str, str]] = []
+    reader = threading.Thread(target=lambda: out.append(child.communicate(timeout=60)))
+    reader.start()
+    while reader.is_alive():
+        os.kill(supervisor.pid, signal.SIGSTOP)
+        os.kill(supervisor.pid, signal.SIGCONT)
+        reader.join(0.001)
+    assert (child.returncode, out) == (0, [("work text\n" * 1000, "")])
+
+
+def test_a_program_that_gets_no_processor_still_goes_to_its_directory(ground: Ground) -> None:
+    """What it is handed it takes when it runs again: on a full machine long after the supervisor's next tick."""
+    cpu = {min(os.sched_getaffinity(0))}
+
+    def last_of_all() -> None:
+        os.sched_setaffinity(0, cpu)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+    spin = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(spin, preexec_fn=lambda: os.sched_setaffinity(0, cpu)) as other:
+        try:
+            script = "mkdir sub; for i in 1 2 3 4 5 6; do cd sub; cd ..; done; pwd"
+            done = ground.run(BUSYBOX, "sh", "-c", script, preexec_fn=last_of_all)
+        finally:
+            other.kill()
+    assert (done.stdout, done.stderr) == (f"{ground.base}/work\n", "")
 
 
 def test_without_a_supervisor_nothing_starts(ground: Ground) -> None:
