@@ -71,7 +71,7 @@ KNOWN = {
     "what the C library lacks has nothing behind it": "glibc lacks none of it; the cases of musl's hosts notice",
     **{
         f"{name}: after root: nothing": "it takes a privileged process that really moves a mount"
-        for name in ("pivot_root", "umount", "umount2")
+        for name in ("umount", "umount2")
     },
     "getdents: its wrapper is left out": "only musl has it; the case of musl's hosts notices",
 }

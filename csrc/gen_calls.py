@@ -61,6 +61,17 @@ class Row:
         """The name in C: symbols of macOS hold a dollar sign."""
         return self.name.replace("$", "_")
 
+    @property
+    def refused(self) -> str:
+        """When the call is refused whatever its paths are: an expression, or nothing."""
+        m = re.search(r"\brefused(?:\?(\(.*\)))?$", self.after)
+        return (m[1] or "1") if m else ""
+
+    @property
+    def then(self) -> str:
+        """What is to be done when the call was made."""
+        return re.sub(r"\s*\brefused.*", "", self.after)
+
     def path_args(self) -> list[PathArg]:
         args = []
         pattern = re.compile(r"(\w+)(?:@(\w+))?(?::([a-z0]*))?(?:\?(\(.*?\)))?=(\w+)(?:\s+|$)")
@@ -186,6 +197,8 @@ def wrapper(row: Row, name: str = "", *, holds: bool = True) -> str:
         for a, one, other, unless in ((first, 0, 1, ""), (args[1], 1, 0, swapped)):
             if "r" in a.letters:
                 out.append(f"\tif ({unless}!error)\n\t\terror = pt_judge_shown({op}, &at{one}, &at{other});")
+    if row.refused:
+        out.append(f"\tif (!error && {row.refused} && pt_refuses())\n\t\terror = EPERM;")
     if held:
         out.append("\tint held = -1;\n\tif (!error)\n\t\terror = pt_hold_changed(&at0, &held);")
     replaced = {a.name: f"at{n}.path" for n, a in enumerate(args)}
@@ -194,9 +207,9 @@ def wrapper(row: Row, name: str = "", *, holds: bool = True) -> str:
     out.append(f"\t{row.result} result = {failure};" if "*" not in row.result else f"\t{row.result}result = NULL;")
     out.append(f"\tif (!error) {{\n\t\tresult = real({call});")
     out.append(f"\t\tif (result == {failure})\n\t\t\terror = errno;")
-    if row.after:
+    if row.then:
         last = f"at{len(args) - 1}"
-        out.append(f"\t\telse\n\t\t\tpt_after_{row.after}(&at0, &{last});")
+        out.append(f"\t\telse\n\t\t\tpt_after_{row.then}(&at0, &{last});")
     out.append("\t}")
     if held:
         out.append("\tpt_let_go(held);")
@@ -325,8 +338,11 @@ def coverage(rows: list[Row]) -> str:
         if row.form in ("plain", "hand"):
             others = " ".join(f"`{r.name}`" for r in rows if r.target == row.name)
             paths = row.paths.replace("|", "\\|")
+            what = f"`{paths}`" if paths else "keeps descriptors known" if not row.refused else ""
+            if row.refused:
+                what += ", " * bool(what) + "refused" + (f" where `{row.refused}`" if row.refused != "1" else "")
             how = "from the table" if row.form == "plain" else "its own"
-            out.append(f"| `{row.name}` | {others} | {f'`{paths}`' if paths else 'keeps descriptors known'} | {how} |")
+            out.append(f"| `{row.name}` | {others} | {what} | {how} |")
     out += ["", "## Deliberately not", "", "| names | why |", "|---|---|"]
     out += [f"| `{row.name}` | {row.signature} |" for row in rows if row.form == "not"]
     return "\n".join(out) + "\n"

@@ -156,9 +156,14 @@ def expected_refusal(row: gen_calls.Row, scene: str) -> int:
     return errno.EACCES if access in WRITES else 0
 
 
+def answered(row: gen_calls.Row, untraced: int) -> int:
+    """What is answered where nothing about the paths is refused."""
+    return errno.EPERM if base(row).refused == "1" else untraced
+
+
 @pytest.mark.parametrize("row", TESTED, ids=lambda r: r.name)
 def test_allowed_call_does_what_it_does_untraced(row: gen_calls.Row, outcomes: dict[str, Outcome]) -> None:
-    assert outcomes["allowed"].results[row.name] == outcomes["untraced"].results[row.name]
+    assert outcomes["allowed"].results[row.name] == answered(row, outcomes["untraced"].results[row.name])
     assert not [e for e in outcomes["allowed"].events if Path(e.path).stem == row.name]
 
 
@@ -177,7 +182,7 @@ def test_hidden_path_does_not_exist(row: gen_calls.Row, outcomes: dict[str, Outc
 @pytest.mark.parametrize("row", TESTED, ids=lambda r: r.name)
 def test_readonly_path_is_read_and_not_changed(row: gen_calls.Row, outcomes: dict[str, Outcome]) -> None:
     readonly, refused = outcomes["readonly"], expected_refusal(row, "readonly")
-    assert readonly.results[row.name] == (refused or outcomes["untraced"].results[row.name])
+    assert readonly.results[row.name] == (refused or answered(row, outcomes["untraced"].results[row.name]))
     events = [e for e in readonly.events if about(e, row) and e.op == base(row).name]
     assert bool(events) == bool(refused)
     assert all(e.outcome == "deny" for e in events)
@@ -199,7 +204,7 @@ def test_nothing_was_changed_where_writing_is_refused(outcomes: dict[str, Outcom
 
 @pytest.mark.parametrize("row", TESTED, ids=lambda r: r.name)
 def test_redirected_path_is_the_target(row: gen_calls.Row, outcomes: dict[str, Outcome]) -> None:
-    assert outcomes["redirected"].results[row.name] == outcomes["untraced"].results[row.name]
+    assert outcomes["redirected"].results[row.name] == answered(row, outcomes["untraced"].results[row.name])
 
 
 def test_redirected_changes_happen_at_the_target(outcomes: dict[str, Outcome]) -> None:
@@ -380,13 +385,14 @@ def test_link_to_what_is_hidden(row: gen_calls.Row, around: Around) -> None:
     if follows(row):
         assert error == expected_refusal(row, "hidden") or (base(row).name in OF_THE_LOADER and error)
     else:
-        assert error == around.links_untraced[row.name]
+        assert error == answered(row, around.links_untraced[row.name])
         assert not [e for e in around.links_events if about(e, row) and e.op == base(row).name]
 
 
 @pytest.mark.parametrize("row", FLAGGED, ids=lambda r: r.name)
 def test_flag_that_says_whether_a_link_is_followed(row: gen_calls.Row, around: Around) -> None:
-    expected = expected_refusal(row, "hidden") if follows(row, True) else around.flagged_untraced[row.name]
+    untraced = around.flagged_untraced[row.name]
+    expected = expected_refusal(row, "hidden") if follows(row, True) else answered(row, untraced)
     assert around.flagged[row.name] == expected
 
 
@@ -399,7 +405,8 @@ def test_second_path_is_judged_too(row: gen_calls.Row, around: Around) -> None:
     about_second = [e for e in around.second_at_events if about(e, row) and e.op == base(row).name]
     assert [Path(e.path).name for e in about_second] == [f"{row.name}.q"]
     links = around.second_links[row.name]  # to what is hidden; pivot_root follows it
-    assert links == (errno.ENOENT if row.name == "pivot_root" else around.second_links_untraced[row.name])
+    untraced = around.second_links_untraced[row.name]
+    assert links == (errno.ENOENT if row.name == "pivot_root" else answered(row, untraced))
     assert [(e.access, e.outcome) for e in around.second_events if about(e, row) and e.op == base(row).name] == [
         (second.access, "deny" if made else "absent")  # there is no Q to be hidden
     ]
@@ -436,4 +443,4 @@ def test_empty_path_is_the_descriptor(row: gen_calls.Row, around: Around) -> Non
 
 @pytest.mark.parametrize("row", NULL, ids=lambda r: r.name)
 def test_null_path_is_the_callers_business(row: gen_calls.Row, around: Around) -> None:
-    assert around.null[row.name] == around.null_untraced[row.name]
+    assert around.null[row.name] == answered(row, around.null_untraced[row.name])

@@ -89,20 +89,14 @@ MOUNTS = pytest.mark.skipif(os.geteuid() != 0, reason="NOT CHECKED: only root ca
 
 
 @MOUNTS
-@pytest.mark.parametrize(
-    ("how", "writable"),
-    [("moved_by_mount", "seen"), ("moved_by_mount", "."), ("moved_by_move_mount", ".")],
-    ids=["mount, from where nobody writes", "mount", "move_mount"],
-)
-def test_who_stands_in_a_mount_that_is_moved(how: str, writable: str, programs: dict[str, Path], tree: Path) -> None:
-    """Only the move itself can tell that what is known of the working directory is over."""
-    for name in ("from", "seen/aim"):
-        (tree / name).mkdir()
-    with Session(f"r:{tree}/seen/aim/kept=-", "r:/=+", f"w:{(tree / writable).resolve()}=+") as session:
-        done = session.run("/usr/bin/env", programs["cc"], how, tree)
-        found = {(e.op, e.path) for e in session.findings()}
+@pytest.mark.parametrize("audit", [False, True], ids=["", "audited"])
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_nothing_hidden_gets_another_name_by_a_mount(
+    compiler: str, audit: bool, programs: dict[str, Path], tree: Path
+) -> None:
+    with Session(f"rw:{tree}/hidden=-", "rw:/=+", audit=audit) as session:
+        done = session.run("/usr/bin/env", programs[compiler], "name_above_audited" if audit else "name_above", tree)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
-    assert ("access", f"{tree}/seen/aim/kept") in found
 
 
 @MOUNTS

@@ -48,6 +48,9 @@ static inline int pt_outcome(long r)
 #define PT_IS_TMPFILE(flags) (((flags) & O_TMPFILE) == O_TMPFILE)
 
 int pivot_root(const char *path, const char *old);
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
+#endif
 #ifndef FSPICK_SYMLINK_NOFOLLOW
 #define FSPICK_SYMLINK_NOFOLLOW 0x00000002
 int fspick(int dirfd, const char *path, unsigned flags);

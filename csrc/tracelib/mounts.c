@@ -5,7 +5,17 @@
 #define SET_PATH 3              /* enum fsconfig_command of linux/mount.h, which does not go together with sys/mount.h */
 #define SET_PATH_EMPTY 4
 
-/* A tree under another name: where it comes from must be visible, and the place may not be changed by all. */
+/*
+ * Rules hold for names, and whatever is mounted gives another name to what lies in it, hidden things among it. No build has
+ * to; the fence and the supervisor refuse it too. Of what is mounted already the kernel is told something else.
+ */
+static bool is_change(unsigned long flags)
+{
+	if ((flags & MS_MGC_MSK) == MS_MGC_VAL)
+		flags &= ~(unsigned long)MS_MGC_MSK;
+	return flags & MS_REMOUNT || (flags & (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE) && !(flags & MS_BIND));
+}
+
 PT_EXPORT int mount(const char *source, const char *path, const char *type, unsigned long flags, const void *data)
 {
 	typedef int real_t(const char *, const char *, const char *, unsigned long, const void *);
@@ -15,6 +25,8 @@ PT_EXPORT int mount(const char *source, const char *path, const char *type, unsi
 	int error = tree ? pt_judge(PT_OP_mount, &from) : 0;
 	if (!error)
 		error = pt_judge(PT_OP_mount, &at);
+	if (!error && !is_change(flags) && pt_refuses())
+		error = EPERM;
 	if (!error && PT_REAL(real_t, mount)(from.path, at.path, type, flags, data) < 0)
 		error = errno;
 	if (!error && pt_on()) {
@@ -28,6 +40,15 @@ PT_EXPORT int mount(const char *source, const char *path, const char *type, unsi
 		return -1;
 	}
 	return 0;
+}
+
+int fsopen(const char *type, unsigned flags);
+PT_EXPORT int fsopen(const char *type, unsigned flags)
+{
+	typedef int real_t(const char *, unsigned);
+	real_t *real = PT_REAL(real_t, fsopen);
+	errno = real ? EPERM : ENOSYS;
+	return real && !pt_refuses() ? real(type, flags) : -1;
 }
 
 int fsconfig(int fd, unsigned command, const char *key, const void *value, int dirfd);

@@ -11,6 +11,7 @@ struct mount_attr;
 int open_tree(int dirfd, const char *path, unsigned flags);
 int move_mount(int olddir, const char *old, int dirfd, const char *path, unsigned flags);
 int fsconfig(int fd, unsigned command, const char *key, const void *value, int dirfd);
+int fsopen(const char *type, unsigned flags);
 int fspick(int dirfd, const char *path, unsigned flags);
 int mount_setattr(int dirfd, const char *path, unsigned flags, struct mount_attr *attr, size_t size);
 int fanotify_mark(int fd, unsigned flags, uint64_t mask, int dirfd, const char *path);
@@ -138,6 +139,7 @@ PT_EXPORT long syscall(long number, ...)
 	case SYS_fanotify_mark: return fanotify_mark(I(0), (unsigned)a[1], (uint64_t)a[2], I(3), P(4));
 	case 428: return open_tree(I(0), P(1), (unsigned)a[2]);
 	case 429: return move_mount(I(0), P(1), I(2), P(3), (unsigned)a[4]);
+	case 430: return fsopen(P(0), (unsigned)a[1]);
 	case 431: return fsconfig(I(0), (unsigned)a[1], P(2), P(3), I(4));
 	case 433: return fspick(I(0), P(1), (unsigned)a[2]);
 	case 442: return mount_setattr(I(0), P(1), (unsigned)a[2], (void *)P(3), (size_t)a[4]);

@@ -61,6 +61,11 @@ static inline bool pt_on(void)
 	int ready = atomic_load_explicit(&pt.ready, memory_order_acquire);
 	return likely(ready == 1) || (unlikely(ready == 0) && pt_start());
 }
+/* Is what a build may not do at all refused? */
+static inline bool pt_refuses(void)
+{
+	return pt_on() && !(pt.flags & PT_IMG_AUDIT);
+}
 pid_t pt_pid(void);                    /* of the process; in a vfork child the parent's */
 /* false in a vfork child: what it remembers, its parent would believe of itself. Also in a child that cannot be told from one. */
 bool pt_own_memory(void);

@@ -36,7 +36,7 @@ struct attempt {
 extern const struct attempt read_attempts[], loader_attempts[], kernel_read_attempts[], exist_attempts[], kernel_exist_attempts[],
 	write_attempts[], kernel_write_attempts[], socket_read_attempts[], socket_exist_attempts[],
 	race_read_attempts[], race_exist_attempts[], door_read_attempts[], door_exist_attempts[], door_write_attempts[],
-	others_read_attempts[], start_read_attempts[];
+	others_read_attempts[], start_read_attempts[], name_read_attempts[];
 
 #ifdef RAW
 #if defined(__x86_64__)

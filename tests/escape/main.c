@@ -81,8 +81,8 @@ int main(int argc, char **argv)
 	const struct attempt *kinds[] = { read_attempts, loader_attempts, kernel_read_attempts, exist_attempts, kernel_exist_attempts,
 					  write_attempts, kernel_write_attempts, socket_read_attempts, socket_exist_attempts,
 					  race_read_attempts, race_exist_attempts, door_read_attempts, door_exist_attempts, door_write_attempts, others_read_attempts,
-					  start_read_attempts };
-	const char *names[] = { "read", "read", "read", "exist", "exist", "write", "write", "read", "exist", "read", "exist", "read", "exist", "write", "read", "read" };
+					  start_read_attempts, name_read_attempts };
+	const char *names[] = { "read", "read", "read", "exist", "exist", "write", "write", "read", "exist", "read", "exist", "read", "exist", "write", "read", "read", "read" };
 	if (getenv("BASE"))
 		snprintf(base, sizeof base, "%s", getenv("BASE"));
 	for (unsigned k = 0; k < sizeof kinds / sizeof *kinds; k++)

@@ -50,6 +50,7 @@ SOURCES = (
     "doors.c",
     "others.c",
     "starts.c",
+    "names.c",
 )
 
 #: How the attempts are compiled; "sys" flavours run only those attempts that make the system call themselves.
@@ -80,6 +81,7 @@ TIER_SETS: dict[str, tuple[str, ...]] = {
     "paranoid": ("supervisor", "fence"),
     "tracelib": ("tracelib",),
     "fence": ("fence",),
+    "unfenced": ("tracelib", "supervisor"),  # as on a kernel without Landlock; not in the matrix
 }
 
 

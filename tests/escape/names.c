@@ -1,0 +1,113 @@
+/*
+ * Rules hold for names. What lies above the hidden place is given another name by mounting it, and a directory that a link
+ * of /proc leads to becomes another one.
+ */
+#include <sched.h>
+#include <sys/mount.h>
+
+#include "attempt.h"
+
+#define OPEN_TREE 428
+#define MOVE_MOUNT 429
+#define FSOPEN 430
+#define FSCONFIG 431
+#define FSMOUNT 432
+#define CLONE_TREE 1
+#define FROM_EMPTY 4            /* of move_mount: the descriptor itself */
+
+static int shown(void) { return show_fd((int)sys(SYS_open, in("work/m/hidden/secret"), O_RDONLY)); }
+
+static int alone(int user)
+{
+	mkdir(in("work/m"), 0755);
+	if (sys(SYS_unshare, (user ? CLONE_NEWUSER : 0) | CLONE_NEWNS))
+		return errno;
+	sys(SYS_mount, "none", "/", 0, MS_REC | MS_PRIVATE, 0);
+	return 0;
+}
+
+static int r_bind(const char *p)
+{
+	int e = alone(0);
+	(void)p;
+	return e ? e : mount(base, in("work/m"), 0, MS_BIND, 0) ? errno : show_fd(open(in("work/m/hidden/secret"), O_RDONLY));
+}
+
+static int r_sys_bind(const char *p)
+{
+	int e = alone(0);
+	(void)p;
+	return e ? e : sys(SYS_mount, base, in("work/m"), 0, MS_BIND | MS_REC, 0) ? errno : shown();
+}
+
+static int r_userns_bind(const char *p)
+{
+	int e = alone(1);
+	(void)p;
+	return e ? e : sys(SYS_mount, base, in("work/m"), 0, MS_BIND | MS_REC, 0) ? errno : shown();
+}
+
+static int r_tree(const char *p)
+{
+	int e = alone(1), tree = e ? -1 : (int)sys(OPEN_TREE, AT_FDCWD, base, CLONE_TREE | 0x8000);
+	(void)p;
+	return e ? e : tree < 0 || sys(MOVE_MOUNT, tree, "", AT_FDCWD, in("work/m"), FROM_EMPTY) ? errno : shown();
+}
+
+static int r_move(const char *p)
+{
+	const char *near = in("work/near");
+	int e = alone(1);
+	(void)p;
+	if (e || sys(SYS_mount, near, near, 0, MS_BIND | MS_REC, 0))
+		return e ? e : errno;
+	return sys(SYS_mount, near, in("work/m"), 0, MS_MOVE, 0) ? errno : shown();
+}
+
+static int r_overlay(const char *p)
+{
+	char how[1100];
+	int e = alone(1);
+	(void)p;
+	snprintf(how, sizeof how, "lowerdir=%s:/usr/share", base);
+	return e ? e : sys(SYS_mount, "none", in("work/m"), "overlay", 0, how) ? errno : shown();
+}
+
+/* The same in the kernel's newer words; the tree itself is in no name space. */
+static int r_overlay_tree(const char *p)
+{
+	char how[1100];
+	int e = alone(1), context = e ? -1 : (int)sys(FSOPEN, "overlay", 0);
+	(void)p;
+	if (context < 0)
+		return e ? e : errno;
+	snprintf(how, sizeof how, "%s:/usr/share", base);
+	if (sys(FSCONFIG, context, 1, "lowerdir", how, 0) || sys(FSCONFIG, context, 6, 0, 0, 0))
+		return errno;
+	int tree = (int)sys(FSMOUNT, context, 0, 0);
+	return tree < 0 ? errno : show_fd((int)sys(SYS_openat, tree, "hidden/secret", O_RDONLY));
+}
+
+/* The root directory becomes one in which "hidden" means something else. */
+static int r_pivot(const char *p)
+{
+	int e = alone(1);
+	(void)p;
+	if (e || sys(SYS_mount, base, in("work/m"), 0, MS_BIND | MS_REC, 0))
+		return e ? e : errno;
+	if (chdir(in("work/m")) || sys(SYS_pivot_root, ".", "."))
+		return errno;
+	return show_fd((int)sys(SYS_open, "/hidden/secret", O_RDONLY));
+}
+
+const struct attempt name_read_attempts[] = {
+	{ "bind-above", r_bind },
+	{ "sys-bind-above", r_sys_bind },
+	{ "sys-userns-bind-above", r_userns_bind },
+	{ "sys-userns-tree-above", r_tree },
+	{ "sys-userns-move-above", r_move },
+	{ "sys-userns-overlay-above", r_overlay },
+	{ "sys-userns-overlay-tree-above", r_overlay_tree },
+	{ "sys-userns-pivot", r_pivot },
+	{ 0 },
+};
