@@ -7,7 +7,6 @@ index line in ``${prefix}/libexec/macports/lib`` is all that is needed. Nothing 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import stat
@@ -20,6 +19,7 @@ from typing import Final
 from porttrace.errors import PorttraceError
 from porttrace.owners import all_kept
 from porttrace.tclbridge import tcllist
+from porttrace.wholefile import whole
 
 __all__ = ["Macports", "Plan", "integrate", "undo"]
 
@@ -211,10 +211,8 @@ def integrate(prefix: Path, *, dry_run: bool = False) -> Plan:
         try:
             place.mkdir(mode=0o755, exist_ok=True)
             place.chmod(0o755)
-            fresh = place / f".{_INDEX}.{os.getpid()}"
-            fresh.write_text(wanted, encoding="utf-8")
-            fresh.chmod(0o644)
-            fresh.replace(index)
+            with whole(index, 0o644) as descriptor, open(descriptor, "w", encoding="utf-8", closefd=False) as file:
+                file.write(wanted)
         except OSError as error:
             raise PorttraceError(f"cannot write {index}: {error.strerror}") from None
     return Plan(macports, tuple(lines), True)

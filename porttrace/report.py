@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from porttrace.messages import printable
 from porttrace.noise import classify_finding
 from porttrace.report_shape import differs
 from porttrace.streams import STANDARD_OUTPUT
+from porttrace.wholefile import whole
 
 __all__ = [
     "check_writable",
@@ -159,17 +158,7 @@ def write_text(path: Path | str, text: str, what: str) -> None:
         if path.exists() and not path.is_file():  # /dev/stdout, a pipe
             path.write_text(text, encoding="utf-8")
             return
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(name).chmod(0o666 & ~mask)
-            Path(name).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
+        with whole(path) as descriptor, open(descriptor, "w", encoding="utf-8", closefd=False) as file:
+            file.write(text)
     except OSError as error:
         raise PorttraceError(f"cannot write the {what} {path}: {error.strerror}") from None

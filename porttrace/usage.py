@@ -8,7 +8,6 @@ build and not to an image: it stays when the port is uninstalled.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final
 from porttrace.errors import PorttraceError
 from porttrace.findings import Finding, FindingKind, unused
 from porttrace.records import field, record
+from porttrace.wholefile import whole
 
 __all__ = ["BUILD_PHASES", "Dependency", "PhaseUsage", "Usage", "undeclared_message"]
 
@@ -129,11 +129,10 @@ class Usage:
             "resumed": self.resumed,
             "phases": {name: phase.to_json() for name, phase in self.phases.items()},
         }
-        beside = self.file.with_name(f".{self.file.name}.{os.getpid()}")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(value, indent=1) + "\n")
-            beside.replace(self.file)
+            with whole(self.file) as descriptor, open(descriptor, "w", encoding="utf-8", closefd=False) as file:
+                file.write(json.dumps(value, indent=1) + "\n")
         except OSError as error:
             raise PorttraceError(f"{self.file} cannot be written: {error.strerror}") from None
 

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from porttrace.baseline import fresh
+from porttrace.cli.logfile import LogFile
 from porttrace.cli.parser import Parser
 from porttrace.cli.rules import missing_relative, parse_rule
 from porttrace.closure import closure
@@ -36,7 +37,7 @@ from porttrace.registry.errors import RegistryError
 from porttrace.report import check_writable, make_report, read_report, write_report
 from porttrace.sdk import find_sdk
 from porttrace.session import Session
-from porttrace.streams import STANDARD_OUTPUT, complain
+from porttrace.streams import complain
 from porttrace.tiers import TIERS, available_tiers, tiers_line
 from porttrace.trace import Trace, TraceResult
 from porttrace.waiting import end_of
@@ -362,17 +363,6 @@ def _tiers(text: str | None) -> list[str] | None:
     return names
 
 
-def _open_log(name: str | None) -> int | None:
-    if name is None:
-        return None
-    try:
-        if name == STANDARD_OUTPUT:
-            return os.dup(1)
-        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise PorttraceError(f"cannot write the log {name}: {error.strerror}") from None
-
-
 def main(argv: Sequence[str]) -> int:
     """See `porttrace run --help`. Raises PorttraceError (exit status 125, unless it is a NotStartedError)."""
     options = _parse(argv)
@@ -383,7 +373,7 @@ def main(argv: Sequence[str]) -> int:
     if options.report is not None:
         check_writable(options.report)
     baseline = read_report(options.baseline) if options.baseline is not None else None
-    log = _open_log(options.log)
+    log = LogFile(options.log) if options.log is not None else None
     with _Runner() as runner, Session(identity, tiers, owns_children=True) as session:
         session.stamped = options.report is not None
         trace = session.start(policy, Path.cwd())
@@ -403,7 +393,7 @@ def _finish(
     trace: Trace,
     result: TraceResult,
     status: int,
-    log: int | None,
+    log: LogFile | None,
     registry: Path | None,
     baseline: dict[str, Any] | None,
 ) -> int:
@@ -411,11 +401,9 @@ def _finish(
     failed = None
     if log is not None:
         try:
-            stats["accesses"] = trace.write_log(log)
-        except OSError as error:
-            failed = PorttraceError(f"cannot write the log {options.log}: {error.strerror}")
-        finally:
-            os.close(log)
+            stats["accesses"] = log.write(trace.write_log)
+        except PorttraceError as error:
+            failed = error
     stats["exit_status"] = status
     stats["ended_processes"] = len(result.processes)
     findings = result.findings
