@@ -359,11 +359,7 @@ proc port::run_phase {action port} {
 		if {$version ne "" && $version ni [list $real ${real}_[worker_option $worker revision]]} {
 			return -code error "[worker_option $worker subport] @$version is not in the tree: it has @$real"
 		}
-		dict for {variant sign} $variants {
-			if {![$worker eval [list variant_exists $variant]]} {
-				ui_warn "[worker_option $worker subport] has no variant $variant: $sign$variant is left to its dependencies"
-			}
-		}
+		check_variants $worker $variants
 		$worker eval {set ::ports_requested 1}
 		return [run_worker $worker $action]
 	} finally {

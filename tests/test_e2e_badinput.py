@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Prefix, Result, run_command
+from conftest import PORT_HEAD, Prefix, Result, run_command
 
 HEAD = """PortSystem          1.0
 
@@ -101,6 +101,26 @@ def test_unknown_dependency(used: Prefix) -> None:
     assert "nosuchport" in message and "bad" in message
 
 
+def test_a_variant_that_nobody_has(used: Prefix) -> None:
+    """Another port would be built than was meant: one line, and nothing is done."""
+    used.add_port("devel", "low", PORT_HEAD.format(name="low") + "variant slow description {of low} {}\n")
+    used.add_port(
+        "devel",
+        "high",
+        PORT_HEAD.format(name="high") + "depends_lib port:low\nvariant doc description {of high} {}\n",
+    )
+    for words in (["+dcc"], ["-dcc"], ["+doc+dcc"], ["+slow", "+dcc"]):
+        for action in ("deptest", "install", "info", "clean"):
+            result = used.fails(action, *["--"] * (action == "deptest"), "high", *words)
+            assert last_line(result).endswith("neither high nor a port that it needs has a variant dcc: high has doc")
+            assert result.out == ""
+    assert not list(used.path.glob("var/macports/build/*/high/work"))
+    done = used.port("info", "high", "+slow", "+doc")
+    assert done.err == "Warning: high has no variant slow: +slow is left to its dependencies\n"
+    assert "-slow is left to" in used.port("patch", "high", "-slow").err
+    assert "slow" not in used.port("patch", "low", "+slow").text
+
+
 @pytest.mark.parametrize("words", [["-Z", "install", "foo"], ["--nosuch", "install", "foo"], ["frobnicate", "foo"], []])
 def test_unknown_option_or_action(used: Prefix, words: list[str]) -> None:
     result = used.fails(*words)
@@ -116,15 +136,6 @@ def test_an_option_after_the_action_is_not_a_variant(used: Prefix, words: list[s
     late = next(word for word in words[1:] if word.startswith("-"))
     assert failed.status == 2 and failed.err.startswith(f"Error: {late} stands after the action")
     assert failed.err.count("\n") == 1 and not failed.out
-
-
-def test_unknown_variant_is_told(used: Prefix) -> None:
-    """Not an error: as in MacPorts it is meant for the dependencies too, and may be one of theirs."""
-    result = used.port("-t", "patch", "tally", "+nosuchvariant")
-    assert "Warning: " in result.err and ": +nosuchvariant is left to" in result.err
-    assert ": -nosuchvariant is left to" in used.port("patch", "tally", "-nosuchvariant").err
-    assert "nosuchvariant" not in used.port("patch", "tally", "+doc").text
-    used.port("clean", "tally")
 
 
 def change_checksums(prefix: Prefix, new: str) -> None:

@@ -58,8 +58,12 @@ proc port::each_info {action ports body} {
 			set portdir [port::find [dict get $port name]]
 		}
 		set worker [port::open_port $portdir [dict get $port name] [dict get $port variants] [dict get $port options]]
-		set info [port::worker_eval $worker portutil::describe]
-		port::close_port $worker
+		try {
+			port::check_variants $worker [dict get $port variants]
+			set info [port::worker_eval $worker portutil::describe]
+		} finally {
+			port::close_port $worker
+		}
 		if {[uplevel 1 $body]} {
 			set status 1
 		}

@@ -37,6 +37,7 @@ proc port::shell {ports} {
 	}
 	set worker [open_port $portdir $name $variants $options]
 	try {
+		check_variants $worker $variants
 		set before [worker_eval $worker portutil::state_variants]
 		if {![llength $variants] && [llength $before]} {
 			close_port $worker
