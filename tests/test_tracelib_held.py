@@ -288,7 +288,7 @@ def test_what_cannot_be_held_is_not_changed(top: Path) -> None:
     assert (top / "w/d/file").read_text() == "plain"
 
 
-@pytest.mark.parametrize("more", [[], ["threads"]])
+@pytest.mark.parametrize("more", [[], ["threads"], ["cwd"], ["dirs"]])
 @pytest.mark.parametrize("call", ["open", "link", "chmod"])
 def test_a_descriptor_by_its_name_is_the_one_that_was_judged(
     call: str, more: list[str], tmp_path: Path, top: Path
@@ -296,7 +296,7 @@ def test_a_descriptor_by_its_name_is_the_one_that_was_judged(
     """Of what may be written only there is a descriptor, and of what may be read only; that is not what is refused."""
     program = built("flip", tmp_path, "cc")
     which = "w" if call == "chmod" else "r"
-    with Session(f"{which}:{top}/hidden=-", "w:/proc=-", "rw:/=+") as session:
+    with Session(f"{which}:{top}/hidden/file=-", "w:/proc=-", "rw:/=+") as session:
         words = ["/usr/bin/env", program, call, top / "w/d/file", top / "hidden/file", *more]
         assert (session.run(*words).stdout, session.run(*words).stdout) == ("ours\n", "ours\n")
 
@@ -318,3 +318,49 @@ def test_a_descriptor_by_its_name_is_opened_as_ever(rule: str, tmp_path: Path) -
     with Session(rule, "rw:/=+") as session:
         done = session.run("/usr/bin/python3", "-S", "-c", text, tmp_path / "gone", input="in")
     assert (done.stdout.splitlines(), done.stderr) == (said, "")
+
+
+def test_what_is_reached_by_where_another_process_is_is_made_as_ever(tmp_path: Path) -> None:
+    text = """
+import os, subprocess, sys
+child = subprocess.Popen(["/bin/sleep", "60"], cwd=sys.argv[1])
+at = f"/proc/{child.pid}/cwd/"
+def no(call, *args):
+    try: call(*args)
+    except OSError as error: print(error.strerror)
+with open(at + "there") as f: print(f.read())
+with open(at + "new", "x") as f: f.write("new")
+with open(at + "new", "a") as f: f.write("er")
+no(open, at + "new", "x")
+no(os.open, at + "none", os.O_RDONLY)
+no(os.open, at + "none/file", os.O_RDWR | os.O_CREAT)
+os.close(os.open(at, os.O_RDWR | os.O_TMPFILE))
+os.link(at + "new", at + "second")
+os.rename(at + "there", at + "moved")
+os.mkdir(at + "dir")
+os.rename(at + "dir", at + "dir2/")
+os.symlink("moved", at + "link")
+no(os.open, at + "link", os.O_RDONLY | os.O_NOFOLLOW)
+os.chmod(at + "moved", 0o600)
+os.truncate(at + "link", 2)
+print(sorted(os.listdir(at)), os.stat(at + "link").st_size, os.lstat(at + "link").st_size)
+print(os.path.samefile(at, sys.argv[1]))
+os.unlink(at + "second")
+os.rmdir(at + "dir2")
+no(os.rename, at + "none", at + "new")
+os.chdir(at)
+print(os.getcwd() == sys.argv[1], open("new").read())
+child.kill()
+"""
+    done = {}
+    for name in ("free", "held"):
+        place = Path(os.path.realpath(tmp_path)) / name
+        place.mkdir()
+        (place / "there").write_text("there")
+        words = ["/usr/bin/python3", "-S", "-c", text, place]
+        with Session(f"rw:{tmp_path}/hidden=-", "w:/proc=-", "rw:/=+") as session:
+            done[name] = (
+                session.run(*words) if name == "held" else subprocess.run(words, capture_output=True, text=True)
+            )
+    assert done["free"].stderr == ""
+    assert (done["held"].stdout, done["held"].stderr) == (done["free"].stdout, "")

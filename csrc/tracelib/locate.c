@@ -176,7 +176,7 @@ void pt_prepare(struct pt_at *at, struct pt_slab *s)
 	at->parent.hidden = 0;
 }
 
-int pt_locate(struct pt_at *at)
+static int locate(struct pt_at *at)
 {
 	struct pt_slab *s = at->slab;
 	struct pt_info info;
@@ -275,4 +275,41 @@ int pt_locate(struct pt_at *at)
 	}
 	pt_split_real(at);
 	return 0;
+}
+
+static bool is(const char *name, size_t n, const char *word)
+{
+	return strlen(word) == n && !memcmp(name, word, n);
+}
+
+/*
+ * By way of /proc to what a process has just now: its directory, its root, what is open. It is another one the next moment,
+ * by another thread or by the process whose it is. Not so what this process has, where there is no other thread.
+ */
+static bool leads_on(const char *path)
+{
+	if (!pt_threads() && (!strncmp(path, "/proc/self/", 11) || !strncmp(path, "/proc/thread-self/", 18) || !strncmp(path, "/dev/", 5)))
+		return false;
+	if (!strncmp(path, "/dev/std", 8))
+		return true;
+	const char *before = "";
+	for (size_t n, digits, prior = 0; *path; before = path, prior = n, path += n) {
+		while (*path == '/')
+			path++;
+		for (n = 0, digits = 0; path[n] && path[n] != '/'; n++)
+			digits += path[n] >= '0' && path[n] <= '9';
+		if (is(path, n, "cwd") || is(path, n, "root") || is(path, n, "exe") || is(path, n, "map_files"))
+			return true;
+		if (n && n == digits && !is(before, prior, "proc") && !is(before, prior, "task"))
+			return true;
+	}
+	return false;
+}
+
+int pt_locate(struct pt_at *at)
+{
+	int error = locate(at);
+	if (at->magic && at->fixed && leads_on(at->path))
+		at->fixed = false;
+	return error;
 }

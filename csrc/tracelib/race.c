@@ -81,21 +81,10 @@ static bool relative(const struct pt_at *at)
 	return at->path[0] != '/' && pt_threads();
 }
 
-/* An open file by its name in /proc: the number may be another file's the next moment, by another thread or by whose it is. */
-static bool by_number(const struct pt_at *at)
-{
-	const char *path = at->path, *end = path + strlen(path), *name = end;
-	if (!at->magic || (!pt_threads() && (!strncmp(path, "/proc/self/fd/", 14) || !strncmp(path, "/dev/", 5))))
-		return false;
-	while (name > path && name[-1] >= '0' && name[-1] <= '9')
-		name--;
-	return (name < end && (name == path || name[-1] == '/')) || !strncmp(path, "/dev/std", 8);
-}
-
 /* Nothing on the way can be exchanged, or nothing is refused, or the path is a redirect's. */
 bool pt_settled(const struct pt_at *at)
 {
-	return !at->slab || (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)) || (at->fixed && !relative(at) && !by_number(at));
+	return !at->slab || (pt.flags & (PT_IMG_AUDIT | PT_IMG_REDIRECTS)) || (at->fixed && !relative(at));
 }
 
 static bool climbs(const char *path)
@@ -199,8 +188,16 @@ int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 	if (at->magic) {
 		char name[PT_FD_LINK];
 		int held = hold_object(at, flags);
+		if (held == -ENOENT && flags & O_CREAT) {
+			fd = pt_open_unlinked(AT_FDCWD, real_name(at), flags, mode);
+			return fd == -ENOSYS ? as_is(op, at, flags, mode) : fd;
+		}
 		if (held < 0 || (flags & O_PATH))
 			return held;
+		if ((flags & O_CREAT) && (flags & O_EXCL)) {
+			sys_close(held);
+			return -EEXIST;
+		}
 		pt_fd_link(held, name);
 		fd = open_at(AT_FDCWD, name, flags & ~(O_NOFOLLOW | O_CREAT | O_EXCL), mode);
 		sys_close(held);
@@ -300,7 +297,7 @@ int pt_hold_name(struct pt_at *at, int *held)
 		name_held(at, object, NULL, 0);
 		return 0;
 	}
-	if (at->magic || !dir)
+	if (!dir)
 		return 0;
 	while (at->real[--dir] != '/')
 		;

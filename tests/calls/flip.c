@@ -1,6 +1,7 @@
 /*
- * flip CALL OURS THEIRS [threads]: a descriptor is of one file and of the other, in turn, while CALL is made by its name in /proc:
- * by that of another process, or of this one with another thread. Tells whether it ever came to THEIRS.
+ * flip CALL OURS THEIRS [threads|cwd|dirs]: a descriptor is of one file and of the other, in turn, while CALL is made by its name in
+ * /proc: by that of another process, or of this one with another thread. "cwd", "dirs": another process is in, or has open, the
+ * one file's directory and the other's; both have the same name. Tells whether it ever came to THEIRS.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,8 +15,14 @@
 #include <unistd.h>
 
 #define NUMBER 100
-static int ours, theirs;
+static int ours, theirs, file;
 static struct stat was;
+
+static void go_about(void)
+{
+	for (;;)
+		(void)!fchdir(theirs), (void)!fchdir(ours);
+}
 
 static void *flip(void *nothing)
 {
@@ -24,6 +31,14 @@ static void *flip(void *nothing)
 		dup2(ours, NUMBER);
 	}
 	return nothing;
+}
+
+/* The name of a file; what is left is its directory. */
+static char *above(char *file)
+{
+	char *name = strrchr(file, '/');
+	*name = 0;
+	return name + 1;
 }
 
 static int came_to_theirs(const char *call, const char *path, const char *fresh)
@@ -37,7 +52,7 @@ static int came_to_theirs(const char *call, const char *path, const char *fresh)
 		if (!linkat(AT_FDCWD, path, AT_FDCWD, fresh, AT_SYMLINK_FOLLOW) && (stat(fresh, &st) || unlink(fresh)))
 			exit(3);
 	} else if (!chmod(path, 0640)) {
-		if (fstat(theirs, &st))
+		if (fstat(file, &st))
 			exit(3);
 		return st.st_mode != was.st_mode;
 	}
@@ -57,7 +72,23 @@ int main(int argc, char **argv)
 		return 2;
 	snprintf(fresh, sizeof fresh, "%s.fresh", argv[2]);
 	pid_t child = 0;
-	if (argc > 4) {
+	file = theirs;
+	if (argc > 4 && strcmp(argv[4], "threads")) {
+		char *name = above(argv[2]);
+		above(argv[3]);
+		ours = open(argv[2], O_RDONLY | O_DIRECTORY);
+		theirs = open(argv[3], O_PATH | O_DIRECTORY);
+		if (ours < 0 || theirs < 0 || dup2(ours, NUMBER) != NUMBER)
+			return 2;
+		child = fork();
+		if (!child) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (!strcmp(argv[4], "cwd"))
+				go_about();
+			flip(NULL);
+		}
+		snprintf(path, sizeof path, strcmp(argv[4], "cwd") ? "/proc/%d/fd/100/%s" : "/proc/%d/cwd/%s", (int)child, name);
+	} else if (argc > 4) {
 		snprintf(path, sizeof path, "/proc/self/fd/%d", NUMBER);
 		if (pthread_create(&thread, NULL, flip, NULL))
 			return 2;

@@ -3,7 +3,10 @@
  * of /proc leads to becomes another one.
  */
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
+#include <time.h>
 
 #include "attempt.h"
 
@@ -100,6 +103,44 @@ static int r_pivot(const char *p)
 	return show_fd((int)sys(SYS_open, "/hidden/secret", O_RDONLY));
 }
 
+/*
+ * A child is in work/a and in BASE by turns, or has them open as the same number; the path goes by way of that. What is
+ * to be had in work/a is nothing.
+ */
+static int by_child(const char *way, int number)
+{
+	char name[128], text[64] = "";
+	time_t end = time(NULL) + 3;
+	mkdir(in("work/a"), 0755);
+	mkdir(in("work/a/hidden"), 0755);
+	close(open(in("work/a/hidden/secret"), O_CREAT | O_WRONLY, 0644));
+	int a = open(in("work/a"), O_RDONLY | O_DIRECTORY), b = open(base, O_RDONLY | O_DIRECTORY), e = ENOENT;
+	dup2(a, number);
+	pid_t pid = fork();
+	if (!pid)
+		for (;;) {
+			sys(SYS_fchdir, a);
+			sys(SYS_dup2, a, number);
+			sys(SYS_fchdir, b);
+			sys(SYS_dup2, b, number);
+		}
+	snprintf(name, sizeof name, "/proc/%d/%s/hidden/secret", (int)pid, way);
+	while (!strstr(text, "secret") && time(NULL) < end) {
+		int fd = (int)sys(SYS_open, name, O_RDONLY);
+		if (fd < 0)
+			e = errno;
+		else
+			(void)!read(fd, text, sizeof text - 1);
+		close(fd);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return *text ? show(text) : e;
+}
+
+static int r_cwd(const char *p) { (void)p; return by_child("cwd", 99); }
+static int r_fd(const char *p) { (void)p; return by_child("fd/99", 99); }
+
 const struct attempt name_read_attempts[] = {
 	{ "bind-above", r_bind },
 	{ "sys-bind-above", r_sys_bind },
@@ -109,5 +150,7 @@ const struct attempt name_read_attempts[] = {
 	{ "sys-userns-overlay-above", r_overlay },
 	{ "sys-userns-overlay-tree-above", r_overlay_tree },
 	{ "sys-userns-pivot", r_pivot },
+	{ "sys-race-cwd-of-another", r_cwd },
+	{ "sys-race-fd-of-another", r_fd },
 	{ 0 },
 };
