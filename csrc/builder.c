@@ -207,10 +207,10 @@ static void close_directories(uint64_t *words, const struct pt_build *b)
 			words[PTI_CLOSED_BIT(o->directory) / 64] |= UINT64_C(1) << PTI_CLOSED_BIT(o->directory) % 64;
 }
 
-/* Fill the table of places from `n` pairs of texts that begin at `at`. */
-static void settle(char *image, const struct pti_header *h, const char *strings, uint64_t at, uint32_t n)
+/* Fill a table of places or programs from `n` pairs of texts that begin at `at`; where they end. */
+static uint64_t settle(char *image, const struct pti_header *h, const struct pti_section *table, const char *strings, uint64_t at, uint32_t n)
 {
-	struct pti_place *places = (struct pti_place *)(image + h->places.offset);
+	struct pti_place *places = (struct pti_place *)(image + table->offset);
 
 	while (n--) {
 		struct pti_place p = {.path = (uint32_t)at, .path_len = (uint32_t)strlen(strings + at)};
@@ -221,11 +221,12 @@ static void settle(char *image, const struct pti_header *h, const char *strings,
 		at = p.real + (uint64_t)p.real_len + 1;
 		p.hash = pt_hash_path(h->seed, strings + p.path, p.path_len);
 		p.hash += !p.hash;
-		for (slot = PTI_SLOT(p.hash, h->places.count); places[slot].hash;)
-			if (++slot == h->places.count)
+		for (slot = PTI_SLOT(p.hash, table->count); places[slot].hash;)
+			if (++slot == table->count)
 				slot = 0;
 		places[slot] = p;
 	}
+	return at;
 }
 
 static void *fail(void *image, struct trie *t, const char **why, const char *reason)
@@ -251,9 +252,10 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 	if (texts_in(b->rule_texts, b->rule_texts_size) != (size_t)b->rules * 3 ||
 	    texts_in(b->port_names, b->port_names_size) != b->ports ||
 	    texts_in(b->label_texts, b->label_texts_size) != (size_t)b->labels * 2 ||
-	    texts_in(b->place_texts, b->place_texts_size) != (size_t)b->places * 2)
+	    texts_in(b->place_texts, b->place_texts_size) != (size_t)b->places * 2 ||
+	    texts_in(b->program_texts, b->program_texts_size) != (size_t)b->programs * 2)
 		return fail(NULL, &t, why, "a text holds a NUL byte");
-	texts = 1 + (uint64_t)b->rule_texts_size + b->port_names_size + b->label_texts_size + b->place_texts_size;
+	texts = 1 + (uint64_t)b->rule_texts_size + b->port_names_size + b->label_texts_size + b->place_texts_size + b->program_texts_size;
 	if (texts >= UINT32_MAX)
 		return fail(NULL, &t, why, "the rules' texts are longer than 4 GiB");
 
@@ -267,7 +269,9 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 	memcpy(strings + 1 + b->rule_texts_size, b->port_names, b->port_names_size);
 	memcpy(strings + 1 + b->rule_texts_size + b->port_names_size, b->label_texts, b->label_texts_size);
 	if (b->places)
-		memcpy(strings + texts - b->place_texts_size, b->place_texts, b->place_texts_size);
+		memcpy(strings + texts - b->program_texts_size - b->place_texts_size, b->place_texts, b->place_texts_size);
+	if (b->programs)
+		memcpy(strings + texts - b->program_texts_size, b->program_texts, b->program_texts_size);
 	t.strings = strings;
 	for (at = 1, i = 0; i < b->rules; i++) {
 		struct pti_rule *r = rules + i;
@@ -308,6 +312,7 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 	place(&end, &h.labels, b->labels, sizeof(struct pti_label));
 	place(&end, &h.strings, texts, 1);
 	place(&end, &h.places, b->places ? b->places * 2 : 0, sizeof(struct pti_place));
+	place(&end, &h.programs, b->programs ? b->programs * 2 : 0, sizeof(struct pti_place));
 	place(&end, &h.closed, b->owners ? PTI_CLOSED_WORDS : 0, sizeof(uint64_t));
 	/* the large part last: what each process reads when it starts lies close together */
 	place(&end, &h.owners, b->owners ? b->owners->size : 0, sizeof(struct pti_owner));
@@ -344,7 +349,8 @@ void *pt_build_image(const struct pt_build *b, size_t *size, const char **why, u
 			at += strlen(strings + at) + 1;
 		}
 	}
-	settle(image, &h, strings, at, b->places);
+	at = settle(image, &h, &h.places, strings, at, b->places);
+	settle(image, &h, &h.programs, strings, at, b->programs);
 	memcpy(image, &h, sizeof h);
 	free(strings);
 	free(rules);
@@ -383,7 +389,7 @@ bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *o
 	const struct pti_owner *owners;
 	const struct pti_port *ports;
 	const struct pti_label *labels;
-	const struct pti_place *places;
+	const struct pti_place *places, *programs;
 	const char *strings;
 	uint64_t i, next;
 
@@ -395,6 +401,7 @@ bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *o
 	ports = (const void *)((const char *)bytes + h->ports.offset);
 	labels = (const void *)((const char *)bytes + h->labels.offset);
 	places = (const void *)((const char *)bytes + h->places.offset);
+	programs = (const void *)((const char *)bytes + h->programs.offset);
 	strings = (const char *)bytes + h->strings.offset;
 #define HERE(section, i) (h->section.offset + (i) * sizeof *section)
 #define ENDS(off, len) ((uint64_t)(off) + (len) < h->strings.count && !strings[(uint64_t)(off) + (len)])
@@ -439,5 +446,8 @@ bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *o
 	for (i = 0; i < h->places.count; i++)
 		if (places[i].hash && (!ENDS(places[i].path, places[i].path_len) || !ENDS(places[i].real, places[i].real_len)))
 			return unsound(why, offset, "a place's text lies outside", HERE(places, i));
+	for (i = 0; i < h->programs.count; i++)
+		if (programs[i].hash && (!ENDS(programs[i].path, programs[i].path_len) || !ENDS(programs[i].real, programs[i].real_len)))
+			return unsound(why, offset, "a program's text lies outside", HERE(programs, i));
 	return true;
 }

@@ -26,6 +26,9 @@ struct pt_build {
 	uint32_t places;
 	const char *place_texts;    /* for each place two texts: a path of a directory, its real path (see pt_image_place) */
 	size_t place_texts_size;
+	uint32_t programs;
+	const char *program_texts;  /* for each program two texts: a path, where it leads in one step (see pt_image_program) */
+	size_t program_texts_size;
 	const struct pt_owners *owners; /* NULL: no table */
 	uint64_t seed;              /* used where owners is NULL */
 };

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define PTI_MAGIC "PTIMAGE" /* with its NUL: eight bytes */
-#define PTI_VERSION 3
+#define PTI_VERSION 4
 
 struct pti_section {
 	uint64_t offset, count;
@@ -20,7 +20,7 @@ struct pti_header {
 	char magic[8];
 	uint32_t version, flags;
 	uint64_t size, seed;
-	struct pti_section rules, nodes, owners, ports, labels, strings, places, closed;
+	struct pti_section rules, nodes, owners, ports, labels, strings, places, programs, closed;
 	uint32_t root[2];   /* first node of the read map and of the write map; 0: an empty map */
 	uint32_t max_probe; /* longest search in the ownership table */
 	uint32_t reserved;
@@ -67,7 +67,10 @@ struct pti_label {
 	uint32_t key, value;
 };
 
-/* A directory by a path that names it, and its real path. An open-addressed table, sought by pt_hash_path of the path. */
+/*
+ * A directory by a path that names it, and its real path; or a program, and where its name leads in one step. Two
+ * open-addressed tables, sought by pt_hash_path of the path.
+ */
 struct pti_place {
 	uint64_t hash; /* 0: free */
 	uint32_t path, path_len, real, real_len;

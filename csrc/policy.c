@@ -23,6 +23,7 @@ static const struct { size_t field, unit, align; } sections[] = {
 	{offsetof(struct pti_header, labels), sizeof(struct pti_label), 4},
 	{offsetof(struct pti_header, strings), 1, 1},
 	{offsetof(struct pti_header, places), sizeof(struct pti_place), 8},
+	{offsetof(struct pti_header, programs), sizeof(struct pti_place), 8},
 	{offsetof(struct pti_header, closed), 8, 8},
 };
 
@@ -147,10 +148,10 @@ const char *pt_image_label(const struct pt_image *image, const char *key)
 	return NULL;
 }
 
-const char *pt_image_place(const struct pt_image *image, const char *path, size_t len, size_t *real_len)
+static const char *sought(const struct pt_image *image, const struct pti_section *table, const char *path, size_t len, size_t *real_len)
 {
-	const struct pti_place *places = (const struct pti_place *)AT(image, places), *p;
-	uint64_t count = image->h.places.count, hash, at, tries;
+	const struct pti_place *places = (const struct pti_place *)((const char *)image + table->offset), *p;
+	uint64_t count = table->count, hash, at, tries;
 
 	if (!count)
 		return NULL;
@@ -169,6 +170,16 @@ const char *pt_image_place(const struct pt_image *image, const char *path, size_
 			at = 0;
 	}
 	return NULL;
+}
+
+const char *pt_image_place(const struct pt_image *image, const char *path, size_t len, size_t *real_len)
+{
+	return sought(image, &image->h.places, path, len, real_len);
+}
+
+const char *pt_image_program(const struct pt_image *image, const char *path, size_t len, size_t *real_len)
+{
+	return sought(image, &image->h.programs, path, len, real_len);
 }
 
 /* --- hashes -------------------------------------------------------------------- */

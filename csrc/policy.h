@@ -99,6 +99,12 @@ const char *pt_image_label(const struct pt_image *, const char *key);           
  */
 const char *pt_image_place(const struct pt_image *, const char *path, size_t len, size_t *real_len);
 
+/*
+ * The same of a program of the base system that the library can enter, and that has no rights of its own: where its name
+ * leads in one step, which is itself where the name is no link. NULL: not known.
+ */
+const char *pt_image_program(const struct pt_image *, const char *path, size_t len, size_t *real_len);
+
 /* Seeded hashes; pt_hash_path(dir + "/" + name) == pt_hash_child(pt_hash_dir(dir), name). The root directory's path is "". A directory's hash and its path's hash are the same value. */
 uint64_t pt_hash_dir(uint64_t seed, const char *dir, size_t len);
 uint64_t pt_hash_child(uint64_t dirhash, const char *name, size_t len);

@@ -25,6 +25,7 @@ __all__ = [
     "AnyPath",
     "base_os",
     "base_os_places",
+    "base_os_programs",
     "phase_policy",
     "run_defaults",
 ]
@@ -88,6 +89,11 @@ def base_os(map: MapName = "read", platform: str | None = None) -> list[Rule]:
 def base_os_places(platform: str | None = None) -> list[str]:
     """Patterns of directories that programs name all the time, with their subdirectories (``places`` of the data)."""
     return list(table(f"baseos-{platform or _platform()}.toml").get("places", []))
+
+
+def base_os_programs(platform: str | None = None) -> list[str]:
+    """Patterns of programs that builds start all the time (``programs`` of the data)."""
+    return list(table(f"baseos-{platform or _platform()}.toml").get("programs", []))
 
 
 @cache

@@ -315,6 +315,8 @@ class Policy:
 
     places: Mapping[bytes, bytes] = field(default_factory=dict)
     """Directories of the base system: a path, and its real one (see `places.known`)."""
+    programs: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Programs of the base system that need no look: a path, and where it leads in one step (see `programs.usual`)."""
 
     def compile(self) -> bytes:
         """The image. Raises ``PolicyError`` naming the rule that cannot be compiled."""
@@ -370,6 +372,8 @@ class Policy:
         put("label_texts", _texts([_encode(text) for text in chain.from_iterable(labels.items())]))
         build.places = len(self.places)
         put("place_texts", _texts(list(chain.from_iterable(self.places.items()))))
+        build.programs = len(self.programs)
+        put("program_texts", _texts(list(chain.from_iterable(self.programs.items()))))
         build.owners = self.owners.table if self.owners else ffi.NULL
         build.seed = _random_seed()
 

@@ -120,7 +120,8 @@ class Reader:
         with Snapshot(fd, self._capacity) as snapshot:
             events, passed = self._events(snapshot, last)
             accesses = list(snapshot.events([Kind.ACCESS])) if last and self._policy.absent else []
-            rules = self._names.rules(snapshot.rules_used(self._image.rules))
+            used_by_exec = {event.rule for event in events if event.kind is Kind.EXEC and event.rule is not None}
+            rules = self._names.rules(snapshot.rules_used(self._image.rules) | used_by_exec)
             self.incomplete = [*self._damage(snapshot), *passed]
             lost, unsound = snapshot.lost, snapshot.unsound
         used: Used = {}

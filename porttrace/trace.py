@@ -20,6 +20,7 @@ from porttrace.filemap import Action, Rule
 from porttrace.findings import Finding, Program, merge
 from porttrace.identity import Identity, privileged
 from porttrace.places import known
+from porttrace.programs import usual
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import ProcessTree
 from porttrace.rawdevices import raw_devices
@@ -150,9 +151,14 @@ class Trace:
         write.prepend(Rule(session, Action.DENY, origin="the session's own files"))
         write.prepend(Rule(os.fsencode(self.directory / "events"), Action.ALLOW, origin="the session's own files"))
         try:
-            places = known(self.policy.prefix)
             return replace(
-                self.policy, read=read, write=write, fence=self._fenced, places=places, filtered=filtered()
+                self.policy,
+                read=read,
+                write=write,
+                fence=self._fenced,
+                places=known(self.policy.prefix),
+                programs=usual(),
+                filtered=filtered(),
             ).build()
         except PolicyError as error:
             raise PorttraceError(str(error)) from None

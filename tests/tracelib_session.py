@@ -45,6 +45,7 @@ class Event:
     asked: str
     pid: int
     count: int
+    rule: int = lib.PT_NO_RULE
 
 
 def rules(entries: Sequence[str]) -> tuple[Filemap, Filemap]:
@@ -74,6 +75,7 @@ class Session:
         closure: Sequence[str] = (),
         prefix: Path | None = None,
         places: Mapping[bytes, bytes] | None = None,
+        programs: Mapping[bytes, bytes] | None = None,
     ) -> None:
         self.half_told = 0  # so many events may have been begun and not ended
         self.top = Path(tempfile.mkdtemp(prefix="tracelib-"))
@@ -90,6 +92,7 @@ class Session:
             log=log,
             audit=audit,
             places=places or {},
+            programs=programs or {},
         )
         (self.dir / "policy").write_bytes(policy.compile())
         assert lib.pt_events_create(os.fsencode(self.dir / "events"), 64 << 20) == 0
@@ -142,6 +145,7 @@ class Session:
                 text(out.asked, out.asked_len),
                 out.pid,
                 out.count,
+                out.rule,
             )
         assert cursor.drops <= self.half_told
         assert lib.pt_events_lost(ev) == 0

@@ -22,6 +22,9 @@ struct pt_build {
 	uint32_t places;
 	const char *place_texts;
 	size_t place_texts_size;
+	uint32_t programs;
+	const char *program_texts;
+	size_t program_texts_size;
 	const struct pt_owners *owners;
 	uint64_t seed;
 };

@@ -8,10 +8,10 @@
 extern char **environ;
 #endif
 
-void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const char *asked, int error)
+void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const char *asked, uint32_t rule, int error)
 {
 	struct pt_event e = { .kind = PT_EV_EXEC, .access = PT_ACC_EXEC, .tier = 1, .op = op, .error = (int16_t)error, .pid = pid,
-		.image = pt.index, .chain = pt.chain, .port = PT_NO_PORT, .rule = PT_NO_RULE, .path = path, .path_len = (uint32_t)len,
+		.image = pt.index, .chain = pt.chain, .port = PT_NO_PORT, .rule = rule, .path = path, .path_len = (uint32_t)len,
 		.asked = asked, .asked_len = asked ? (uint32_t)strlen(asked) : 0 };
 	if (!pt.events)
 		return;
@@ -172,9 +172,16 @@ static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt
 		char words[sizeof program->words];
 		memcpy(words, program->words, sizeof words);
 #endif
+		struct pt_known known;
+		program->script = program->text = false;
+#ifndef __APPLE__
+		if (pt_exec_known(name, &known)) {
+			pt_rule_used(known.rule);
+			break;
+		}
+#endif
 		struct pt_at at = { .dirfd = AT_FDCWD, .path = name, .access = PT_ACC_EXEC, .flags = PT_FOLLOW };
 		int error = pt_judge(op, &at);
-		program->script = program->text = false;
 		if (!error && at.judged) {
 			int seen = look(x, file_of(&at), program);
 			if (no_descriptor(seen)) {
@@ -225,15 +232,34 @@ static int settle(struct pt_exec *x)
 	return pt_exec_words(x) ? 0 : ENOMEM;
 }
 
+/* 0 or errno */
+static int give_environment(struct pt_exec *x, char *const *envp)
+{
+	if (!x->foreign && pt_environment_holds(envp, x->other))
+		return 0;
+	if (!pt_exec_slab(x))
+		return ENOMEM;
+	x->envp = x->foreign ? pt_environment_without(envp, x->slab) : pt_environment(envp, x->slab, x->other);
+	return 0;
+}
+
 int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path, char *const *argv, char *const *envp, int flags,
 		    bool spawn)
 {
-	*x = (struct pt_exec){ .path = path, .file = path, .dirfd = dirfd, .argv = argv, .envp = envp,
+	*x = (struct pt_exec){ .path = path, .file = path, .dirfd = dirfd, .argv = argv, .envp = envp, .rule = PT_NO_RULE,
 		.frame = spawn ? NULL : __builtin_frame_address(0) };
 	if (!pt_on())
 		return 0;
 	/* not pt_pid(): in a vfork child that is the parent's, whose memory this is */
 	x->pid = spawn ? pt_pid() : sys_getpid();
+	struct pt_known known;
+	if (dirfd == AT_FDCWD && !flags && pt_exec_known(path, &known) && !pt_loader_led_astray(envp)) {
+		x->rule = known.rule;
+		if (!spawn)
+			pt_exec_event(op, x->pid, known.real, known.len, path, x->rule, 0);
+		x->announced = true;
+		return give_environment(x, envp);
+	}
 	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_EXEC,
 		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (flags & AT_EMPTY_PATH ? PT_EMPTY : 0) };
 	int error = pt_judge(op, &at);
@@ -275,18 +301,13 @@ int pt_exec_prepare(uint16_t op, struct pt_exec *x, int dirfd, const char *path,
 			error = settle(x);
 		if (!error) {
 			if (!spawn)
-				pt_exec_event(op, x->pid, at.real, at.real_len, itself ? x->file : NULL, 0);
+				pt_exec_event(op, x->pid, at.real, at.real_len, itself ? x->file : NULL, PT_NO_RULE, 0);
 			x->announced = true;
 		}
 	}
 	pt_done(op, &at, error);
 	x->logged = error ? 0 : at.logged;
-	if (error || (!x->foreign && pt_environment_holds(envp, x->other)))
-		return error;
-	if (!pt_exec_slab(x))
-		return ENOMEM;
-	x->envp = x->foreign ? pt_environment_without(envp, x->slab) : pt_environment(envp, x->slab, x->other);
-	return 0;
+	return error ? error : give_environment(x, envp);
 }
 
 void pt_exec_failed(uint16_t op, struct pt_exec *x, int error)
@@ -295,7 +316,7 @@ void pt_exec_failed(uint16_t op, struct pt_exec *x, int error)
 	if (error && x->logged)
 		pt_events_amend(pt.events, x->logged, error);
 	if (error && x->announced)
-		pt_exec_event(op, x->pid, x->path, strlen(x->path), NULL, error);
+		pt_exec_event(op, x->pid, x->path, strlen(x->path), NULL, PT_NO_RULE, error);
 	x->announced = false;
 	x->logged = 0;
 	if (x->mapped)

@@ -14,6 +14,7 @@ struct pt_exec {
 	void *mapped;                  /* arguments that do not fit even there */
 	size_t mapped_size;
 	bool announced;
+	uint32_t rule;                 /* which has decided and is told with the start, else PT_NO_RULE */
 	uint64_t logged;
 	bool foreign;                  /* its loader would choke on the library */
 	bool other;                    /* it takes the session's library for the other C library */
@@ -29,6 +30,23 @@ void pt_exec_failed(uint16_t op, struct pt_exec *, int error);
 void pt_exec_ready(struct pt_exec *);
 /* Its slab, taken now where it has none. NULL: no memory. */
 struct pt_slab *pt_exec_slab(struct pt_exec *);
+
+/* known.c: a program that needs no look, by its real path. */
+struct pt_known {
+	char real[256];
+	size_t len;
+	uint32_t rule;                 /* by which it may be read; not marked as used yet */
+};
+#ifdef __GLIBC__                /* the image knows programs of glibc's, which for the others is the other C library */
+bool pt_exec_known(const char *path, struct pt_known *);
+#else
+static inline bool pt_exec_known(const char *path, struct pt_known *known)
+{
+	(void)path, (void)known;
+	return false;
+}
+#endif
+
 /* script.c: puts a script's words before those that are there. false: not known, or no room. */
 bool pt_exec_through(struct pt_exec *, const char *words);
 /* Makes x->argv of them, the script's name and the arguments. false: no memory. */
@@ -47,8 +65,11 @@ static inline size_t pt_exec_room(const char *path, const char *file)
 }
 /* The next candidate of a PATH walk for `file` into buf; *state starts as the PATH. false: no more. */
 bool pt_exec_candidate(const char **state, const char *file, char *buf, size_t size);
-/* `asked`: the name by which the kernel starts just this file, NULL: it starts an interpreter, or something else is known of it. */
-void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const char *asked, int error);
+/*
+ * `asked`: the name by which the kernel starts just this file, NULL: it starts an interpreter, or something else is known of it.
+ * `rule`: which has decided and is told so here, or PT_NO_RULE.
+ */
+void pt_exec_event(uint16_t op, pid_t pid, const char *path, size_t len, const char *asked, uint32_t rule, int error);
 
 /* fdmeta.c: a process is made with these flags of clone(2). */
 void pt_cloning(unsigned long flags);

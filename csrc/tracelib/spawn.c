@@ -46,7 +46,7 @@ int pt_spawn(uint16_t op, pid_t *pid, const char *path, const posix_spawn_file_a
 		if (pid)
 			*pid = child;
 		if (x.announced)
-			pt_exec_event(op, child, x.path, strlen(x.path), NULL, 0);
+			pt_exec_event(op, child, x.path, strlen(x.path), NULL, x.rule, 0);
 	}
 	x.announced = false;
 	pt_exec_failed(op, &x, error);

@@ -86,7 +86,7 @@ PT_EXPORT int PT_WRAP(posix_spawn)(pid_t *pid, const char *path, const posix_spa
 		if (pid)
 			*pid = child;
 		if (x.announced)
-			pt_exec_event(PT_OP_posix_spawn, child, x.path, strlen(x.path), NULL, 0);
+			pt_exec_event(PT_OP_posix_spawn, child, x.path, strlen(x.path), NULL, x.rule, 0);
 	}
 	x.announced = x.announced && replaces;
 	pt_exec_failed(PT_OP_posix_spawn, &x, error);
@@ -123,7 +123,7 @@ PT_EXPORT int PT_WRAP(__posix_spawn)(pid_t *pid, const char *path, const void *a
 			error = r < 0 ? errno : r;
 	}
 	if (!error && !replaces && x.announced && pid)
-		pt_exec_event(PT_OP___posix_spawn, *pid, x.path, strlen(x.path), NULL, 0);
+		pt_exec_event(PT_OP___posix_spawn, *pid, x.path, strlen(x.path), NULL, x.rule, 0);
 	x.announced = x.announced && replaces;
 	pt_exec_failed(PT_OP___posix_spawn, &x, error);
 	pt_slab_give(slab);

@@ -18,6 +18,10 @@
 
 struct pt_state pt;
 
+#ifdef __linux__
+__attribute__((section(".filled"), used)) static const char filled = 0; /* see first.ld */
+#endif
+
 #ifdef __GLIBC__
 /*
  * A program built with gcc's AddressSanitizer does not start where another library comes before the sanitizer's. It may,

@@ -143,12 +143,14 @@ class Backend:
         from porttrace.defaults import base_os
         from porttrace.noise import classify
         from porttrace.places import known
+        from porttrace.programs import usual
 
         if self.caller is not None:
             uid, gid = self.caller
             with contextlib.suppress(PorttraceError, OSError):  # fails again, and is said, where it is needed
                 self._session_for(Identity(uid, gid, (gid,), str(uid)))
         known()
+        usual()
         base_os("read")
         base_os("write")
         classify("/", "")
