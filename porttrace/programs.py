@@ -1,8 +1,8 @@
 """Programs of the base system that need no look when they are started, for the policy image.
 
 Whoever starts a program has to know whether the injected library can enter it: a static one, one of another machine or
-one with rights of its own is the supervisor's. The injected library opens the file to see. For those that a build starts
-by the thousand it is seen once, here, and every process reads it in the image it has mapped anyway.
+one with rights of its own is the supervisor's. The library opens the file to see. For those that a build starts by the
+thousand it is seen once, here, and every process reads it in the image it has mapped anyway.
 """
 
 from __future__ import annotations

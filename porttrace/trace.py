@@ -20,9 +20,9 @@ from porttrace.filemap import Action, Rule
 from porttrace.findings import Finding, Program, merge
 from porttrace.identity import Identity, privileged
 from porttrace.places import known
-from porttrace.programs import usual
 from porttrace.policy import Image, Policy, PolicyError
 from porttrace.processes import ProcessTree
+from porttrace.programs import usual
 from porttrace.rawdevices import raw_devices
 from porttrace.readout import Reader, Readout, Used, merge_used
 from porttrace.records import field, record, replace

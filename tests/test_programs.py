@@ -1,4 +1,4 @@
-"""Programs that need no look: each as the list says, and believed only where nobody can make the name mean another file."""
+"""Programs that need no look: as the list says, and believed only where nobody can make the name mean another file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tracelib_session import Session, compile_c
+from tracelib_session import LIBRARY, MUSL_LIBRARY, Session, compile_c
 
 from porttrace._core import ffi, lib
 from porttrace.filemap import Action, Filemap, Rule
@@ -18,7 +18,9 @@ from porttrace.places import known
 from porttrace.policy import Image, Policy
 from porttrace.programs import usual
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="on macOS a program is looked at for its protection: none is known")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="on macOS a program is looked at for its protection: none is known"
+)
 
 ROOT = Rule(b"/", Action.ALLOW)
 
@@ -27,6 +29,10 @@ def program(image: Image, path: bytes) -> bytes | None:
     size = ffi.new("size_t *")
     to = lib.pt_image_program(image.pointer, path, len(path), size)
     return bytes(ffi.buffer(to, size[0])) if to else None
+
+
+def parent(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0]
 
 
 def ends(path: bytes) -> Iterator[bytes]:
@@ -40,14 +46,14 @@ def ends(path: bytes) -> Iterator[bytes]:
 def test_each_leads_to_its_program() -> None:
     found = usual()
     for shell in (b"/usr/bin/sh", b"/bin/sh"):
-        if os.path.realpath(os.path.dirname(shell)) == os.path.dirname(shell):
+        if os.path.realpath(parent(shell)) == parent(shell):
             assert shell in found
     for path in found:
         *_, last = ends(path)
         assert os.path.realpath(path) == last
-        assert os.path.dirname(path) == os.path.realpath(os.path.dirname(path)), f"{path!r}: a link on the way"
+        assert parent(path) == os.path.realpath(parent(path)), f"{path!r}: a link on the way"
         assert len(list(ends(path))) <= 5, "more links than the library follows"
-        assert not os.stat(last).st_mode & (stat.S_ISUID | stat.S_ISGID)
+        assert not Path(os.fsdecode(last)).stat().st_mode & (stat.S_ISUID | stat.S_ISGID)
         headers = subprocess.run(["readelf", "-lW", last], capture_output=True, check=True).stdout
         assert b"/ld-linux" in headers, f"{last!r} is no program of glibc's"
 
@@ -98,7 +104,9 @@ def looked_at(top: Path) -> Callable[..., bool]:
     told = {top / "bin/static": top / "bin/static", top / "bin/link": top / "bin/static"}
     places = {top / "bin": top / "bin", top / "usr": top / "bin"}
 
-    def run(name: str, *entries: str, told: dict[Path, Path] = told, places: dict[Path, Path] = places, **more: bool) -> bool:
+    def run(
+        name: str, *entries: str, told: dict[Path, Path] = told, places: dict[Path, Path] = places, **more: bool
+    ) -> bool:
         with Session(*entries, "r:/=+", places=_bytes(places), programs=_bytes(told), **more) as session:  # type: ignore[arg-type]
             done = session.run("sh", "-c", f"{top}/{name}")
             assert done.returncode == 0, done
@@ -173,6 +181,28 @@ def test_a_start_marks_the_rule_that_allows_it() -> None:
     with Session(f"r:{shell}=+", "r:/=+", places=known(), programs=usual()) as session:
         assert session.run("sh", "-c", "/bin/false; :").returncode == 0
         assert 0 not in {event.rule for event in session.events("exec")}
+
+
+def test_a_rule_that_a_start_has_used_is_no_unused_one() -> None:
+    from porttrace.session import Session as Real
+
+    read = Filemap([Rule(os.fsencode(os.path.realpath("/bin/true")), Action.ALLOW, origin="mine"), ROOT])
+    with Real() as real:
+        trace = real.start(Policy(read=read, write=Filemap(), phase="build"), Path("/"))
+        subprocess.run([*trace.launch_argv, "/bin/sh", "-c", "/bin/true; :"], check=True, timeout=30)
+        result = trace.stop()
+    assert "mine" in {origin for _, origin in result.rules_used}
+
+
+@pytest.mark.parametrize("library", [LIBRARY, MUSL_LIBRARY], ids=lambda path: path.name)
+def test_the_loader_maps_the_library_without_a_hole(library: Path) -> None:
+    """Which would cost each start one call more: the loader closes it."""
+    if not library.exists():
+        pytest.skip(f"NOT CHECKED: {library.name} was not built")
+    headers = subprocess.run(["readelf", "-lW", library], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in headers.splitlines() if line.strip().startswith("LOAD")]
+    (start, size), (second, _) = ((int(row[2], 16), int(row[5], 16)) for row in rows)
+    assert (start + size + 4095) // 4096 * 4096 == second // 4096 * 4096
 
 
 THREADS = """
