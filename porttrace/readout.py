@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from porttrace.calls import call_names
@@ -101,12 +102,14 @@ def _unknown_programs(events: list[Event]) -> int:
 
 
 class Reader:
-    """Reads the event file of one trace, as often as wanted. `capacity`: the file's size in bytes when it was made."""
+    """Reads the event file of one trace, as often as wanted. `capacity`: the file's size in bytes when it was made;
+    `path`: where programs find it."""
 
-    def __init__(self, image: Image, policy: Policy, capacity: int) -> None:
+    def __init__(self, image: Image, policy: Policy, capacity: int, path: Path) -> None:
         self._image = image
         self._policy = policy
         self._capacity = capacity
+        self._path = path
         self._names = _Names(image)
         self._most = (0, 0, 0)  # of the numbers that only grow, as of the last look
         self.incomplete: list[str] = []
@@ -122,7 +125,7 @@ class Reader:
             accesses = list(snapshot.events([Kind.ACCESS])) if last and self._policy.absent else []
             used_by_exec = {event.rule for event in events if event.kind is Kind.EXEC and event.rule is not None}
             rules = self._names.rules(snapshot.rules_used(self._image.rules) | used_by_exec)
-            self.incomplete = [*self._damage(snapshot), *passed]
+            self.incomplete = [*self._moved(fd), *self._damage(snapshot), *passed]
             lost, unsound = snapshot.lost, snapshot.unsound
         used: Used = {}
         for event in events:
@@ -145,6 +148,17 @@ class Reader:
             "events_unsound": unsound,
         }
         return Readout(found, tree, used, rules, listed, stats, self.incomplete, accesses)
+
+    def _moved(self, fd: int) -> list[str]:
+        """Programs that did not find the file, or could not open it, told nothing."""
+        here = os.fstat(fd)
+        try:
+            there = self._path.lstat()
+        except OSError:
+            return ["the event file was taken away"]
+        if not os.path.samestat(here, there):
+            return ["there is another event file in the place of the first"]
+        return [] if here.st_mode & 0o777 == 0o600 else ["the mode of the event file was changed"]
 
     @staticmethod
     def _events(snapshot: Snapshot, last: bool) -> tuple[list[Event], list[str]]:

@@ -104,7 +104,7 @@ class Trace:
         self.fence: fence.Fence | None = None
         """What the kernel keeps this trace from writing, and where that differs from the policy."""
         self.image = self._fill(self._compile())
-        self._reader = Reader(self.image, policy, self._capacity)
+        self._reader = Reader(self.image, policy, self._capacity, self.directory / "events")
         self._supervisor: Supervisor | None = None
         if "supervisor" in session.tiers and policy.supervised:
             self._supervise()
@@ -143,13 +143,13 @@ class Trace:
         session = os.fsencode(self.session.directory)
         for path in raw_devices(self.identity, [rule.path for rule in read]):
             read.prepend(Rule(path, Action.DENY, origin="no disk or memory as a whole"))
-        # The library opens its files by plain system calls, which the supervisor judges like any other.
+        # The library opens its files by plain system calls, which the supervisor judges like any other. The events,
+        # which the library writes, supervisor and fence let be opened; a program itself has nothing to do with them.
         read.prepend(Rule(session, Action.ALLOW, origin="the session's own files"))
         if sys.platform == "darwin":
             copies = os.fsencode(self.session.copies.directory)
             read.prepend(Rule(copies, Action.ALLOW, origin="copies of protected programs"))
         write.prepend(Rule(session, Action.DENY, origin="the session's own files"))
-        write.prepend(Rule(os.fsencode(self.directory / "events"), Action.ALLOW, origin="the session's own files"))
         try:
             return replace(
                 self.policy,

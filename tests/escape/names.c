@@ -141,6 +141,74 @@ static int by_child(const char *way, int number)
 static int r_cwd(const char *p) { (void)p; return by_child("cwd", 99); }
 static int r_fd(const char *p) { (void)p; return by_child("fd/99", 99); }
 
+/* ---- the session's own files: what can be done to them, and is undone, or the next attempts would find no session ---- */
+
+static const char *own(const char *name)
+{
+	static char path[2][512];
+	static int next;
+	char *out = path[next++ % 2];
+	snprintf(out, sizeof path[0], "%s", getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "/none/none");
+	char *end = strrchr(out, '/');
+	snprintf(end, (size_t)(out + sizeof path[0] - end), "/%s", name);
+	return out;
+}
+
+static int r_own_policy(const char *p)
+{
+	const char *policy = own("policy"), *other = in("work/policy");
+	(void)p;
+	if (sys(SYS_open, policy, O_RDWR) >= 0 || !sys(SYS_chmod, policy, 0444) || !sys(SYS_link, policy, other))
+		return show("secret: the policy could be changed");
+	if (!sys(SYS_rename, policy, other) && !sys(SYS_rename, other, policy))
+		return show("secret: the policy could be taken away");
+	if (!sys(SYS_mkdir, own("new"), 0755) && !sys(SYS_rmdir, own("new")))
+		return show("secret: files could be added");
+	return errno;
+}
+
+static int r_own_library(const char *p)
+{
+	const char *library = own("tracelib.so"), *other = in("work/library");
+	(void)p;
+	if (sys(SYS_open, library, O_RDWR) >= 0 || !sys(SYS_chmod, library, 0755) || !sys(SYS_link, library, other))
+		return show("secret: the library could be changed");
+	if (!sys(SYS_rename, library, other) && !sys(SYS_rename, other, library))
+		return show("secret: the library could be taken away");
+	return errno;
+}
+
+static int r_own_events(const char *p)
+{
+	const char *events = own("events"), *other = in("work/events");
+	(void)p;
+	if (!sys(SYS_chmod, events, 0600) || !sys(SYS_link, events, other))
+		return show("secret: programs could be kept from telling anything");
+	if (!sys(SYS_rename, events, other) && !sys(SYS_rename, other, events))
+		return show("secret: the events could be taken away");
+	int fd = (int)sys(SYS_open, events, O_RDWR);   /* supervised, the library has to open it; what is done to it then is noticed */
+	return fd >= 0 && !sys(SYS_fchmod, fd, 0600) ? show("secret: programs could be kept from telling anything") : errno;
+}
+
+/* The directories above, and the session's under another name. */
+static int r_own_directory(const char *p)
+{
+	char dir[512], other[512];
+	(void)p;
+	snprintf(other, sizeof other, "%s", in("work/session"));
+	snprintf(dir, sizeof dir, "%s", own(""));
+	for (char *end = dir + strlen(dir) - 1; strcmp(dir, "/tmp") && end > dir; end = strrchr(dir, '/')) {
+		*end = 0;
+		if (!strcmp(dir, "/tmp") || !*dir)
+			break;
+		if (!sys(SYS_rename, dir, other) && !sys(SYS_rename, other, dir))
+			return show("secret: the session could be taken away");
+		if (!sys(SYS_chmod, dir, 0755))
+			return show("secret: the session could be opened");
+	}
+	return errno;
+}
+
 const struct attempt name_read_attempts[] = {
 	{ "bind-above", r_bind },
 	{ "sys-bind-above", r_sys_bind },
@@ -152,5 +220,9 @@ const struct attempt name_read_attempts[] = {
 	{ "sys-userns-pivot", r_pivot },
 	{ "sys-race-cwd-of-another", r_cwd },
 	{ "sys-race-fd-of-another", r_fd },
+	{ "sys-own-policy", r_own_policy },
+	{ "sys-own-library", r_own_library },
+	{ "sys-own-events", r_own_events },
+	{ "sys-own-directory", r_own_directory },
 	{ 0 },
 };
