@@ -297,7 +297,8 @@ static uint32_t slot_of(uint64_t key, uint64_t near, uint32_t i)
 {
 	if (i < PROBES)
 		return (uint32_t)(near % (FINDING_SLOTS / PAGE_SLOTS) * PAGE_SLOTS + (key + i) % PAGE_SLOTS);
-	return (uint32_t)(((key >> 16) + i) % FINDING_SLOTS);
+	/* each try in another page: a full one, which the first place of many findings is, stops none that comes to lie there */
+	return (uint32_t)(((key >> 16) + (uint64_t)i * (PAGE_SLOTS + 1)) % FINDING_SLOTS);
 }
 
 static void count_again(_Atomic uint64_t *slot, uint64_t have)

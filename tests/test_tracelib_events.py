@@ -97,6 +97,16 @@ def test_equal_findings_are_counted_not_repeated(events: File) -> None:
     assert found == {b"/a": 3, b"/b": 1}
 
 
+def test_findings_of_a_program_that_has_very_many_are_counted_too(events: File) -> None:
+    """More than the page of its kind holds: the others have a place also where that page lies in the way."""
+    image = events.start(b"/bin/sh", os.getpid(), calls=False)
+    for _ in range(2):
+        for number in range(4000):
+            events.put(lib.PT_EV_FINDING, b"/hidden/%d" % number, image=image, outcome=lib.PT_OUT_HIDE)
+    counts = [e.count for kind, _, e in events.read() if kind == lib.PT_EV_FINDING]
+    assert counts == [2] * 4000
+
+
 def test_same_finding_of_another_program_stands_apart(events: File) -> None:
     for pid, exe in ((10, b"/bin/sh"), (11, b"/bin/cc"), (12, b"/bin/sh")):
         image = events.start(exe, pid, calls=False)
