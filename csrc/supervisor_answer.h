@@ -156,6 +156,9 @@ int pt_watch_start(struct pt_task *, uint64_t asked);
 /* What was judged, in `fd` (closed by the caller): the call is done here, so that nothing can be exchanged behind our back. */
 int pt_do_look(struct pt_task *, int fd);
 int pt_do_change(struct pt_task *, int fd, bool by_descriptor);
+/* supervisor_below.c: of a directory that is to be renamed; `read` is the verdict on itself */
+bool pt_holds_hidden(struct pt_task *t, struct pt_verdict read);
+
 /* supervisor_places.c */
 int pt_answer_take(struct pt_task *);
 /* Meddling with another process's memory or registers. */

@@ -153,7 +153,8 @@ static int judge_write(struct pt_task *t, unsigned flags, struct pt_verdict read
 	}
 	if (write.action != PT_DENY) {
 		t->verdict = write;
-		if (there && t->access == PT_ACC_RENAME && pt_rules_below(t->sup->image, PT_READ, t->at.real, t->at.real_len))
+		if (there && t->access == PT_ACC_RENAME &&
+		    (pt_rules_below(t->sup->image, PT_READ, t->at.real, t->at.real_len) || pt_holds_hidden(t, read)))
 			return refuse(t, write, PT_OUT_DENY, EACCES);
 		if (!(flags & PT_J_ALSO_READ) || !there || readable(t, read))
 			return 0;

@@ -186,6 +186,12 @@ static int judge_write(uint16_t op, struct pt_at *at, struct pt_verdict read)
 		at->verdict = write;
 		if (at->access == PT_ACC_RENAME && pt_rules_below(pt.image, PT_READ, at->real, at->real_len) && exists(physical(at)))
 			return refuse(op, at, PT_OUT_DENY, EACCES);
+#ifdef __linux__
+		/* By their new names its files would be nobody's: the supervisor looks at each of them. */
+		if (at->access == PT_ACC_RENAME && read.flags & (PT_V_ASKED | PT_V_LIVE) && !(pt.flags & PT_IMG_AUDIT) &&
+		    is_dir(physical(at)) && !pt_supervise_all())
+			return EACCES;
+#endif
 		if (!(at->flags & PT_ALSO_READ) || readable(at, read))
 			return 0;
 		at->verdict = read;

@@ -141,6 +141,27 @@ static int by_child(const char *way, int number)
 static int r_cwd(const char *p) { (void)p; return by_child("cwd", 99); }
 static int r_fd(const char *p) { (void)p; return by_child("fd/99", 99); }
 
+/* ---- a port's files, which are its own by their names ---- */
+
+static int by_rename(const char *to)
+{
+	char name[1100];
+	snprintf(name, sizeof name, "%s/doc/secret", to);
+	return sys(SYS_rename, in("prefix/stray"), to) ? errno : show_fd((int)sys(SYS_open, name, O_RDONLY));
+}
+
+static int r_ports_rename(const char *p) { (void)p; return by_rename(in("prefix/mine")); }
+static int r_ports_out(const char *p) { (void)p; return by_rename(in("work/mine")); }
+
+static int r_ports_exchange(const char *p)
+{
+	(void)p;
+	mkdir(in("work/d"), 0755);
+	if (sys(SYS_renameat2, AT_FDCWD, in("work/d"), AT_FDCWD, in("prefix/stray/doc"), 2 /* RENAME_EXCHANGE */))
+		return errno;
+	return show_fd((int)sys(SYS_open, in("work/d/secret"), O_RDONLY));
+}
+
 /* ---- the session's own files: what can be done to them, and is undone, or the next attempts would find no session ---- */
 
 static const char *own(const char *name)
@@ -220,6 +241,9 @@ const struct attempt name_read_attempts[] = {
 	{ "sys-userns-pivot", r_pivot },
 	{ "sys-race-cwd-of-another", r_cwd },
 	{ "sys-race-fd-of-another", r_fd },
+	{ "sys-ports-rename", r_ports_rename },
+	{ "sys-ports-rename-out", r_ports_out },
+	{ "sys-ports-exchange", r_ports_exchange },
 	{ "sys-own-policy", r_own_policy },
 	{ "sys-own-library", r_own_library },
 	{ "sys-own-events", r_own_events },

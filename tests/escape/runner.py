@@ -29,7 +29,7 @@ from pathlib import Path
 
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.identity import Identity
-from porttrace.policy import Policy
+from porttrace.policy import Ownership, Policy
 from porttrace.session import Session
 from porttrace.tiers import available_tiers
 
@@ -309,6 +309,13 @@ class Ground:
         (work / "near/hidden/secret").write_text("secret contents\n")
         for path in (work / "near/hidden/secret", work / "near/hidden", work / "near", work):
             self._own(path, 0o777)
+        # of a port that the build does not depend on; the place may be written
+        prefix = self.base / "prefix"
+        shutil.rmtree(prefix, ignore_errors=True)
+        (prefix / "stray/doc").mkdir(parents=True)
+        (prefix / "stray/doc/secret").write_text("secret contents\n")
+        for path in (prefix / "stray/doc/secret", prefix / "stray/doc", prefix / "stray", prefix):
+            self._own(path, 0o777)
 
     def state(self) -> dict[str, tuple[object, ...]]:
         seen: dict[str, tuple[object, ...]] = {}
@@ -338,12 +345,14 @@ class Ground:
         for path, action in (
             (base + b"/hidden", Action.DENY),
             (base + b"/work/near/hidden", Action.DENY),
+            (base + b"/prefix", Action.ASK),
             (b"/", Action.ALLOW),
         ):
             read.append(Rule(path, action))
-        for path in (base + b"/work", b"/dev/null", b"/dev/ptmx", b"/dev/pts"):
+        for path in (base + b"/work", base + b"/prefix", b"/dev/null", b"/dev/ptmx", b"/dev/pts"):
             write.append(Rule(path, Action.ALLOW))
-        return Policy(read=read, write=write, prefix=None, owners=None, closure=frozenset())
+        owners = Ownership([(base + b"/prefix/stray/doc/secret", "stray")], resolve=False)
+        return Policy(read=read, write=write, prefix=None, owners=owners, closure=frozenset())
 
     def close(self) -> None:
         self.outsider.kill()
