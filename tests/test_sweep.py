@@ -486,6 +486,7 @@ def test_progress_is_shown_on_a_terminal(swept: tuple[Prefix, Result]) -> None:
     prefix, _ = swept
     terminal = Terminal(prefix.argv("-t", "sweep", "--retry", "broken"))
     assert os.waitstatus_to_exitcode(terminal.wait()) == 1
+    assert "\r\x1b[Kreading what the ports need: 1, 0 to come" in terminal.text
     assert "\r\x1b[K[0/1] 0 to be changed, 0 failed; now: broken" in terminal.text
     assert "broken: failed" in terminal.text
 

@@ -134,7 +134,8 @@ def _sweep(ui: Ui, settings: Settings, directory: Path, file: Path, page: Path, 
             pass
         file.unlink()
     with Results(file) as results:
-        plan = _plan(settings, directory, options)
+        plan = _plan(settings, directory, options, ui.progress)
+        ui.progress("")
         own_jobs = options.jobs or _processors()
         scheduler = options.scheduler
         ui.say("debug", f"order: {' '.join(plan.nodes[name].name for name in plan.order)}")
@@ -211,8 +212,8 @@ def _sources(settings: Settings) -> str:
     return "".join(f"file://{tree.path}{' [default]' if tree.default else ''}\n" for tree in settings.trees)
 
 
-def _plan(settings: Settings, directory: Path, options: argparse.Namespace) -> Plan:
-    """What is to be done. Portfiles are read as for a prefix in which nothing is installed."""
+def _plan(settings: Settings, directory: Path, options: argparse.Namespace, progress: Callable[[str], None]) -> Plan:
+    """What is to be done; in a large tree this takes its time. Portfiles are read as where nothing is installed."""
     if not settings.trees:
         raise PorttraceError(f"there is no ports tree; name one in {settings['sources_conf']}")
     empty = directory / "prefix"
@@ -220,7 +221,7 @@ def _plan(settings: Settings, directory: Path, options: argparse.Namespace) -> P
     (empty / "etc/macports/macports.conf").write_text(text, encoding="utf-8")
     (empty / "etc/macports/sources.conf").write_text(_sources(settings), encoding="utf-8")
     ui = Ui(0)
-    with _host(ui, Settings(empty, lambda _: None)) as host:
+    with _host(ui, Settings(empty, lambda _: None), progress) as host:
         names = list(options.names)
         if "all" in names:
             names = tcllist.split(host.interp.eval("::port::all_names"))
@@ -243,10 +244,10 @@ def _dict(text: str) -> dict[str, str]:
 
 
 @contextmanager
-def _host(ui: Ui, settings: Settings) -> Iterator[Host]:
+def _host(ui: Ui, settings: Settings, progress: Callable[[str], None]) -> Iterator[Host]:
     host = Host(lambda _: None)
     try:
-        host.register(HostCommands(ui, settings, None).table())
+        host.register({**HostCommands(ui, settings, None).table(), "ui_progress": progress})
         host.register(RegistryCommands(settings.portdbpath, settings.prefix, ui.say, None).table())
         tcl = files("porttrace") / "tcl"
         for script in ("port.tcl", "actions/graph.tcl"):

@@ -3,7 +3,9 @@
 # The names of all ports of the trees, subports too; of a Portfile that cannot be read its directory's name.
 proc port::all_names {} {
 	set names {}
-	foreach directory [all_directories] {
+	set directories [all_directories]
+	foreach directory $directories {
+		::host::ui_progress "reading the ports tree: [incr read] of [llength $directories]"
 		lappend names [file tail $directory]
 		if {[catch {open_port $directory "" {} {}} worker]} {
 			continue
@@ -37,6 +39,7 @@ proc port::graph {names} {
 			continue
 		}
 		dict set seen [string tolower $name] 1
+		::host::ui_progress "reading what the ports need: [dict size $seen], [llength $todo] to come"
 		set row [graph_row $name]
 		lappend rows $row
 		foreach {type needed} [dict get $row needs] {
