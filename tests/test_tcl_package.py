@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -28,9 +27,7 @@ def command(transport: str) -> list[str]:
     variable = "PORTTRACE_" + transport.replace(".", "").upper()
     program = os.environ.get(variable) or shutil.which(transport)
     if program is None:
-        message = f"NOT CHECKED: there is no {transport} on this machine ({variable} may name one)"
-        warnings.warn(message, stacklevel=2)
-        pytest.skip(message)
+        pytest.skip(f"NOT CHECKED: there is no {transport} on this machine ({variable} may name one)")
     return [program]
 
 

@@ -15,6 +15,7 @@ from test_incomplete import PORTTRACE, PRIVATE
 
 from porttrace.cli.logfile import LogFile
 from porttrace.errors import PorttraceError
+from porttrace.porttool.ui import Ui
 from porttrace.wholefile import whole
 
 
@@ -96,3 +97,16 @@ def test_a_log_goes_where_a_link_leads_and_halves_go_nowhere(tmp_path: Path) -> 
     with pytest.raises(PorttraceError, match=r"cannot write the log .*/link: No space left on device"):
         LogFile(str(link)).write(half)
     assert file.read_text() == ""
+
+
+def test_a_full_log_does_not_end_a_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told once, with its name; what the build says goes on to be seen."""
+    Path(tmp_path / "log").symlink_to("/dev/full")
+    ui = Ui()
+    ui.push_log(tmp_path / "log")
+    for number in range(3):
+        ui.say("msg", f"line {number}")
+    ui.pop_log()
+    said = capsys.readouterr()
+    assert said.out == "line 0\nline 1\nline 2\n"
+    assert said.err == f"Warning: the log {tmp_path}/log ends before the build does: No space left on device\n"
