@@ -3,6 +3,9 @@
 Traced processes load the injected library and read their policy from here, so nobody else may be able to put
 anything in its place: what is not ours is refused and never followed. A directory lives as long as its session; what
 a killed session leaves is recognised by its free lock and removed by the next start.
+
+No build may write there, or see another session than its own. A session that a build starts lies in a directory which
+its own session has for that.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ from pathlib import Path
 
 from porttrace.errors import PorttraceError
 
-__all__ = ["RuntimeDir", "base_candidates", "remove_tree"]
+__all__ = ["NESTED", "RuntimeDir", "base_candidates", "remove_tree"]
 
+NESTED = "nested"
+"""Of each trace: where the sessions lie that its build starts."""
 _PREPARED = re.compile(r"\.new-([0-9]+)-")
 _LOCK = "lock"
 _PATIENCE = 5.0  # seconds
@@ -47,6 +52,15 @@ def _carries_programs(directory: Path) -> bool:
     while not directory.exists() and directory != directory.parent:
         directory = directory.parent
     return not os.statvfs(directory).f_flag & getattr(os, "ST_NOEXEC", 0)
+
+
+def _in_session(base: Path) -> Path:
+    """`base`, or where the session that this process is in lets others lie; it alone is to be seen there."""
+    if base.is_dir() and not os.access(base, os.W_OK):
+        for nested in base.glob(f"[0-9]*/[0-9]*/{NESTED}"):
+            if (found := _in_session(nested)) != nested or os.access(nested, os.W_OK):
+                return found
+    return base
 
 
 def _make_base(base: Path) -> None:
@@ -100,12 +114,14 @@ class RuntimeDir:
                 + ", ".join(map(str, candidates))
                 + " are all mounted noexec; set XDG_RUNTIME_DIR to a directory from which programs can be run"
             )
-        self.base = base
+        self.bases = candidates
+        self.base = _in_session(base)
+        self._nested = self.base != base
         if self.notices:
             self.notices.append(f"the session directory lies in {base}")
-        self.path = base / str(self.pid)
+        self.path = self.base / str(self.pid)
         for attempt in range(10):
-            _make_base(base)
+            _make_base(self.base)
             try:
                 self._sweep(on_stale)
                 self._create()
@@ -113,7 +129,7 @@ class RuntimeDir:
             except FileNotFoundError:
                 # The last session of this user has just removed the base.
                 if attempt == 9:
-                    raise PorttraceError(f"{base} vanishes while a session directory is made in it") from None
+                    raise PorttraceError(f"{self.base} vanishes while a session directory is made in it") from None
 
     def _create(self) -> None:
         try:
@@ -174,7 +190,7 @@ class RuntimeDir:
             return
         if os.getpid() == self._maker:
             remove_tree(self.path)
-            if self.base.exists() and self.base.lstat().st_uid == os.geteuid() != 0:
+            if not self._nested and self.base.exists() and self.base.lstat().st_uid == os.geteuid() != 0:
                 # Another user's start refuses a base that is ours; root's may stay, it serves all.
                 with contextlib.suppress(OSError):
                     self.base.rmdir()

@@ -144,6 +144,11 @@ class Session:
         return self._runtime.path
 
     @property
+    def bases(self) -> list[Path]:
+        """Where this and other sessions' directories may lie."""
+        return self._runtime.bases
+
+    @property
     def notices(self) -> list[str]:
         """What a user should be told about the set-up."""
         return self._runtime.notices

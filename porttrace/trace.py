@@ -16,7 +16,7 @@ from porttrace.askserver import Asked
 from porttrace.endings import Leftover, Moment, Search, end_processes
 from porttrace.errors import PorttraceError, reason
 from porttrace.eventlog import create
-from porttrace.filemap import Action, Rule
+from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import Finding, Program, merge
 from porttrace.identity import Identity, privileged
 from porttrace.places import known
@@ -26,6 +26,7 @@ from porttrace.programs import usual
 from porttrace.rawdevices import raw_devices
 from porttrace.readout import Reader, Readout, Used, merge_used
 from porttrace.records import field, record, replace
+from porttrace.runtime_dir import NESTED
 from porttrace.stamps import Stamps
 from porttrace.supervisor import Supervisor, filtered
 from porttrace.tiers import TIERS
@@ -103,6 +104,7 @@ class Trace:
         self._fenced = policy.fence and not policy.audit and "fence" in session.tiers
         self.fence: fence.Fence | None = None
         """What the kernel keeps this trace from writing, and where that differs from the policy."""
+        self._write = self._writable()
         self.image = self._fill(self._compile())
         self._reader = Reader(self.image, policy, self._capacity, self.directory / "events")
         self._supervisor: Supervisor | None = None
@@ -138,18 +140,27 @@ class Trace:
             return
         self._supervisor = supervisor
 
+    def _writable(self) -> Filemap:
+        """The policy's write map. No session's files are to be written, but for those that the build itself starts."""
+        write = self.policy.write.copy()
+        for base in self.session.bases:
+            write.prepend(Rule(os.fsencode(base), Action.DENY, origin="files of sessions"))
+        write.prepend(Rule(os.fsencode(self.directory / NESTED), Action.ALLOW, origin="sessions in this one"))
+        return write
+
     def _compile(self) -> Any:
-        read, write = self.policy.read.copy(), self.policy.write.copy()
+        read, write = self.policy.read.copy(), self._write.copy()
         session = os.fsencode(self.session.directory)
         for path in raw_devices(self.identity, [rule.path for rule in read]):
             read.prepend(Rule(path, Action.DENY, origin="no disk or memory as a whole"))
+        for base in self.session.bases:
+            read.prepend(Rule(os.fsencode(base), Action.DENY, origin="files of sessions"))
         # The library opens its files by plain system calls, which the supervisor judges like any other. The events,
         # which the library writes, supervisor and fence let be opened; a program itself has nothing to do with them.
         read.prepend(Rule(session, Action.ALLOW, origin="the session's own files"))
         if sys.platform == "darwin":
             copies = os.fsencode(self.session.copies.directory)
             read.prepend(Rule(copies, Action.ALLOW, origin="copies of protected programs"))
-        write.prepend(Rule(session, Action.DENY, origin="the session's own files"))
         try:
             return replace(
                 self.policy,
@@ -168,6 +179,7 @@ class Trace:
         directory, identity = self.directory, self.identity
         try:
             self.session.make_directory(self.number)
+            self._make_nested(directory / NESTED)
             image = directory / "policy"
             image.write_bytes(data)
             image.chmod(0o444)
@@ -180,10 +192,16 @@ class Trace:
             if identity.uid != os.geteuid():
                 os.chown(events, identity.uid, identity.gid)
             if self._fenced:
-                self.fence = fence.write(directory, self.policy.write)
+                self.fence = fence.write(directory, self._write)
         except OSError as error:
             raise PorttraceError(f"cannot set up {directory}: {reason(error)}") from None
         return Image(mapped)
+
+    def _make_nested(self, nested: Path) -> None:
+        nested.mkdir()
+        nested.chmod(0o755)
+        if self.identity.uid != os.geteuid():
+            os.chown(nested, self.identity.uid, self.identity.gid)
 
     @property
     def tiers(self) -> tuple[str, ...]:

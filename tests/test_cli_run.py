@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from porttrace.cli.rules import parse_rule
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.registry import Registry
 from porttrace.registry.models import NewPort
+from porttrace.runtime_dir import RuntimeDir
 
 PORTTRACE = str(Path(sys.executable).with_name("porttrace"))
 
@@ -54,6 +56,31 @@ def run(work: Path, *args: str | Path, env: dict[str, str] | None = None, **opti
 def own_directories() -> set[str]:
     base = Path("/tmp/macports")
     return {entry.name for entry in base.iterdir()} if base.exists() else set()
+
+
+# --- sessions beside and in others ---
+
+
+@pytest.mark.parametrize("outer", ["tracelib", "supervisor,fence", "tracelib,supervisor,fence"])
+def test_a_build_sees_no_other_session_and_can_have_its_own(work: Path, outer: str) -> None:
+    """Its sessions lie in a directory that its own has for that, one behind the other."""
+    installation = [f"--read={path}" for path in (Path(sys.prefix), Path(session.__file__).parent, sys.base_prefix)]
+    shows = "echo $LD_PRELOAD; ls /tmp/macports; ls /home"
+    inner = [PORTTRACE, "run", "--tiers", "tracelib", "--", "/bin/sh", "-c", shows]
+    script = " ".join(shlex.quote(word) for word in inner)
+    other = RuntimeDir(pid=1)
+    try:
+        done = run(work, "--tiers", outer, *installation, "--write=/tmp", "--", "/bin/sh", "-c", f"{script}; {script}")
+        assert (other.path / "lock").exists()
+    finally:
+        other.close()
+    libraries = re.findall(r"^(/tmp/macports/(\d+)/1/nested/\d+/1/tracelib.so)", done.out, re.M)
+    assert len(libraries) == 2, (done.out, done.err)
+    assert re.findall(r"^\d+$", done.out, re.M) == [libraries[0][1]] * 2
+    assert done.err.count("ls: cannot access '/home'") == 2
+    assert not [
+        f for f in done.report["findings"] if f["path"].startswith("/tmp/macports") and "/launch" not in f["path"]
+    ]
 
 
 # --- rules as people write them ---

@@ -30,6 +30,7 @@ from pathlib import Path
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.identity import Identity
 from porttrace.policy import Ownership, Policy
+from porttrace.runtime_dir import RuntimeDir
 from porttrace.session import Session
 from porttrace.tiers import available_tiers
 
@@ -218,6 +219,7 @@ class Ground:
         self.fresh_outside()
         self.fresh_work()
         self.outsider = self._outsider()
+        self.others = self._others_session()
 
     def _outsider(self) -> subprocess.Popen[bytes]:
         """A process of the same user that is not of the session, and has the secret in all ways."""
@@ -230,6 +232,18 @@ class Ground:
             cwd=self.base / "hidden",
             env={"OF": "secret contents", "PATH": "/usr/bin:/bin"},
         )
+
+    def _others_session(self) -> RuntimeDir:
+        """The directory of another session, of the same user."""
+        made = RuntimeDir(pid=self.outsider.pid)
+        phase = made.path / "1"
+        phase.mkdir()
+        for name, mode in (("policy", 0o444), ("tracelib.so", 0o755), ("events", 0o600)):
+            (phase / name).write_text("secret contents\n")
+            self._own(phase / name, mode)
+        for path in (phase, made.path):
+            self._own(path, 0o755)
+        return made
 
     def _own(self, path: Path, mode: int) -> None:
         os.chown(path, self.owner.uid, self.owner.gid)
@@ -349,7 +363,7 @@ class Ground:
             (b"/", Action.ALLOW),
         ):
             read.append(Rule(path, action))
-        for path in (base + b"/work", base + b"/prefix", b"/dev/null", b"/dev/ptmx", b"/dev/pts"):
+        for path in (base + b"/work", base + b"/prefix", b"/tmp", b"/dev/null", b"/dev/ptmx", b"/dev/pts"):
             write.append(Rule(path, Action.ALLOW))
         owners = Ownership([(base + b"/prefix/stray/doc/secret", "stray")], resolve=False)
         return Policy(read=read, write=write, prefix=None, owners=owners, closure=frozenset())
@@ -357,6 +371,7 @@ class Ground:
     def close(self) -> None:
         self.outsider.kill()
         self.outsider.wait()
+        self.others.close()
         self.fresh_work()
         subprocess.run(["chattr", "-R", "-i", self.base], capture_output=True, check=False)
         shutil.rmtree(self.base, ignore_errors=True)
@@ -422,6 +437,7 @@ class Runner:
                 env={
                     "BASE": str(self.ground.base),
                     "OUTSIDE": str(self.ground.outsider.pid),
+                    "OTHERS": str(self.ground.others.path),
                     "T": str(self.ground.base / "hidden/secret"),
                     "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
                 },
