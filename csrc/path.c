@@ -228,7 +228,7 @@ static const char *digits(const char *p)
 }
 
 /* Links of /proc that lead to an object, whatever their text says: /proc/N[/task/N]/{cwd,root,exe,fd/N,map_files/X,ns/X}. */
-static bool is_magic(const char *p)
+bool pt_leads_to_object(const char *p)
 {
 	const char *q;
 
@@ -238,6 +238,25 @@ static bool is_magic(const char *p)
 		p = q;
 	return strcmp(p, "/cwd") == 0 || strcmp(p, "/root") == 0 || strcmp(p, "/exe") == 0 || strncmp(p, "/fd/", 4) == 0 ||
 	       strncmp(p, "/map_files/", 11) == 0 || strncmp(p, "/ns/", 4) == 0;
+}
+
+/*
+ * Files that only the kernel has lie directly below the root by their names ("/memfd:x", "/SYSV00000000", "/[aio]"), or are
+ * shared memory.
+ */
+bool pt_was_hidden(const struct pt_image *image, const char *text, size_t len)
+{
+	static const char gone[] = " (deleted)";
+	const size_t n = sizeof gone - 1;
+
+	if (*text != '/' || (pt_image_flags(image) & PT_IMG_AUDIT))
+		return false;
+	if (len > n && !memcmp(text + len - n, gone, n))
+		len -= n;
+	if (!memchr(text + 1, '/', len - 1) || (len == 9 && !memcmp(text, "/dev/zero", 9)))
+		return false;
+	struct pt_verdict v = pt_decide(image, PT_READ, text, len);
+	return v.action == PT_DENY && !(v.flags & PT_V_BELOW);
 }
 
 static void finish(struct walk *w)
@@ -408,7 +427,7 @@ void pt_resolve(const struct pt_image *image, const struct pt_fs *fs, const char
 			stop(&w, ENAMETOOLONG, rest, end);
 			return;
 		}
-		if (is_magic(o->real)) {
+		if (pt_leads_to_object(o->real)) {
 			bool object = *scratch != '/';
 
 			if (!object) {
@@ -417,6 +436,10 @@ void pt_resolve(const struct pt_image *image, const struct pt_fs *fs, const char
 			}
 			if (object) {
 				/* a pipe, a deleted file …: no path leads to it but this one */
+				if (image && pt_was_hidden(image, scratch, (size_t)n)) {
+					stop_hidden(&w);
+					return;
+				}
 				if (!last) {
 					stop(&w, *scratch == '/' ? ENOENT : ENOTDIR, rest, end);
 					return;

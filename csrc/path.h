@@ -63,4 +63,10 @@ bool pt_path_is_clean(const char *path, size_t len);
 void pt_resolve(const struct pt_image *, const struct pt_fs *, const char *path, size_t len, unsigned flags,
 		char *scratch, struct pt_resolved *out);
 
+/* Is this the name of such a link of /proc? */
+bool pt_leads_to_object(const char *path);
+
+/* Is this text of such a link, to what has no path (any more), the former name of a file that may not be read? */
+bool pt_was_hidden(const struct pt_image *, const char *text, size_t len);
+
 #endif

@@ -79,6 +79,7 @@ static inline bool is_redirected(const struct pt_task *t)
 
 /* supervisor_hold.c: a descriptor (O_PATH) of just what was judged, in t->at; -errno, or AGAIN. */
 int pt_hold_judged(const struct pt_task *);
+bool pt_is_object(const struct pt_task *);  /* judged was what a link of /proc leads to, and has no path */
 struct open_how;
 long pt_target_openat2(const char *path, const struct open_how *);  /* from /, of a path that may be longer than the kernel takes; errno */
 /* supervisor_rights.c: likewise, with the program's rights in other processes' places in /proc too. */

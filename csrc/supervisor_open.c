@@ -82,7 +82,20 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 	}
 	if (how.flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))
 		pt_take_umask(t);
-	long fd = pt_open_as_program(t, t->at.physical, &how);
+	long fd;
+	if (pt_is_object(t)) { /* whether it was there or not: by now it may be another one */
+		char link[32];
+		int held = pt_hold_judged(t);
+		if (held < 0)
+			return held == AGAIN ? AGAIN : -held;
+		pt_own_fd_link(held, link);
+		fd = pt_open_as_program(t, link, &how);
+		int error = errno;
+		close(held);
+		errno = error;
+	} else {
+		fd = pt_open_as_program(t, t->at.physical, &how);
+	}
 	if (fd < 0 && !own && (errno == ELOOP || (errno == EEXIST && !there && !(flags & O_EXCL)) || (errno == ENOENT && there)))
 		return AGAIN;
 	if (fd < 0)

@@ -31,6 +31,15 @@ static uint8_t hidden_or_absent(const struct pt_at *at)
 	return there ? PT_OUT_HIDE : PT_OUT_ABSENT;
 }
 
+/* Of a name by which the kernel speaks of an open file that has lost its own: the own one's length. */
+static size_t former_len(const struct pt_at *at)
+{
+	static const char gone[] = " (deleted)";
+	const size_t n = sizeof gone - 1;
+	bool lost = at->magic && at->real_len > at->parent.real_len + 1 + n && !memcmp(at->real + at->real_len - n, gone, n) && !exists(at->real);
+	return lost ? at->real_len - n : at->real_len;
+}
+
 static struct pt_verdict decide(const struct pt_at *at, enum pt_map map)
 {
 	struct pt_verdict v;
@@ -40,8 +49,8 @@ static struct pt_verdict decide(const struct pt_at *at, enum pt_map map)
 			v.flags |= PT_V_BELOW;
 		return v;
 	}
-	size_t dir = at->parent.real_len;
-	v = pt_decide_child(pt.image, at->parent.cursor[map], at->parent.hash, at->real + dir + 1, at->real_len - dir - 1);
+	size_t dir = at->parent.real_len, len = map == PT_READ ? former_len(at) : at->real_len;
+	v = pt_decide_child(pt.image, at->parent.cursor[map], at->parent.hash, at->real + dir + 1, len - dir - 1);
 	pt_rule_used(v.rule);
 	if (unlikely(v.flags & PT_V_LIVE))
 		pt_live_ask(map, at->real, at->real_len, &v);

@@ -141,6 +141,54 @@ static int by_child(const char *way, int number)
 static int r_cwd(const char *p) { (void)p; return by_child("cwd", 99); }
 static int r_fd(const char *p) { (void)p; return by_child("fd/99", 99); }
 
+/*
+ * A child has by turns something without a path and, for writing, a file that nobody may read, as the same number; the
+ * number is opened for reading.
+ */
+static int by_object(int object)
+{
+	char name[128], text[64] = "";
+	time_t end = time(NULL) + 3;
+	int secret = (int)sys(SYS_open, in("prefix/stray/doc/secret"), O_WRONLY), e = ENOENT;
+	if (secret < 0 || object < 0)
+		return errno;
+	dup2(object, 99);
+	pid_t pid = fork();
+	if (!pid)
+		for (;;) {
+			sys(SYS_dup2, secret, 99);
+			sys(SYS_dup2, object, 99);
+			sys(SYS_close, 99);
+		}
+	snprintf(name, sizeof name, "/proc/%d/fd/99", (int)pid);
+	while (!strstr(text, "secret") && time(NULL) < end) {
+		int fd = (int)sys(SYS_open, name, O_RDONLY | O_NONBLOCK);
+		if (fd < 0)
+			e = errno;
+		else
+			(void)!read(fd, text, sizeof text - 1);
+		close(fd);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return *text ? show(text) : e;
+}
+
+static int r_pipe(const char *p)
+{
+	int ends[2];
+	(void)p;
+	return by_object(pipe(ends) ? -1 : ends[0]);
+}
+
+static int r_deleted(const char *p)
+{
+	int fd = open(in("work/deleted"), O_CREAT | O_RDWR, 0644);
+	(void)p;
+	unlink(in("work/deleted"));
+	return by_object(fd);
+}
+
 /* ---- a port's files, which are its own by their names ---- */
 
 static int by_rename(const char *to)
@@ -162,36 +210,60 @@ static int r_ports_exchange(const char *p)
 	return show_fd((int)sys(SYS_open, in("work/d/secret"), O_RDONLY));
 }
 
+/* It is without a path by our own doing. */
+static int r_deleted_here(const char *p)
+{
+	char name[64];
+	int fd = (int)sys(SYS_open, in("prefix/stray/doc/secret"), O_WRONLY);
+	(void)p;
+	if (fd < 0 || sys(SYS_unlink, in("prefix/stray/doc/secret")))
+		return errno;
+	snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+	return show_fd((int)sys(SYS_open, name, O_RDONLY));
+}
+
 /* ---- the session's own files: what can be done to them, and is undone, or the next attempts would find no session ---- */
 
-static const char *own(const char *name)
+static const char *in_session(const char *session, const char *name)
 {
 	static char path[2][512];
 	static int next;
 	char *out = path[next++ % 2];
-	snprintf(out, sizeof path[0], "%s", getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "/none/none");
-	char *end = strrchr(out, '/');
-	snprintf(end, (size_t)(out + sizeof path[0] - end), "/%s", name);
+	snprintf(out, sizeof path[0], "%s/%s", session, name);
 	return out;
 }
 
-static int r_own_policy(const char *p)
+static const char *own(void)
 {
-	const char *policy = own("policy"), *other = in("work/policy");
-	(void)p;
+	static char path[512];
+	snprintf(path, sizeof path, "%s", getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "/none/none");
+	*strrchr(path, '/') = 0;
+	return path;
+}
+
+/* A phase of another session, of the same user. */
+static const char *others(void)
+{
+	static char path[512];
+	snprintf(path, sizeof path, "%s/1", getenv("OTHERS") ? getenv("OTHERS") : "/none");
+	return path;
+}
+
+static int change_policy(const char *session)
+{
+	const char *policy = in_session(session, "policy"), *other = in("work/policy");
 	if (sys(SYS_open, policy, O_RDWR) >= 0 || !sys(SYS_chmod, policy, 0444) || !sys(SYS_link, policy, other))
 		return show("secret: the policy could be changed");
 	if (!sys(SYS_rename, policy, other) && !sys(SYS_rename, other, policy))
 		return show("secret: the policy could be taken away");
-	if (!sys(SYS_mkdir, own("new"), 0755) && !sys(SYS_rmdir, own("new")))
+	if (!sys(SYS_mkdir, in_session(session, "new"), 0755) && !sys(SYS_rmdir, in_session(session, "new")))
 		return show("secret: files could be added");
 	return errno;
 }
 
-static int r_own_library(const char *p)
+static int change_library(const char *session)
 {
-	const char *library = own("tracelib.so"), *other = in("work/library");
-	(void)p;
+	const char *library = in_session(session, "tracelib.so"), *other = in("work/library");
 	if (sys(SYS_open, library, O_RDWR) >= 0 || !sys(SYS_chmod, library, 0755) || !sys(SYS_link, library, other))
 		return show("secret: the library could be changed");
 	if (!sys(SYS_rename, library, other) && !sys(SYS_rename, other, library))
@@ -199,36 +271,46 @@ static int r_own_library(const char *p)
 	return errno;
 }
 
-static int r_own_events(const char *p)
+static int change_events(const char *session)
 {
-	const char *events = own("events"), *other = in("work/events");
-	(void)p;
+	const char *events = in_session(session, "events"), *other = in("work/events");
 	if (!sys(SYS_chmod, events, 0600) || !sys(SYS_link, events, other))
 		return show("secret: programs could be kept from telling anything");
 	if (!sys(SYS_rename, events, other) && !sys(SYS_rename, other, events))
 		return show("secret: the events could be taken away");
-	int fd = (int)sys(SYS_open, events, O_RDWR);   /* supervised, the library has to open it; what is done to it then is noticed */
+	int fd = (int)sys(SYS_open, events, O_RDWR);   /* supervised, the library has to open its own; what is done to it then is noticed */
 	return fd >= 0 && !sys(SYS_fchmod, fd, 0600) ? show("secret: programs could be kept from telling anything") : errno;
 }
 
 /* The directories above, and the session's under another name. */
-static int r_own_directory(const char *p)
+static int move_directory(const char *session)
 {
 	char dir[512], other[512];
-	(void)p;
+	struct stat st;
 	snprintf(other, sizeof other, "%s", in("work/session"));
-	snprintf(dir, sizeof dir, "%s", own(""));
+	snprintf(dir, sizeof dir, "%s/", session);
 	for (char *end = dir + strlen(dir) - 1; strcmp(dir, "/tmp") && end > dir; end = strrchr(dir, '/')) {
 		*end = 0;
 		if (!strcmp(dir, "/tmp") || !*dir)
 			break;
 		if (!sys(SYS_rename, dir, other) && !sys(SYS_rename, other, dir))
 			return show("secret: the session could be taken away");
-		if (!sys(SYS_chmod, dir, 0755))
+		/* to the mode that it has: other sessions may be using what lies above */
+		if (!stat(dir, &st) && !sys(SYS_chmod, dir, st.st_mode & 07777))
 			return show("secret: the session could be opened");
 	}
 	return errno;
 }
+
+static int r_own_policy(const char *p) { (void)p; return change_policy(own()); }
+static int r_own_library(const char *p) { (void)p; return change_library(own()); }
+static int r_own_events(const char *p) { (void)p; return change_events(own()); }
+static int r_own_directory(const char *p) { (void)p; return move_directory(own()); }
+static int r_others_policy(const char *p) { (void)p; return change_policy(others()); }
+static int r_others_library(const char *p) { (void)p; return change_library(others()); }
+static int r_others_events(const char *p) { (void)p; return change_events(others()); }
+static int r_others_directory(const char *p) { (void)p; return move_directory(others()); }
+static int r_others_read(const char *p) { (void)p; return show_fd((int)sys(SYS_open, in_session(others(), "policy"), O_RDONLY)); }
 
 const struct attempt name_read_attempts[] = {
 	{ "bind-above", r_bind },
@@ -241,12 +323,20 @@ const struct attempt name_read_attempts[] = {
 	{ "sys-userns-pivot", r_pivot },
 	{ "sys-race-cwd-of-another", r_cwd },
 	{ "sys-race-fd-of-another", r_fd },
+	{ "sys-race-pipe-of-another", r_pipe },
+	{ "sys-race-deleted-of-another", r_deleted },
 	{ "sys-ports-rename", r_ports_rename },
 	{ "sys-ports-rename-out", r_ports_out },
 	{ "sys-ports-exchange", r_ports_exchange },
+	{ "sys-deleted-reopened", r_deleted_here },
 	{ "sys-own-policy", r_own_policy },
 	{ "sys-own-library", r_own_library },
 	{ "sys-own-events", r_own_events },
 	{ "sys-own-directory", r_own_directory },
+	{ "sys-others-policy", r_others_policy },
+	{ "sys-others-library", r_others_library },
+	{ "sys-others-events", r_others_events },
+	{ "sys-others-directory", r_others_directory },
+	{ "sys-others-policy-read", r_others_read },
 	{ 0 },
 };
