@@ -72,6 +72,37 @@ const struct pt_image *pt_image_check(const void *bytes, size_t size, const char
 	return bytes;
 }
 
+size_t pt_image_front(const void *bytes, size_t size)
+{
+	const struct pti_header *h = bytes;
+	size_t i;
+
+	if (size < sizeof *h)
+		return 0;
+	for (i = 0; i < sizeof sections / sizeof *sections; i++) {
+		const struct pti_section *s = (const struct pti_section *)((const char *)bytes + sections[i].field);
+
+		if (s != &h->owners && (s->offset > h->owners.offset || s->count > (h->owners.offset - s->offset) / sections[i].unit))
+			return 0;
+	}
+	return h->owners.offset;
+}
+
+const struct pt_image *pt_image_check_front(const void *bytes, size_t room)
+{
+	const struct pti_header *h = bytes;
+	size_t front = memcmp(h->magic, PTI_MAGIC, sizeof h->magic) ? 0 : pt_image_front(bytes, room);
+
+	return front && front <= room ? pt_image_check(bytes, h->size, NULL, NULL) : NULL;
+}
+
+static const struct pt_image *(*whole_of_front)(void);
+
+void pt_image_whole_from(const struct pt_image *(*whole)(void))
+{
+	whole_of_front = whole;
+}
+
 uint32_t pt_image_flags(const struct pt_image *image)
 {
 	return image->h.flags;
@@ -380,25 +411,32 @@ bool pt_rules_below(const struct pt_image *image, enum pt_map map, const char *p
 	return !pt_cursor_uniform(image, c);
 }
 
-static inline uint32_t owner_of(const struct pt_image *image, uint64_t hash)
+/* False: it is not known, where the table cannot be seen. */
+static inline bool owner_of(const struct pt_image *image, uint64_t hash, uint32_t *port)
 {
-	const struct pti_owner *table = (const struct pti_owner *)AT(image, owners);
+	const struct pti_owner *table;
 	uint64_t slots = image->h.owners.count, at;
 	uint32_t probes;
 
+	*port = PT_NO_PORT;
 	if (!slots)
-		return PT_NO_PORT;
+		return true;
+	if (whole_of_front && !(image = whole_of_front()))
+		return false;
+	table = (const struct pti_owner *)AT(image, owners);
 	hash += !hash; /* 0 marks a free slot */
 	at = PTI_SLOT(hash, slots);
 	for (probes = 0; probes <= image->h.max_probe; probes++) {
-		if (table[at].hash == hash)
-			return table[at].port;
+		if (table[at].hash == hash) {
+			*port = table[at].port;
+			break;
+		}
 		if (!table[at].hash)
 			break;
 		if (++at == slots)
 			at = 0;
 	}
-	return PT_NO_PORT;
+	return true;
 }
 
 /* `hash` is taken only where the ownership table is asked: as a whole path or as directory and name. */
@@ -420,18 +458,20 @@ static struct pt_verdict verdict(const struct pt_image *image, const struct pt_c
 		if (r->flags & PTI_SILENT)
 			v.flags |= PT_V_SILENT;
 		if (r->action == PT_ASK) {
-			bool in_closure = false;
+			bool in_closure = false, known;
 
 			v.flags |= PT_V_ASKED;
 			if (r->flags & PTI_LIVE)
 				v.flags |= PT_V_LIVE;
-			v.port = owner_of(image, whole ? pt_hash_path(image->h.seed, s->name, s->len)
-						       : pt_hash_child(s->dirhash, s->name, s->len));
+			known = owner_of(image, whole ? pt_hash_path(image->h.seed, s->name, s->len)
+						      : pt_hash_child(s->dirhash, s->name, s->len), &v.port);
 			if (v.port != PT_NO_PORT && !pt_image_port(image, v.port, &in_closure))
 				v.port = PT_NO_PORT;
-			if (v.port == PT_NO_PORT)
+			if (v.port == PT_NO_PORT && known)
 				v.flags |= PT_V_UNOWNED;
-			if (v.port == PT_NO_PORT ? !(image->h.flags & PT_IMG_STRICT) : in_closure)
+			if (!known)
+				v.action = PT_DENY; /* what is not known is not let through */
+			else if (v.port == PT_NO_PORT ? !(image->h.flags & PT_IMG_STRICT) : in_closure)
 				v.action = PT_ALLOW;
 		} else if (r->action == PT_REDIRECT) {
 			v.action = PT_REDIRECT;
@@ -486,8 +526,10 @@ enum pt_children pt_children(const struct pt_image *image, struct pt_cursor c, u
 
 bool pt_owned_child_allowed(const struct pt_image *image, uint64_t dirhash, const char *name, size_t len)
 {
-	uint32_t port = owner_of(image, len ? hash_child(dirhash, name, len) : dirhash);
+	uint32_t port;
 
+	if (!owner_of(image, len ? hash_child(dirhash, name, len) : dirhash, &port))
+		return false;
 	if (port == PT_NO_PORT)
 		return !(image->h.flags & PT_IMG_STRICT);
 	return port < image->h.ports.count && ((const struct pti_port *)AT(image, ports) + port)->in_closure;

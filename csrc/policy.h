@@ -91,6 +91,14 @@ uint64_t pt_image_seed(const struct pt_image *);
 uint32_t pt_image_rules(const struct pt_image *);
 bool pt_image_rule(const struct pt_image *, uint32_t rule, struct pt_rule_view *out);
 const char *pt_image_port(const struct pt_image *, uint32_t port, bool *in_closure); /* NULL: no such port */
+/*
+ * All but the ownership table, which lies at the end: so many bytes of an image; 0: not sound. And the image by these bytes
+ * alone, of which there may be up to `room`; NULL where they are no such beginning. `whole` gives all of it where the table is
+ * asked, or NULL: then nothing is allowed that it has to say something about. Set before the first question.
+ */
+size_t pt_image_front(const void *bytes, size_t size);
+const struct pt_image *pt_image_check_front(const void *bytes, size_t room);
+void pt_image_whole_from(const struct pt_image *(*whole)(void));
 const char *pt_image_label(const struct pt_image *, const char *key);                /* "port", "phase", "prefix", … or NULL */
 
 /*

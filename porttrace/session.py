@@ -22,6 +22,7 @@ from porttrace.askserver import AskServer
 from porttrace.endings import Search, become_subreaper, end_processes
 from porttrace.errors import PorttraceError, reason
 from porttrace.identity import Identity, privileged
+from porttrace.inject import with_policy
 from porttrace.installed import installed
 from porttrace.policy import Policy
 from porttrace.runtime_dir import RuntimeDir, remove_tree
@@ -36,6 +37,8 @@ __all__ = ["Session"]
 _LIBRARY = "libtracelib.dylib" if sys.platform == "darwin" else "libtracelib.so"
 _MUSL_LIBRARY = "libtracelib-musl.so"
 """For programs whose C library is musl; only where porttrace was built with a compiler for it."""
+_INJECTED = {INJECTED: _LIBRARY, "tracelib-musl.so": _MUSL_LIBRARY}
+"""Names in a trace's directory, and those of the session's copies."""
 
 
 def _package_file(name: str) -> Path:
@@ -79,6 +82,7 @@ class Session:
         self.traces: list[Trace] = []
         self.closed = False
         self._made = 0
+        self._libraries: dict[str, bytes] = {}
         self._closing = False
         self._pending_signal = 0
         self._pid = os.getpid()
@@ -120,7 +124,10 @@ class Session:
         try:
             for name, source in sources.items():
                 # a copy: the build user, or a thread that works as such, may not get at the installation
-                (self.directory / name).write_bytes(source.read_bytes())
+                content = source.read_bytes()
+                if name in _INJECTED.values():
+                    self._libraries[name] = content
+                (self.directory / name).write_bytes(content)
                 (self.directory / name).chmod(0o755)
             sock = self.directory / "socket"
             self.server = AskServer(sock, {os.geteuid(), os.getuid(), self.identity.uid})
@@ -189,12 +196,24 @@ class Session:
         directory = self.directory / str(number)
         directory.mkdir()
         directory.chmod(0o755)
-        os.link(self.directory / _LIBRARY, directory / INJECTED)
-        if _MUSL_LIBRARY in self._files:
-            os.link(self.directory / _MUSL_LIBRARY, directory / "tracelib-musl.so")
+        for name, source in _INJECTED.items():
+            if source in self._files:
+                os.link(self.directory / source, directory / name)
         if "fence" in self.tiers:
             fence.make_probe(directory)
         self._made = number
+
+    def put_into_library(self, directory: Path, image: Any) -> None:
+        """Give a trace's directory libraries of its own, with its image in them, where they have room for it.
+
+        Raises OSError.
+        """
+        for name, source in _INJECTED.items():
+            if source in self._files and (library := with_policy(self._libraries[source], image)):
+                new = directory / f"{name}.new"
+                new.write_bytes(library)
+                new.chmod(0o755)
+                new.replace(directory / name)
 
     def get_ahead(self) -> None:
         """Make the directory of the next trace, and load what it will need, while nobody waits for it."""

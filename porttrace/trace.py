@@ -183,6 +183,7 @@ class Trace:
             image = directory / "policy"
             image.write_bytes(data)
             image.chmod(0o444)
+            self.session.put_into_library(directory, data)
             with image.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             events = directory / "events"

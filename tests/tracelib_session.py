@@ -15,6 +15,7 @@ from pathlib import Path
 import porttrace
 from porttrace._core import ffi, lib
 from porttrace.filemap import Action, Filemap, Rule
+from porttrace.inject import with_policy
 from porttrace.policy import Ownership, Policy
 
 SOURCE = Path(__file__).parent.parent
@@ -76,6 +77,7 @@ class Session:
         prefix: Path | None = None,
         places: Mapping[bytes, bytes] | None = None,
         programs: Mapping[bytes, bytes] | None = None,
+        in_library: bool = True,
     ) -> None:
         self.half_told = 0  # so many events may have been begun and not ended
         self.top = Path(tempfile.mkdtemp(prefix="tracelib-"))
@@ -94,12 +96,15 @@ class Session:
             places=places or {},
             programs=programs or {},
         )
-        (self.dir / "policy").write_bytes(policy.compile())
+        image = policy.compile()
+        (self.dir / "policy").write_bytes(image)
         assert lib.pt_events_create(os.fsencode(self.dir / "events"), 64 << 20) == 0
         self.library = self.dir / "tracelib.so"
-        shutil.copy(LIBRARY, self.library)
-        if MUSL_LIBRARY.exists():
-            shutil.copy(MUSL_LIBRARY, self.dir / "tracelib-musl.so")
+        for source, to in ((LIBRARY, self.library), (MUSL_LIBRARY, self.dir / "tracelib-musl.so")):
+            if source.exists():
+                shutil.copy(source, to)
+                if in_library and (whole := with_policy(source.read_bytes(), image)):
+                    to.write_bytes(whole)
 
     def __enter__(self) -> Session:
         return self

@@ -52,6 +52,7 @@ uint32_t pt_image_rules(const struct pt_image *);
 bool pt_image_rule(const struct pt_image *, uint32_t rule, struct pt_rule_view *out);
 const char *pt_image_port(const struct pt_image *, uint32_t port, bool *in_closure);
 const char *pt_image_label(const struct pt_image *, const char *key);
+size_t pt_image_front(const void *bytes, size_t size);
 const char *pt_image_place(const struct pt_image *, const char *path, size_t len, size_t *real_len);
 const char *pt_image_program(const struct pt_image *, const char *path, size_t len, size_t *real_len);
 uint64_t pt_hash_dir(uint64_t seed, const char *dir, size_t len);

@@ -18,9 +18,6 @@
 
 struct pt_state pt;
 
-#ifdef __linux__
-__attribute__((section(".filled"), used)) static const char filled = 0; /* see first.ld */
-#endif
 
 #ifdef __GLIBC__
 /*
@@ -94,10 +91,66 @@ static size_t size_of(int fd)
 static const void *map_policy(size_t *size)
 {
 	int fd = open_beside("policy", O_RDONLY);
+#ifdef __linux__
+	uint64_t limit[2], lifted[2];
+	if (unlikely(fd == -EMFILE) && !sys_limit_descriptors(NULL, limit)) { /* of a program that has used them up: as far as it goes */
+		lifted[0] = lifted[1] = limit[1];
+		if (!sys_limit_descriptors(lifted, NULL)) {
+			fd = open_beside("policy", O_RDONLY);
+			sys_limit_descriptors(limit, NULL);
+		}
+	}
+#endif
 	*size = size_of(fd);
 	const void *p = *size ? sys_mmap(*size, PROT_READ, MAP_SHARED, fd) : NULL;
 	pt_let_go(fd);
 	return p;
+}
+
+#ifdef __linux__
+/* All of the image, mapped where somebody asks whose a file is: most programs that a build starts live without. NULL: not to be had. */
+static const struct pt_image *see_whole(void)
+{
+	static const struct pt_image *_Atomic whole;
+	const struct pt_image *have = atomic_load_explicit(&whole, memory_order_acquire), *none = NULL;
+	size_t size;
+	if (likely(have))
+		return have;
+	const void *bytes = map_policy(&size);
+	have = bytes ? pt_image_check(bytes, size, NULL, NULL) : NULL;
+	if (have && pt_image_seed(have) != pt.seed)
+		have = NULL;
+	if (!have || atomic_compare_exchange_strong(&whole, &none, have)) {
+		if (!have && bytes)
+			sys_munmap((void *)(uintptr_t)bytes, size);
+		return have;
+	}
+	sys_munmap((void *)(uintptr_t)bytes, size);
+	return none;
+}
+#endif
+
+#ifdef __linux__
+void pt_see_policy(void)
+{
+	if (pt_on() && pt.image == (const void *)&pt_room)
+		see_whole();
+}
+#endif
+
+/* The policy: its beginning in the library itself, which the loader has mapped, or the file beside it. */
+static const struct pt_image *find_policy(void)
+{
+	size_t size;
+#ifdef __linux__
+	const struct pt_image *front = pt_image_check_front(&pt_room, sizeof pt_room);
+	if (likely(front)) {
+		pt_image_whole_from(see_whole);
+		return front;
+	}
+#endif
+	const void *bytes = map_policy(&size);
+	return bytes ? pt_image_check(bytes, size, NULL, NULL) : NULL;
 }
 
 static bool unfiltered;                /* a filter of its calls is none of its own: it is ours, or all of the session has it */
@@ -222,15 +275,12 @@ bool pt_start(void)
 	if (!atomic_compare_exchange_strong(&begun, &expected, 1))
 		return atomic_load_explicit(&pt.ready, memory_order_acquire) == 1;
 	const char *own = pt_own_path();
-	size_t size = 0, len = own ? strlen(own) : 0;
+	size_t len = own ? strlen(own) : 0;
 	bool ok = false;
 	if (own && own[0] == '/' && len < sizeof pt.path) {
 		memcpy(pt.path, own, len + 1);
 		pt.path_len = (uint32_t)len;
-		const void *bytes = map_policy(&size);
-		const char *why;
-		size_t where;
-		pt.image = bytes ? pt_image_check(bytes, size, &why, &where) : NULL;
+		pt.image = find_policy();
 	}
 	if (pt.image) {
 		pt.seed = pt_image_seed(pt.image);

@@ -182,6 +182,9 @@ PT_EXPORT long syscall(long number, ...)
 			pt_cloning((unsigned long)*(uint64_t *)(void *)P(0));
 		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 #endif
+	case 446:                              /* landlock_restrict_self: what is asked for later has to be there before */
+		pt_see_policy();
+		return PT_REAL(real_t, syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	case SYS_io_uring_setup:               /* programs have another way and take it without a word */
 	case 463: case 464: case 465: case 466: /* setxattrat, getxattrat, listxattrat, removexattrat */
 	case 467:                              /* open_tree_attr */

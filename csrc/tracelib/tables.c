@@ -6,6 +6,10 @@
  */
 #include "dircache.h"
 
+#ifdef __linux__
+__attribute__((section(".policy"), aligned(64))) const struct pt_room pt_room = { .mark = "porttrace: room for a policy", .size = sizeof pt_room };
+#endif
+
 #ifdef __clang__
 #define IN_ORDER                       /* as they are written anyway */
 #else

@@ -91,6 +91,16 @@ const char *pt_own_path(void);         /* of this library as the loader knows it
 	real_; })
 #else
 #define PT_WRAP(name) name
+#ifdef __linux__
+/* tables.c: where a session writes the beginning of its image (porttrace/inject.py); so it comes with the library, by no call. */
+void pt_see_policy(void);       /* all of it, while that can be had */
+#define PT_ROOM_SIZE (256u << 10)
+extern const struct pt_room {
+	char mark[56];
+	uint64_t size;
+	char rest[PT_ROOM_SIZE - 64];
+} pt_room __attribute__((visibility("hidden")));
+#endif
 #define PT_LOADED __attribute__((section(".data.loaded")))  /* in the page that the loader has written anyway */
 #define PT_REAL(type, name) ({ \
 	static _Atomic(type *) pt_real_ PT_LOADED; \
