@@ -221,10 +221,13 @@ def test_when_the_supervisor_dies_calls_fail(ground: Ground) -> None:
         [*ground.trace.launch_argv, BUSYBOX, "sh", "-c", "read x; cat ../hidden/file; cat file"],
         cwd=ground.base / "work", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(0.3)
     supervisor = ground.trace._supervisor
     assert supervisor is not None
+    patience = time.monotonic() + 20  # it starts when the first program asks for it
+    while supervisor.pid is None and time.monotonic() < patience:
+        time.sleep(0.02)
     assert supervisor.pid is not None
+    time.sleep(0.3)
     os.kill(supervisor.pid, signal.SIGKILL)
     time.sleep(0.1)
     out, _ = child.communicate("\n", timeout=10)

@@ -172,9 +172,9 @@ static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt
 		char words[sizeof program->words];
 		memcpy(words, program->words, sizeof words);
 #endif
-		struct pt_known known;
 		program->script = program->text = false;
 #ifndef __APPLE__
+		struct pt_known known;
 		if (pt_exec_known(name, &known)) {
 			pt_rule_used(known.rule);
 			break;
