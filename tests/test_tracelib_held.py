@@ -189,8 +189,7 @@ here = os.getcwd()
 os.mkdir("d")
 open("d/file", "w").write("plain\\n")
 def exchange():
-    there = os.path.dirname(os.environ["LD_PRELOAD"]) + "/events"
-    events = int(os.environ.get("EVENTS", 0)) or os.open(there, os.O_RDWR)
+    events = int(os.environ["EVENTS"])
     word = os.pread(events, 8, 64)
     os.rename("d", "was")
     os.symlink(here + "/../hidden", "d")
@@ -207,7 +206,10 @@ def spawn(name, flags=0):
 
 
 def script(ground: Ground, text: str) -> list[str]:
-    done = ground.run("/usr/bin/python3", "-S", "-c", EXCHANGE + text)
+    with (ground.trace.directory / "events").open("r+b") as events:  # which the script may not open itself
+        number = events.fileno()
+        env = {**os.environ, "EVENTS": str(number)}
+        done = ground.run("/usr/bin/python3", "-S", "-c", EXCHANGE + text, env=env, pass_fds=(number,))
     assert done.stderr == ""
     return done.stdout.splitlines()
 
