@@ -200,7 +200,7 @@ def _phase(process: Process, proc: Path) -> str:
         return ""
     port, number = process.session
     image = next((bytes_ for base in _SESSION_BASES if (bytes_ := _read(Path(base) / f"{port}/{number}/policy"))), b"")
-    image = _mapped(proc / str(process.pid), f"/{port}/{number}/policy".encode()) or image
+    image = _mapped(proc / str(process.pid), f"/{port}/{number}/".encode()) or image
     if not image:
         return ""
     from porttrace.policy import Image
@@ -213,21 +213,33 @@ def _phase(process: Process, proc: Path) -> str:
     return " of port ".join(part for part in (f"phase {phase}" if phase else "", name) if part)
 
 
-def _mapped(directory: Path, name: bytes) -> bytes:
-    """The policy as a process has it in its memory, also when its file is long gone."""
+def _mapped(directory: Path, session: bytes) -> bytes:
+    """The policy as a process has it in its memory, also when its files are long gone; without the files of ports."""
+    from porttrace.inject import policy_in
     from porttrace.policy import image_size
 
     for line in _read(directory / "maps").splitlines():
         fields = line.split(None, 5)
-        if len(fields) < 6 or not fields[5].removesuffix(b" (deleted)").endswith(name) or int(fields[2], 16):
+        if len(fields) < 6 or int(fields[2], 16):
             continue
-        begin = int(fields[0].partition(b"-")[0], 16)
+        name = fields[5].removesuffix(b" (deleted)")
+        begin, end = (int(each, 16) for each in fields[0].split(b"-"))
         try:
             with (directory / "mem").open("rb", buffering=0) as memory:
                 memory.seek(begin)
-                size = image_size(memory.read(64))
+                if name.endswith((session + b"tracelib.so", session + b"tracelib-musl.so")):
+                    image = policy_in(memory.read(min(end - begin, _LARGEST)))
+                elif name.endswith(session + b"policy"):
+                    image = memory.read(64)
+                else:
+                    continue
+                size = image_size(image) if image else _LARGEST + 1
+                if size > _LARGEST:
+                    continue
+                if len(image) > 64:  # free places for the owners that it lacks
+                    return image[:size].ljust(size, b"\0")
                 memory.seek(begin)
-                return memory.read(size) if size <= _LARGEST else b""
+                return memory.read(size)
         except (OSError, ValueError, OverflowError):
             continue
     return b""

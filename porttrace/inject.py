@@ -12,11 +12,13 @@ from typing import Any
 
 from porttrace._core import ffi, lib
 
-__all__ = ["with_policy"]
+__all__ = ["policy_in", "with_policy"]
 
 _MARK = b"porttrace: room for a policy"
 _SIZE = struct.Struct("@Q")
 _SIZE_AT = 56  # struct pt_room of csrc/tracelib/trace.h
+_ALIGNED = 64
+_MAGIC = b"PTIMAGE\0"  # csrc/image.h
 
 
 def with_policy(library: bytes, image: Any) -> bytes | None:
@@ -32,3 +34,17 @@ def with_policy(library: bytes, image: Any) -> bytes | None:
     if not 0 < front <= room:
         return None
     return b"".join((library[:at], memoryview(image)[:front], library[at + front :]))
+
+
+def policy_in(library: bytes) -> bytes:
+    """What `with_policy` has put into a library, of which these bytes are the beginning; b"" where it has not.
+
+    It is an image as long as its ownership table is not looked at: that is missing.
+    """
+    at = library.find(_MAGIC)
+    while at >= 0 and at % _ALIGNED:
+        at = library.find(_MAGIC, at + 1)
+    if at < 0:
+        return b""
+    front = lib.pt_image_front(ffi.from_buffer(library[at:]), len(library) - at)
+    return library[at : at + front] if 0 < front <= len(library) - at else b""

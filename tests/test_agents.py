@@ -194,7 +194,7 @@ session = Session()
 trace = session.start(Policy(allow, allow.copy(), phase="build", port="foo"), Path("/tmp"))
 child = subprocess.Popen([*trace.launch_argv, "/bin/sleep", "60"], stdout=subprocess.DEVNULL)
 proc = Path(f"/proc/{child.pid}")
-while b"sleep" not in (proc / "cmdline").read_bytes()[:12] or b"/policy" not in (proc / "maps").read_bytes():
+while b"sleep" not in (proc / "cmdline").read_bytes()[:12] or b"/events" not in (proc / "maps").read_bytes():
     time.sleep(0.01)
 print(child.pid, flush=True)
 sys.stdin.readline()

@@ -12,7 +12,7 @@ from tracelib_session import LIBRARY, Session, compile_c
 
 from porttrace._core import ffi, lib
 from porttrace.filemap import Action, Filemap, Rule
-from porttrace.inject import with_policy
+from porttrace.inject import policy_in, with_policy
 from porttrace.policy import Ownership, Policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a library on macOS is signed as it is")
@@ -54,6 +54,8 @@ def test_what_has_no_room_is_left_alone() -> None:
     library = LIBRARY.read_bytes()
     whole = with_policy(library, image)
     assert whole is not None and len(whole) == len(library)
+    assert policy_in(whole) == image and policy_in(library) == b"", "and comes out as it went in"
+    assert policy_in(whole[: len(whole) // 4]) == b"", "where there is no more of it than its beginning"
     assert with_policy(b"no room at all", image) is None
     many = Policy(Filemap([Rule(b"/some/where/%d" % n, Action.ALLOW) for n in range(20_000)]), Filemap()).compile()
     assert with_policy(library, many) is None
