@@ -39,5 +39,9 @@ bool pt_library_enters(const char *path)
 #else
 int pt_landlock_abi(void) { return 0; }
 bool pt_become_subreaper(void) { return false; }
-bool pt_library_enters(const char *path) { return path == NULL; }
+bool pt_library_enters(const char *path)
+{
+	(void)path;
+	return false;
+}
 #endif
