@@ -381,6 +381,23 @@ static bool unsound(const char **why, size_t *offset, const char *text, uint64_t
 	return false;
 }
 
+static bool ends(const struct pti_header *h, uint64_t text, uint64_t len)
+{
+	return text + len < h->strings.count && !((const char *)h + h->strings.offset)[text + len];
+}
+
+/* Of a table of places or programs. */
+static bool pairs_end(const struct pti_header *h, const struct pti_section *table, const char *text, const char **why, size_t *offset)
+{
+	const struct pti_place *pairs = (const void *)((const char *)h + table->offset);
+	uint64_t i;
+
+	for (i = 0; i < table->count; i++)
+		if (pairs[i].hash && !(ends(h, pairs[i].path, pairs[i].path_len) && ends(h, pairs[i].real, pairs[i].real_len)))
+			return unsound(why, offset, text, table->offset + i * sizeof *pairs);
+	return true;
+}
+
 bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *offset)
 {
 	const struct pti_header *h = bytes;
@@ -389,8 +406,6 @@ bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *o
 	const struct pti_owner *owners;
 	const struct pti_port *ports;
 	const struct pti_label *labels;
-	const struct pti_place *places, *programs;
-	const char *strings;
 	uint64_t i, next;
 
 	if (!pt_image_check(bytes, size, why, offset))
@@ -400,13 +415,9 @@ bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *o
 	owners = (const void *)((const char *)bytes + h->owners.offset);
 	ports = (const void *)((const char *)bytes + h->ports.offset);
 	labels = (const void *)((const char *)bytes + h->labels.offset);
-	places = (const void *)((const char *)bytes + h->places.offset);
-	programs = (const void *)((const char *)bytes + h->programs.offset);
-	strings = (const char *)bytes + h->strings.offset;
 #define HERE(section, i) (h->section.offset + (i) * sizeof *section)
-#define ENDS(off, len) ((uint64_t)(off) + (len) < h->strings.count && !strings[(uint64_t)(off) + (len)])
 	for (i = 0; i < h->rules.count; i++) {
-		if (!ENDS(rules[i].path, rules[i].path_len) || !ENDS(rules[i].target, rules[i].target_len) ||
+		if (!ends(h, rules[i].path, rules[i].path_len) || !ends(h, rules[i].target, rules[i].target_len) ||
 		    rules[i].origin >= h->strings.count)
 			return unsound(why, offset, "a rule's text lies outside", HERE(rules, i));
 		if (rules[i].action > PT_DENY || rules[i].map > PT_WRITE)
@@ -443,11 +454,6 @@ bool pt_image_verify(const void *bytes, size_t size, const char **why, size_t *o
 	for (i = 0; i < h->labels.count; i++)
 		if (labels[i].key >= h->strings.count || labels[i].value >= h->strings.count)
 			return unsound(why, offset, "a label lies outside", HERE(labels, i));
-	for (i = 0; i < h->places.count; i++)
-		if (places[i].hash && (!ENDS(places[i].path, places[i].path_len) || !ENDS(places[i].real, places[i].real_len)))
-			return unsound(why, offset, "a place's text lies outside", HERE(places, i));
-	for (i = 0; i < h->programs.count; i++)
-		if (programs[i].hash && (!ENDS(programs[i].path, programs[i].path_len) || !ENDS(programs[i].real, programs[i].real_len)))
-			return unsound(why, offset, "a program's text lies outside", HERE(programs, i));
-	return true;
+	return pairs_end(h, &h->places, "a place's text lies outside", why, offset) &&
+	       pairs_end(h, &h->programs, "a program's text lies outside", why, offset);
 }

@@ -122,11 +122,7 @@ static bool lift_limit(struct pt_exec *x)
 	(void)x;
 	return false;
 #else
-	uint64_t lifted[2];
-	if (x->limit[1] || sys_limit_descriptors(NULL, x->limit))
-		return false;
-	lifted[0] = lifted[1] = x->limit[1];
-	return !sys_limit_descriptors(lifted, NULL);
+	return !x->limit[1] && sys_lift_descriptors(x->limit);
 #endif
 }
 
@@ -172,14 +168,12 @@ static int judge_interpreters(uint16_t op, struct pt_program *program, struct pt
 		char words[sizeof program->words];
 		memcpy(words, program->words, sizeof words);
 #endif
-		program->script = program->text = false;
-#ifndef __APPLE__
 		struct pt_known known;
+		program->script = program->text = false;
 		if (pt_exec_known(name, &known)) {
 			pt_rule_used(known.rule);
 			break;
 		}
-#endif
 		struct pt_at at = { .dirfd = AT_FDCWD, .path = name, .access = PT_ACC_EXEC, .flags = PT_FOLLOW };
 		int error = pt_judge(op, &at);
 		if (!error && at.judged) {

@@ -92,13 +92,10 @@ static const void *map_policy(size_t *size)
 {
 	int fd = open_beside("policy", O_RDONLY);
 #ifdef __linux__
-	uint64_t limit[2], lifted[2];
-	if (unlikely(fd == -EMFILE) && !sys_limit_descriptors(NULL, limit)) { /* of a program that has used them up: as far as it goes */
-		lifted[0] = lifted[1] = limit[1];
-		if (!sys_limit_descriptors(lifted, NULL)) {
-			fd = open_beside("policy", O_RDONLY);
-			sys_limit_descriptors(limit, NULL);
-		}
+	uint64_t limit[2];
+	if (unlikely(fd == -EMFILE) && sys_lift_descriptors(limit)) {  /* of a program that has used them up: as far as it goes */
+		fd = open_beside("policy", O_RDONLY);
+		sys_limit_descriptors(limit, NULL);
 	}
 #endif
 	*size = size_of(fd);
@@ -128,9 +125,7 @@ static const struct pt_image *see_whole(void)
 	sys_munmap((void *)(uintptr_t)bytes, size);
 	return none;
 }
-#endif
 
-#ifdef __linux__
 void pt_see_policy(void)
 {
 	if (pt_on() && pt.image == (const void *)&pt_room)

@@ -120,6 +120,16 @@ static inline int sys_limit_descriptors(const uint64_t to[2], uint64_t was[2])
 	return (int)PT_SYS4(SYS_prlimit64, 0, 7 /* RLIMIT_NOFILE, whose header some files cannot have */, to, was);
 }
 
+/* Lets there be as many as may be, for what only we need for a moment. `was`: to be put back. false: nothing was changed. */
+static inline bool sys_lift_descriptors(uint64_t was[2])
+{
+	uint64_t lifted[2];
+	if (sys_limit_descriptors(NULL, was))
+		return false;
+	lifted[0] = lifted[1] = was[1];
+	return !sys_limit_descriptors(lifted, NULL);
+}
+
 /* Of a regular file: 0, or why the kernel would not execute it. */
 static inline int sys_executable(const char *path)
 {

@@ -249,13 +249,25 @@ static const char *others(void)
 	return path;
 }
 
+static int taken_away(const char *file, const char *other)
+{
+	return !sys(SYS_rename, file, other) && !sys(SYS_rename, other, file);
+}
+
+/* Of what nobody but the session writes. */
+static int change_file(const char *file, mode_t mode, const char *other, const char *changed, const char *away)
+{
+	if (sys(SYS_open, file, O_RDWR) >= 0 || !sys(SYS_chmod, file, mode) || !sys(SYS_link, file, other))
+		return show(changed);
+	return taken_away(file, other) ? show(away) : errno;
+}
+
 static int change_policy(const char *session)
 {
-	const char *policy = in_session(session, "policy"), *other = in("work/policy");
-	if (sys(SYS_open, policy, O_RDWR) >= 0 || !sys(SYS_chmod, policy, 0444) || !sys(SYS_link, policy, other))
-		return show("secret: the policy could be changed");
-	if (!sys(SYS_rename, policy, other) && !sys(SYS_rename, other, policy))
-		return show("secret: the policy could be taken away");
+	int done = change_file(in_session(session, "policy"), 0444, in("work/policy"), "secret: the policy could be changed",
+			       "secret: the policy could be taken away");
+	if (!done)
+		return 0;
 	if (!sys(SYS_mkdir, in_session(session, "new"), 0755) && !sys(SYS_rmdir, in_session(session, "new")))
 		return show("secret: files could be added");
 	return errno;
@@ -263,12 +275,8 @@ static int change_policy(const char *session)
 
 static int change_library(const char *session)
 {
-	const char *library = in_session(session, "tracelib.so"), *other = in("work/library");
-	if (sys(SYS_open, library, O_RDWR) >= 0 || !sys(SYS_chmod, library, 0755) || !sys(SYS_link, library, other))
-		return show("secret: the library could be changed");
-	if (!sys(SYS_rename, library, other) && !sys(SYS_rename, other, library))
-		return show("secret: the library could be taken away");
-	return errno;
+	return change_file(in_session(session, "tracelib.so"), 0755, in("work/library"), "secret: the library could be changed",
+			   "secret: the library could be taken away");
 }
 
 static int change_events(const char *session)
@@ -276,7 +284,7 @@ static int change_events(const char *session)
 	const char *events = in_session(session, "events"), *other = in("work/events");
 	if (!sys(SYS_chmod, events, 0600) || !sys(SYS_link, events, other))
 		return show("secret: programs could be kept from telling anything");
-	if (!sys(SYS_rename, events, other) && !sys(SYS_rename, other, events))
+	if (taken_away(events, other))
 		return show("secret: the events could be taken away");
 	int fd = (int)sys(SYS_open, events, O_RDWR);   /* supervised, the library has to open its own; what is done to it then is noticed */
 	return fd >= 0 && !sys(SYS_fchmod, fd, 0600) ? show("secret: programs could be kept from telling anything") : errno;
@@ -293,7 +301,7 @@ static int move_directory(const char *session)
 		*end = 0;
 		if (!strcmp(dir, "/tmp") || !*dir)
 			break;
-		if (!sys(SYS_rename, dir, other) && !sys(SYS_rename, other, dir))
+		if (taken_away(dir, other))
 			return show("secret: the session could be taken away");
 		/* to the mode that it has: other sessions may be using what lies above */
 		if (!stat(dir, &st) && !sys(SYS_chmod, dir, st.st_mode & 07777))
