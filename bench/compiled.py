@@ -1,4 +1,4 @@
-"""What is measured against, and with: an empty library, a Landlock launcher, a spawner, the loop of calls."""
+"""What is measured against, and with: an empty library, a launcher, a supervisor, a spawner, the calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def build_native(out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     cc = ["cc", "-O2", "-Wall", "-Wextra", "-Werror"]
     subprocess.run([*cc, "-shared", "-fPIC", "-o", out / "empty.so", HERE / "native/empty.c"], check=True)
-    for name in ("landlock", "spawn"):
+    for name in ("landlock", "notify", "spawn"):
         subprocess.run([*cc, "-o", out / name, HERE / f"native/{name}.c"], check=True)
-    subprocess.run([*cc, "-D_GNU_SOURCE", "-o", out / "micro", HERE / "micro.c"], check=True)
+    for name, how in (("micro", []), ("micro-static", ["-static"])):
+        subprocess.run([*cc, *how, "-D_GNU_SOURCE", "-o", out / name, HERE / "micro.c"], check=True)
     return out
