@@ -172,6 +172,7 @@ static void answer_all(struct pt_task *t, size_t size)
 		pt_turn_pass(t->tree);
 		t->compat = t->req->data.arch == AUDIT_ARCH_I386;
 		t->pid = (pid_t)t->req->pid;
+		t->when = pt_nanoseconds();
 		t->call = pt_sup_call(t->req->data.nr, t->compat);
 		memset(&t->at, 0, sizeof t->at);
 		t->at.real = real;

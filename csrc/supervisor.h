@@ -95,6 +95,7 @@ struct pt_task {
 	const struct pt_sup_call *call;
 	bool compat;
 	pid_t pid;
+	uint64_t when;                 /* the question came: nanoseconds of the monotonic clock */
 	char *asked, *full, *scratch, *dents, *physical;
 	struct pt_resolved at;
 	struct pt_verdict verdict;     /* the one that decided */
@@ -168,6 +169,7 @@ struct pt_verdict pt_task_decide(struct pt_task *, enum pt_map); /* of t->at */
 /* What may be changed, as if it were not there: it would get a name by which it can be read. ENOENT, or 0 in an audit; reports. */
 int pt_task_hide(struct pt_task *, struct pt_verdict read, bool there);
 void pt_task_report(struct pt_task *, uint8_t kind, uint8_t outcome, int error);
+uint64_t pt_nanoseconds(void);    /* of the monotonic clock */
 void pt_task_announce(struct pt_task *, const char *exe, size_t len);
 
 /* The name by which the program knows a place that a redirect leads to, in place; its length. */

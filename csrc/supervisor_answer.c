@@ -76,7 +76,7 @@ static int look_open(struct pt_task *t, int fd)
 	/* a link of another process's, opened as the link that it is, which anybody may */
 	ssize_t len = t->call->shape == PT_SH_READLINK ? pt_own_fd_path(copy, t->full) : 0;
 	t->full[len > 0 ? len : 0] = 0;
-	int result = pt_is_others_place(t, t->full) ? EACCES : pt_do_look(t, copy);
+	int result = pt_is_others_place(t, t->full) ? EACCES : pt_do_look(t, copy, "");
 	close(copy);
 	return result;
 }
@@ -108,6 +108,7 @@ static int answer_metadata(struct pt_task *t)
 			(t->call->shape == PT_SH_INOTIFY && (arg(t, 2) & 0x02000000 /* IN_DONT_FOLLOW */));
 	for (int tries = 0; tries < TRIES; tries++) {
 		t->access = t->call->access;
+		t->loose = false;
 		int error = pt_task_resolve(t, dirfd_of(t), address, nofollow ? PT_RES_NOFOLLOW_LAST : 0);
 		if (error)
 			return error;
@@ -118,12 +119,14 @@ static int answer_metadata(struct pt_task *t)
 		error = pt_task_judge(t, judge);
 		if (error)
 			return error;
+		if (pt_way_stays(t) && pt_looks_by_path(t))
+			return pt_do_look(t, AT_FDCWD, t->at.physical);
 		int fd = pt_hold_judged(t);
 		if (fd == AGAIN)
 			continue;
 		if (fd < 0)
 			return -fd;
-		int result = looks(t) ? pt_do_look(t, fd) : pt_do_change(t, fd, false);
+		int result = looks(t) ? pt_do_look(t, fd, "") : pt_do_change(t, fd, false);
 		close(fd);
 		return result;
 	}

@@ -79,6 +79,11 @@ static inline bool is_redirected(const struct pt_task *t)
 
 /* supervisor_hold.c: a descriptor (O_PATH) of just what was judged, in t->at; -errno, or AGAIN. */
 int pt_hold_judged(const struct pt_task *);
+/*
+ * Nobody in the session can exchange anything on the way that was judged (`loose` was false before it): its path means the same
+ * still, to whom does not follow a link at its end.
+ */
+bool pt_way_stays(const struct pt_task *);
 bool pt_is_object(const struct pt_task *);  /* judged was what a link of /proc leads to, and has no path */
 struct open_how;
 long pt_target_openat2(const char *path, const struct open_how *);  /* from /, of a path that may be longer than the kernel takes; errno */
@@ -154,8 +159,12 @@ bool pt_shows_all(const struct pt_task *); /* Is nothing in the directory that w
 int pt_answer_exec(struct pt_task *);
 /* supervisor_watch.c: lets the program start what was judged, and looks at what has come of it (`asked`: see there). DONE, or GO_ON where that cannot be had. */
 int pt_watch_start(struct pt_task *, uint64_t asked);
-/* What was judged, in `fd` (closed by the caller): the call is done here, so that nothing can be exchanged behind our back. */
-int pt_do_look(struct pt_task *, int fd);
+/*
+ * What was judged, in `fd` (closed by the caller): the call is done here, so that nothing can be exchanged behind our back.
+ * `path` is empty, or one that stays.
+ */
+int pt_do_look(struct pt_task *, int fd, const char *path);
+bool pt_looks_by_path(const struct pt_task *); /* with AT_FDCWD */
 int pt_do_change(struct pt_task *, int fd, bool by_descriptor);
 /* supervisor_below.c: of a directory that is to be renamed; `read` is the verdict on itself */
 bool pt_holds_hidden(struct pt_task *t, struct pt_verdict read);

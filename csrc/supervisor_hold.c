@@ -55,6 +55,11 @@ static int still_object(const struct pt_task *t, int fd)
 	return pt_was_hidden(t->sup->image, t->scratch, (size_t)len) ? -ENOENT : 0;
 }
 
+bool pt_way_stays(const struct pt_task *t)
+{
+	return !t->loose && !t->at.slash && !(t->sup->flags & PT_IMG_REDIRECTS) && t->at.physical_len < 4096;
+}
+
 int pt_hold_judged(const struct pt_task *t)
 {
 	const char *path = t->at.physical;

@@ -279,7 +279,8 @@ static void on_fault(int number)
 void pt_sup_guard(void);
 void pt_sup_guard(void)
 {
-	struct sigaction action = { .sa_handler = on_fault };
+	/* Not blocked while it is handled: to save and restore the mask would be a system call for each rule that was used. */
+	struct sigaction action = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
 	sigaction(SIGBUS, &action, NULL);
 }
 
@@ -288,7 +289,7 @@ static void note_rule(struct pt_task *t)
 	if (!t->sup->events || t->verdict.rule == PT_NO_RULE)
 		return;
 	writing = 1;
-	if (!sigsetjmp(fault, 1))
+	if (!sigsetjmp(fault, 0))
 		pt_events_rule_used(t->sup->events, t->verdict.rule);
 	writing = 0;
 }
@@ -317,7 +318,7 @@ static void note_image(struct pt_tree *tree, pid_t process, uint32_t image)
 	pthread_mutex_unlock(&tree->lock);
 }
 
-static uint64_t now(void)
+uint64_t pt_nanoseconds(void)
 {
 	struct timespec ts;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -330,11 +331,11 @@ void pt_task_announce(struct pt_task *t, const char *exe, size_t len)
 		return;
 	pid_t process, parent;
 	pt_target_ids(t->pid, &process, &parent);
-	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 2, .pid = process, .ppid = parent, .time = now(),
+	struct pt_event e = { .kind = PT_EV_PROCESS, .tier = 2, .pid = process, .ppid = parent, .time = pt_nanoseconds(),
 			      .path = exe, .path_len = (uint32_t)len, .rule = PT_NO_RULE, .port = PT_NO_PORT };
 	uint32_t image = 0;
 	writing = 1;
-	if (!sigsetjmp(fault, 1))
+	if (!sigsetjmp(fault, 0))
 		image = pt_events_image(t->sup->events, -1, &e);
 	writing = 0;
 	note_image(t->tree, process, image);
@@ -358,7 +359,7 @@ void pt_task_report(struct pt_task *t, uint8_t kind, uint8_t outcome, int error)
 	}
 	struct pt_event e = {
 		.kind = kind, .access = t->access, .outcome = outcome, .tier = 2, .op = t->call->op, .error = (int16_t)error,
-		.pid = process, .ppid = parent, .image = image, .rule = t->verdict.rule, .port = t->verdict.port, .time = now(),
+		.pid = process, .ppid = parent, .image = image, .rule = t->verdict.rule, .port = t->verdict.port, .time = pt_nanoseconds(),
 		.path = t->at.real, .path_len = (uint32_t)t->at.real_len,
 	};
 	size_t asked = strlen(t->asked);
@@ -367,7 +368,7 @@ void pt_task_report(struct pt_task *t, uint8_t kind, uint8_t outcome, int error)
 		e.asked_len = (uint32_t)asked;
 	}
 	writing = 1;
-	if (!sigsetjmp(fault, 1))
+	if (!sigsetjmp(fault, 0))
 		pt_events_put(t->sup->events, &e);
 	writing = 0;
 }

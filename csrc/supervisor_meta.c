@@ -20,12 +20,23 @@ static int next_arg(const struct pt_task *t)
 	return (t->call->path >= 0 ? t->call->path : t->call->dir) + 1;
 }
 
+/*
+ * Is the number still that of the process that asked? In so short a time it cannot be given anew: that process would have to be
+ * killed, and waited for, and hundreds of others started.
+ */
+static bool may_write(const struct pt_task *t)
+{
+	return pt_nanoseconds() - t->when < 100000 || still_asks(t);
+}
+
 static int give(struct pt_task *t, uint64_t address, const void *from, size_t size)
 {
-	return still_asks(t) && pt_target_write(t->pid, address, from, size) ? DONE : EFAULT;
+	return may_write(t) && pt_target_write(t->pid, address, from, size) ? DONE : EFAULT;
 }
 
 /* ---- looking ---- */
+
+#define AS_JUDGED (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)
 
 /* struct stat64 of a 32-bit x86 program. */
 static int give_stat64(struct pt_task *t, uint64_t address, const struct stat *st)
@@ -49,30 +60,30 @@ static int give_stat64(struct pt_task *t, uint64_t address, const struct stat *s
 	return give(t, address, &out, sizeof out);
 }
 
-static int look_stat(struct pt_task *t, int fd)
+static int look_stat(struct pt_task *t, int fd, const char *path)
 {
 	struct stat st;
 	uint64_t out = arg(t, next_arg(t));
 	if (t->compat && strncmp(t->call->name + (t->call->name[0] == 'l'), "stat64", 6) && strcmp(t->call->name, "newfstatat"))
 		return ENOSYS; /* the oldest forms: every C library has a newer one */
-	if (fstatat(fd, "", &st, AT_EMPTY_PATH))
+	if (fstatat(fd, path, &st, AS_JUDGED))
 		return errno;
 	return t->compat ? give_stat64(t, out, &st) : give(t, out, &st, sizeof st);
 }
 
-static int look_statx(struct pt_task *t, int fd)
+static int look_statx(struct pt_task *t, int fd, const char *path)
 {
 	struct statx st;
 	int first = next_arg(t);
-	if (statx(fd, "", AT_EMPTY_PATH | ((int)arg(t, first) & AT_STATX_SYNC_TYPE), (unsigned)arg(t, first + 1), &st))
+	if (statx(fd, path, AS_JUDGED | ((int)arg(t, first) & AT_STATX_SYNC_TYPE), (unsigned)arg(t, first + 1), &st))
 		return errno;
 	return give(t, arg(t, first + 2), &st, sizeof st);
 }
 
-static int look_access(struct pt_task *t, int fd)
+static int look_access(struct pt_task *t, int fd, const char *path)
 {
 	/* A supervised tree's real and effective ids are the same; ours, which the kernel would look at, are others. */
-	return syscall(SYS_faccessat2, fd, "", (int)arg(t, next_arg(t)), AT_EMPTY_PATH | AT_EACCESS) ? errno : DONE;
+	return syscall(SYS_faccessat2, fd, path, (int)arg(t, next_arg(t)), AS_JUDGED | AT_EACCESS) ? errno : DONE;
 }
 
 static int look_link(struct pt_task *t, int fd)
@@ -179,12 +190,17 @@ static int look_watch(struct pt_task *t, int fd)
 	return watch < 0 ? error : DONE;
 }
 
-int pt_do_look(struct pt_task *t, int fd)
+bool pt_looks_by_path(const struct pt_task *t)
+{
+	return t->call->shape == PT_SH_STAT || t->call->shape == PT_SH_STATX || t->call->shape == PT_SH_ACCESS;
+}
+
+int pt_do_look(struct pt_task *t, int fd, const char *path)
 {
 	switch (t->call->shape) {
-	case PT_SH_STAT: return look_stat(t, fd);
-	case PT_SH_STATX: return look_statx(t, fd);
-	case PT_SH_ACCESS: return look_access(t, fd);
+	case PT_SH_STAT: return look_stat(t, fd, path);
+	case PT_SH_STATX: return look_statx(t, fd, path);
+	case PT_SH_ACCESS: return look_access(t, fd, path);
 	case PT_SH_READLINK: return look_link(t, fd);
 	case PT_SH_STATFS: return look_statfs(t, fd);
 	case PT_SH_GETXATTR:

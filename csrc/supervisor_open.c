@@ -39,7 +39,7 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 	bool own = starts(t->at.physical, "/proc") || is_redirected(t);
 	struct open_how how = {
 		/* open ignores what it does not know, openat2 refuses it */
-		.flags = (flags & KNOWN_FLAGS) | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY),
+		.flags = (flags & KNOWN_FLAGS) | O_CLOEXEC | (flags & O_PATH ? 0 : O_NOCTTY),
 		.resolve = own ? 0 : RESOLVE_NO_SYMLINKS,
 	};
 	if (t->last_link)
@@ -82,6 +82,10 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 	}
 	if (how.flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))
 		pt_take_umask(t);
+	/* To open may mean to wait for others, which must not be done here; not so a plain file that nobody can exchange. */
+	bool plain = there && S_ISREG(st.st_mode) && pt_way_stays(t) && !t->last_link, waits = !(flags & (O_NONBLOCK | O_PATH));
+	if (waits && !plain)
+		how.flags |= O_NONBLOCK;
 	long fd;
 	if (pt_is_object(t)) { /* whether it was there or not: by now it may be another one */
 		char link[32];
@@ -100,7 +104,7 @@ static int open_for(struct pt_task *t, uint64_t flags, unsigned mode)
 		return AGAIN;
 	if (fd < 0)
 		return errno;
-	if (!(flags & O_NONBLOCK) && !(flags & O_PATH))
+	if (waits && !plain)
 		fcntl((int)fd, F_SETFL, fcntl((int)fd, F_GETFL) & ~O_NONBLOCK);
 	/* A notification hands no descriptor of the kind O_PATH over. */
 	int error = flags & O_PATH ? pt_borrow_take(t, (int)fd, flags & O_CLOEXEC) : pt_hand_over(t, (int)fd, flags);
@@ -160,6 +164,7 @@ static int answer_open_once(struct pt_task *t, uint64_t flags, unsigned create_m
 		judge |= PT_J_ALSO_READ;
 	if ((flags & O_NOFOLLOW) || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
 		resolve |= PT_RES_NOFOLLOW_LAST;
+	t->loose = false;
 	int error = pt_task_resolve(t, dirfd_of(t), arg(t, t->call->path), resolve);
 	if (error)
 		return error;

@@ -31,11 +31,15 @@ bool pt_target_write(pid_t pid, uint64_t address, const void *from, size_t size)
 	return process_vm_writev(pid, &here, 1, &there, 1, 0) == (ssize_t)size;
 }
 
+#define USUAL 256 /* hardly a path is longer: the rest of its page need not be copied */
+
 ssize_t pt_target_text(pid_t pid, uint64_t address, char *out, size_t cap)
 {
 	size_t have = 0;
 	while (have < cap) {
 		size_t want = 4096 - (size_t)((address + have) & 4095); /* a text may end right before unmapped memory */
+		if (!have && want > USUAL)
+			want = USUAL;
 		if (want > cap - have)
 			want = cap - have;
 		if (!pt_target_read(pid, address + have, out + have, want))

@@ -487,39 +487,70 @@ static int race_text(int inline_call)
 static int t_race(const char *p) { (void)p; return race_text(0); }
 static int t_sys_race(const char *p) { (void)p; return race_text(1); }
 
-static char link_a[1024], link_b[1024], link_x[1024];
+/* Two names are exchanged between the question and the answer, while the program looks at `way`. */
+static char link_a[1024], link_b[1024], way[1024];
 static void *swap_links(void *unused)
 {
 	while (!stop)
 		sys(SYS_renameat2, AT_FDCWD, link_a, AT_FDCWD, link_b, 2);
 	return unused;
 }
-static int t_sys_race_link(const char *p)
+static int race_links(int (*look)(void))
 {
 	pthread_t t;
+	int seen = 0;
+	pthread_create(&t, NULL, swap_links, NULL);
+	for (int i = 0; i < 2000 && !seen; i++)
+		seen = look();
+	stop = 1;
+	pthread_join(t, NULL);
+	return seen ? 0 : ENOENT;
+}
+static int opened(void)
+{
 	char buf[64];
+	int fd = (int)sys(SYS_open, way, O_RDONLY);
+	ssize_t n = fd < 0 ? 0 : read(fd, buf, sizeof buf - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	buf[n] = 0;
+	show(buf);
+	return 1;
+}
+static int sized(void)
+{
+	char room[512] = "";
+	if (sys(SYS_statx, AT_FDCWD, way, 0, 0x200 /* STATX_SIZE */, room) || *(uint64_t *)(void *)(room + 40) != 16)
+		return 0;
+	show("secret size");
+	return 1;
+}
+static int race_link(const char *wanted, int (*look)(void))
+{
 	close(open(in("work/ok"), O_CREAT | O_WRONLY, 0644));
 	snprintf(link_a, sizeof link_a, "%s", in("work/a"));
 	snprintf(link_b, sizeof link_b, "%s", in("work/b"));
-	snprintf(link_x, sizeof link_x, "%s", in("work/a"));
+	snprintf(way, sizeof way, "%s", in("work/a"));
 	symlink(in("work/ok"), link_a);
-	symlink(p, link_b);
-	pthread_create(&t, NULL, swap_links, NULL);
-	for (int i = 0; i < 2000; i++) {
-		int fd = (int)sys(SYS_open, link_x, O_RDONLY);
-		ssize_t n = fd < 0 ? 0 : read(fd, buf, sizeof buf - 1);
-		if (n > 0) {
-			buf[n] = 0;
-			stop = 1;
-			return show(buf);
-		}
-		if (fd >= 0)
-			close(fd);
-	}
-	stop = 1;
-	pthread_join(t, NULL);
-	return ENOENT;
+	symlink(wanted, link_b);
+	return race_links(look);
 }
+static int t_sys_race_link(const char *p) { return race_link(p, opened); }
+static int t_sys_race_link_stat(const char *p) { return race_link(p, sized); }
+/* Two directories that exchange their places: the look and the call meet different ones. */
+static int race_dir(int (*look)(void))
+{
+	mkdir(in("work/r1"), 0755);
+	close(open(in("work/r1/secret"), O_CREAT | O_WRONLY, 0644));
+	snprintf(link_a, sizeof link_a, "%s", in("work/r1"));
+	snprintf(link_b, sizeof link_b, "%s", in("work/r2"));
+	snprintf(way, sizeof way, "%s", in("work/r1/secret"));
+	symlink(in("hidden"), link_b);
+	return race_links(look);
+}
+static int t_sys_race_dir(const char *p) { (void)p; return race_dir(opened); }
+static int t_sys_race_dir_stat(const char *p) { (void)p; return race_dir(sized); }
 
 static int in_thread_result;
 static void *thread_open(void *p)
@@ -583,35 +614,6 @@ static int t_ptrace_parent(const char *p)
 	return sys(SYS_ptrace, 0x4206 /* PTRACE_SEIZE: the parent is not stopped */, getppid(), 0, 0) ? errno : show("secret attached");
 }
 
-/* Two directories that exchange their places: the look and the call meet different ones. */
-static int t_sys_race_dir(const char *p)
-{
-	pthread_t t;
-	char buf[64];
-	(void)p;
-	mkdir(in("work/r1"), 0755);
-	close(open(in("work/r1/secret"), O_CREAT | O_WRONLY, 0644));
-	snprintf(link_a, sizeof link_a, "%s", in("work/r1"));
-	snprintf(link_b, sizeof link_b, "%s", in("work/r2"));
-	snprintf(link_x, sizeof link_x, "%s", in("work/r1/secret"));
-	symlink(in("hidden"), link_b);
-	pthread_create(&t, NULL, swap_links, NULL);
-	for (int i = 0; i < 2000; i++) {
-		int fd = (int)sys(SYS_open, link_x, O_RDONLY);
-		ssize_t n = fd < 0 ? 0 : read(fd, buf, sizeof buf - 1);
-		if (n > 0) {
-			buf[n] = 0;
-			stop = 1;
-			return show(buf);
-		}
-		if (fd >= 0)
-			close(fd);
-	}
-	stop = 1;
-	pthread_join(t, NULL);
-	return ENOENT;
-}
-
 /* A descriptor that a process outside the session has open, taken and not given. */
 static int t_sys_pidfd_getfd(const char *p)
 {
@@ -651,7 +653,7 @@ static int r_exchange_above(const char *p)
 const struct attempt read_attempts[] = {
 	{ "sys-rename-above", r_rename_above },
 	{ "sys-exchange-above", r_exchange_above },
-	{ "sys-race-dir", t_sys_race_dir }, { "sys-pidfd-getfd", t_sys_pidfd_getfd }, { "sys-vm-writev", t_sys_vm_writev },
+	{ "sys-race-dir", t_sys_race_dir }, { "sys-race-dir-stat", t_sys_race_dir_stat }, { "sys-pidfd-getfd", t_sys_pidfd_getfd }, { "sys-vm-writev", t_sys_vm_writev },
 	{ "open", t_open }, { "openat", t_openat }, { "fopen", t_fopen }, { "freopen", t_freopen },
 	{ "sys-open", t_sys_open }, { "sys-openat", t_sys_openat }, { "sys-openat2", t_sys_openat2 },
 	{ "sys-openat2-in-root", t_sys_openat2_in_root }, { "relative", t_relative }, { "sys-chdir", t_sys_chdir },
@@ -669,7 +671,7 @@ const struct attempt read_attempts[] = {
 	{ "readlink", t_readlink }, { "sys-readlinkat", t_sys_readlinkat }, { "connect", t_connect }, { "sys-io-uring", t_io_uring },
 	{ "chroot", t_chroot }, { "sys-chroot", t_sys_chroot }, { "bind-mount", t_bind_mount }, { "sys-userns-mount", t_sys_userns_mount },
 	{ "sys-userns-chroot", t_sys_userns_chroot }, { "handle", t_handle }, { "sys-handle-parent", t_sys_handle_parent },
-	{ "sys-open-tree", t_open_tree }, { "race", t_race }, { "sys-race", t_sys_race }, { "sys-race-link", t_sys_race_link },
+	{ "sys-open-tree", t_open_tree }, { "race", t_race }, { "sys-race", t_sys_race }, { "sys-race-link", t_sys_race_link }, { "sys-race-link-stat", t_sys_race_link_stat },
 	{ "sys-thread", t_sys_thread }, { "sys-fork", t_sys_fork }, { "jit", t_jit }, { "jit-mmap", t_jit_mmap }, { "sys-ptrace-parent", t_ptrace_parent },
 	{ NULL, NULL },
 };
