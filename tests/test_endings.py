@@ -337,9 +337,9 @@ def forks() -> Iterator[Path]:
     shutil.rmtree(program.parent)
 
 
-def beats(beat: Path) -> bool:
+def beats(beat: Path, seconds: float = 0.3) -> bool:
     """Whether anybody of a program goes on: many live for a moment only, so they are not looked for."""
-    before, deadline = beat.read_bytes(), time.monotonic() + 0.3
+    before, deadline = beat.read_bytes(), time.monotonic() + seconds
     while time.monotonic() < deadline:
         if beat.read_bytes() != before:
             return True
@@ -370,7 +370,7 @@ def test_what_is_hard_to_end_is_ended(forks: Path, how: str, tag: bool, adopts: 
             start_new_session=True,
             preexec_fn=tagged(directory) if tag else None,
         )
-        assert beats(beat)
+        assert beats(beat, 30)  # it has begun
         below = os.getpid() if adopts else None
         search = Search(directory, below=below, strangers=True, since=since)
         ended = endings.end_processes(search, grace=0.3)

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system calls of
 @pytest.mark.parametrize("tiers", ["default", "paranoid"])
 def test_nothing_gets_through(user: str, tiers: str) -> None:
     flavours = ["dynamic", "inline", "static", "32bit-int80", "musl", "go", "rust", "script"]
-    results, missing = runner.run_all([user], [tiers], flavours)
+    # the races are won, where they can be, by the second try; the matrix in docs is made with more patience
+    results, missing = runner.run_all([user], [tiers], flavours, patience=1)
     assert set(missing) <= {"32bit-int80", "musl", "go", "rust"}
     assert runner.unexpected(results) == []
     assert not [key for key, outcome in results.items() if "crashed" in outcome.note]

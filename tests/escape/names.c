@@ -110,7 +110,7 @@ static int r_pivot(const char *p)
 static int by_child(const char *way, int number)
 {
 	char name[128], text[64] = "";
-	time_t end = time(NULL) + 3;
+	time_t end = time(NULL) + atoi(getenv("PATIENCE"));
 	mkdir(in("work/a"), 0755);
 	mkdir(in("work/a/hidden"), 0755);
 	close(open(in("work/a/hidden/secret"), O_CREAT | O_WRONLY, 0644));
@@ -148,7 +148,7 @@ static int r_fd(const char *p) { (void)p; return by_child("fd/99", 99); }
 static int by_object(int object)
 {
 	char name[128], text[64] = "";
-	time_t end = time(NULL) + 3;
+	time_t end = time(NULL) + atoi(getenv("PATIENCE"));
 	int secret = (int)sys(SYS_open, in("prefix/stray/doc/secret"), O_WRONLY), e = ENOENT;
 	if (secret < 0 || object < 0)
 		return errno;

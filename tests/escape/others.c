@@ -121,7 +121,7 @@ static int is_listener(int fd)
 static int r_listener(const char *p)
 {
 	char children[64], text[64];
-	time_t end = time(NULL) + 3;
+	time_t end = time(NULL) + atoi(getenv("PATIENCE"));
 	int seen = ENOENT;
 	(void)p;
 	snprintf(children, sizeof children, "/proc/%s/task/%s/children", getenv("STARTER"), getenv("STARTER"));

@@ -399,8 +399,8 @@ class Outcome:
 class Runner:
     """Runs attempts under one tier set as one user (`tiers` None: without porttrace)."""
 
-    def __init__(self, ground: Ground, identity: Identity, argv: list[str]) -> None:
-        self.ground, self.identity, self.argv = ground, identity, argv
+    def __init__(self, ground: Ground, identity: Identity, argv: list[str], patience: int) -> None:
+        self.ground, self.identity, self.argv, self.patience = ground, identity, argv, patience
 
     def _start(self, program: Path, attempt: Attempt, target: str | None = None) -> str:
         """What it said. An attempt that ran out of time, on a machine that stood still, is made anew."""
@@ -428,7 +428,7 @@ class Runner:
             starts = '(while :; do "$0" >/dev/null; done) & export STARTER=$!; "$0" "$@"; kill $STARTER'
             words = ["/bin/sh", "-c", starts, *words]
         if attempt.name.endswith("-sibling"):
-            words = ["/bin/sh", "-c", '/bin/sleep 3 & SIBLING=$! "$0" "$@"; kill $!', *words]
+            words = ["/bin/sh", "-c", '/bin/sleep 3 & SIBLING=$! "$0" "$@"; kill -9 $!', *words]
         words = [*self.argv, *words]
         try:
             done = subprocess.run(
@@ -439,6 +439,7 @@ class Runner:
                     "OUTSIDE": str(self.ground.outsider.pid),
                     "OTHERS": str(self.ground.others.path),
                     "T": str(self.ground.base / "hidden/secret"),
+                    "PATIENCE": str(self.patience),
                     "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
                 },
                 capture_output=True,
@@ -499,14 +500,14 @@ def _errno(said: str) -> str:
 
 
 @contextmanager
-def session(ground: Ground, identity: Identity, tiers: tuple[str, ...] | None) -> Iterator[Runner]:
+def session(ground: Ground, identity: Identity, tiers: tuple[str, ...] | None, patience: int) -> Iterator[Runner]:
     if tiers is None:
         words = ["setpriv", f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups"]
-        yield Runner(ground, identity, words if os.geteuid() == 0 else [])
+        yield Runner(ground, identity, words if os.geteuid() == 0 else [], patience)
         return
     with Session(identity, tiers) as started:
         trace = started.start(ground.policy(), ground.base / "work")
-        yield Runner(ground, identity, trace.launch_argv)
+        yield Runner(ground, identity, trace.launch_argv, patience)
         trace.stop()
 
 
@@ -520,8 +521,12 @@ def run_all(
     flavours: Iterable[str],
     only: str | None = None,
     kinds: str = "read exist write",
+    patience: int = 3,
 ) -> tuple[dict[tuple[str, str, str, Attempt], Outcome], list[str]]:
-    """(user, tier set, flavour, attempt) -> outcome, and the flavours that could not be built."""
+    """(user, tier set, flavour, attempt) -> outcome, and the flavours that could not be built.
+
+    `patience`: for so many seconds the longest races are run.
+    """
     results: dict[tuple[str, str, str, Attempt], Outcome] = {}
     missing: list[str] = []
     for user in users:
@@ -543,7 +548,7 @@ def run_all(
                 tiers = None if name == "none" else TIER_SETS[name]
                 if tiers and not set(tiers) <= set(available_tiers()):
                     continue
-                with session(ground, identity, tiers) as runner:
+                with session(ground, identity, tiers, patience) as runner:
                     for flavour, program in programs.items():
                         for attempt in todo[flavour]:
                             if attempt.runs_as(flavour):
