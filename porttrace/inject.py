@@ -7,37 +7,59 @@ Linux only: a library on macOS is signed as it is.
 
 from __future__ import annotations
 
+import os
 import struct
+from pathlib import Path
 from typing import Any
 
 from porttrace._core import ffi, lib
 
-__all__ = ["policy_in", "with_policy"]
+__all__ = ["InjectedLibrary", "policy_in"]
 
 _MARK = b"porttrace: room for a policy"
 _SIZE = struct.Struct("@Q")
-_SIZE_AT = 56  # struct pt_room of csrc/tracelib/trace.h
+_SIZE_AT, _HEAD = 56, 64  # struct pt_room of csrc/tracelib/trace.h
 _ALIGNED = 64
 _MAGIC = b"PTIMAGE\0"  # csrc/image.h
 
 
-def with_policy(library: bytes, image: Any) -> bytes | None:
-    """The library's bytes with all of ``image`` (a buffer) but its ownership table in the room that it has for that.
+class InjectedLibrary:
+    """The library as it was built (its bytes), of which each trace gets a copy."""
 
-    None where there is no such room, or not enough of it: then the file beside the library serves.
-    """
-    at = library.find(_MARK)
-    if at < 0:
-        return None
-    (room,) = _SIZE.unpack_from(library, at + _SIZE_AT)
-    front = lib.pt_image_front(ffi.from_buffer(image), len(image))
-    if not 0 < front <= room:
-        return None
-    return b"".join((library[:at], memoryview(image)[:front], library[at + front :]))
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._at = content.find(_MARK)
+        self._room = _SIZE.unpack_from(content, self._at + _SIZE_AT)[0] if self._at >= 0 else 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a policy can be put into it."""
+        return self._room > 0
+
+    def write(self, path: Path) -> None:
+        """Make a copy, whose room is left out of what is written. Raises OSError."""
+        with path.open("xb") as file:
+            os.fchmod(file.fileno(), 0o755)
+            file.write(self._content[: self._at + _HEAD])
+            file.seek(self._at + self._room)
+            file.write(self._content[self._at + self._room :])
+
+    def put(self, path: Path, image: Any) -> bool:
+        """Put all of ``image`` (a buffer) but its ownership table into a copy. Raises OSError.
+
+        False where it is too long: then the file beside the library serves.
+        """
+        front = lib.pt_image_front(ffi.from_buffer(image), len(image))
+        if not 0 < front <= self._room:
+            return False
+        with path.open("r+b") as file:
+            file.seek(self._at)
+            file.write(memoryview(image)[:front])
+        return True
 
 
 def policy_in(library: bytes) -> bytes:
-    """What `with_policy` has put into a library, of which these bytes are the beginning; b"" where it has not.
+    """What `InjectedLibrary.put` has put into one, of which these bytes are the beginning; b"" where it has not.
 
     It is an image as long as its ownership table is not looked at: that is missing.
     """

@@ -22,7 +22,7 @@ from porttrace.askserver import AskServer
 from porttrace.endings import Search, become_subreaper, end_processes
 from porttrace.errors import PorttraceError, reason
 from porttrace.identity import Identity, privileged
-from porttrace.inject import with_policy
+from porttrace.inject import InjectedLibrary
 from porttrace.installed import installed
 from porttrace.policy import Policy
 from porttrace.runtime_dir import RuntimeDir, remove_tree
@@ -82,7 +82,7 @@ class Session:
         self.traces: list[Trace] = []
         self.closed = False
         self._made = 0
-        self._libraries: dict[str, bytes] = {}
+        self._libraries: dict[str, InjectedLibrary] = {}
         self._closing = False
         self._pending_signal = 0
         self._pid = os.getpid()
@@ -126,7 +126,9 @@ class Session:
                 # a copy: the build user, or a thread that works as such, may not get at the installation
                 content = source.read_bytes()
                 if name in _INJECTED.values():
-                    self._libraries[name] = content
+                    self._libraries[name] = InjectedLibrary(content)
+                    if self._libraries[name].has_room:
+                        continue  # each trace gets a copy of its own
                 (self.directory / name).write_bytes(content)
                 (self.directory / name).chmod(0o755)
             sock = self.directory / "socket"
@@ -197,23 +199,19 @@ class Session:
         directory.mkdir()
         directory.chmod(0o755)
         for name, source in _INJECTED.items():
-            if source in self._files:
+            if (library := self._libraries.get(source)) and library.has_room:
+                library.write(directory / name)
+            elif library:
                 os.link(self.directory / source, directory / name)
         if "fence" in self.tiers:
             fence.make_probe(directory)
         self._made = number
 
     def put_into_library(self, directory: Path, image: Any) -> None:
-        """Give a trace's directory libraries of its own, with its image in them, where they have room for it.
-
-        Raises OSError.
-        """
+        """Put a trace's image into the libraries in its directory, where they have room for it. Raises OSError."""
         for name, source in _INJECTED.items():
-            if source in self._files and (library := with_policy(self._libraries[source], image)):
-                new = directory / f"{name}.new"
-                new.write_bytes(library)
-                new.chmod(0o755)
-                new.replace(directory / name)
+            if (library := self._libraries.get(source)) and library.has_room:
+                library.put(directory / name, image)
 
     def get_ahead(self) -> None:
         """Make the directory of the next trace, and load what it will need, while nobody waits for it."""

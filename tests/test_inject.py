@@ -12,7 +12,7 @@ from tracelib_session import LIBRARY, Session, compile_c
 
 from porttrace._core import ffi, lib
 from porttrace.filemap import Action, Filemap, Rule
-from porttrace.inject import policy_in, with_policy
+from porttrace.inject import InjectedLibrary, policy_in
 from porttrace.policy import Ownership, Policy
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a library on macOS is signed as it is")
@@ -49,16 +49,24 @@ def opened(session: Session, *argv: object) -> list[str]:
     return [name for name in ("policy", "events") if f"{session.dir}/{name}" in done.stderr]
 
 
-def test_what_has_no_room_is_left_alone() -> None:
+def test_what_has_no_room_is_left_alone(tmp_path: Path) -> None:
     image = Policy(Filemap([ROOT]), Filemap()).compile()
-    library = LIBRARY.read_bytes()
-    whole = with_policy(library, image)
-    assert whole is not None and len(whole) == len(library)
-    assert policy_in(whole) == image and policy_in(library) == b"", "and comes out as it went in"
-    assert policy_in(whole[: len(whole) // 4]) == b"", "where there is no more of it than its beginning"
-    assert with_policy(b"no room at all", image) is None
+    built = LIBRARY.read_bytes()
+    library = InjectedLibrary(built)
+    library.write(tmp_path / "l.so")
+    empty = (tmp_path / "l.so").read_bytes()
+    assert empty == built and policy_in(empty) == b""
+    assert (tmp_path / "l.so").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "l.so").stat().st_blocks * 512 < len(built) * 2 / 3, "the room takes no space"
     many = Policy(Filemap([Rule(b"/some/where/%d" % n, Action.ALLOW) for n in range(20_000)]), Filemap()).compile()
-    assert with_policy(library, many) is None
+    assert not library.put(tmp_path / "l.so", many)
+    assert (tmp_path / "l.so").read_bytes() == built
+    assert library.put(tmp_path / "l.so", image)
+    whole = (tmp_path / "l.so").read_bytes()
+    assert len(whole) == len(built)
+    assert policy_in(whole) == image, "and comes out as it went in"
+    assert policy_in(whole[: len(whole) // 4]) == b"", "where there is no more of it than its beginning"
+    assert not InjectedLibrary(b"no room at all").has_room
 
 
 def test_the_front_is_all_but_the_owners() -> None:

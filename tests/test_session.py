@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from porttrace.errors import PorttraceError
 from porttrace.filemap import Action, Filemap, Rule
 from porttrace.findings import FindingKind
 from porttrace.identity import Identity
+from porttrace.inject import InjectedLibrary
 from porttrace.policy import Image, Policy
 from porttrace.session import Session
 
@@ -78,8 +80,12 @@ def test_layout(work: Path) -> None:
     assert not directory.exists()
 
 
-def test_the_next_directory_made_ahead(work: Path) -> None:
+def test_the_next_directory_made_ahead(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is that of the next trace, whole, and none is left half made."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
     with Session() as session:
         session.get_ahead()
         ahead = session.directory / "1"
@@ -91,11 +97,10 @@ def test_the_next_directory_made_ahead(work: Path) -> None:
         second = session.start(policy(), work)
         names = [{entry.name for entry in trace.directory.iterdir()} for trace in (first, second)]
         assert names[0] == names[1]
-        library = session.directory / "libtracelib.so"
-        aside = library.rename(library.with_name("aside"))
-        session.get_ahead()
+        with monkeypatch.context() as no_space:
+            no_space.setattr(InjectedLibrary, "write", fails)
+            session.get_ahead()
         assert not (session.directory / "3").exists(), "what could not be made is no obstacle"
-        aside.rename(library)
         assert session.start(policy(), work).directory.name == "3"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import porttrace
 from porttrace._core import ffi, lib
 from porttrace.filemap import Action, Filemap, Rule
-from porttrace.inject import with_policy
+from porttrace.inject import InjectedLibrary
 from porttrace.policy import Ownership, Policy
 
 SOURCE = Path(__file__).parent.parent
@@ -102,9 +102,12 @@ class Session:
         self.library = self.dir / "tracelib.so"
         for source, to in ((LIBRARY, self.library), (MUSL_LIBRARY, self.dir / "tracelib-musl.so")):
             if source.exists():
-                shutil.copy(source, to)
-                if in_library and (whole := with_policy(source.read_bytes(), image)):
-                    to.write_bytes(whole)
+                library = InjectedLibrary(source.read_bytes())
+                if in_library and library.has_room:
+                    library.write(to)
+                    library.put(to, image)
+                else:
+                    shutil.copy(source, to)
 
     def __enter__(self) -> Session:
         return self
