@@ -66,6 +66,7 @@ struct pt_events {
 	uint64_t magic;
 	uint64_t capacity;
 	_Alignas(64) _Atomic uint64_t generation;
+	_Atomic uint64_t movers;               /* of names, at this moment; one that was killed stays: see pt_events_unmoved */
 	_Alignas(64) _Atomic uint64_t head;    /* offset of the first byte of the file that no record has claimed */
 	_Atomic uint64_t backed;               /* end of the part for which the disk has room */
 	_Alignas(64) _Atomic uint64_t lost;

@@ -409,6 +409,21 @@ void pt_events_bump(struct pt_events *ev)
 	atomic_fetch_add_explicit(&ev->generation, 1, memory_order_acq_rel);
 }
 
+void pt_events_move_begins(struct pt_events *ev)
+{
+	atomic_fetch_add(&ev->movers, 1);
+}
+
+void pt_events_move_ends(struct pt_events *ev)
+{
+	atomic_fetch_sub(&ev->movers, 1);
+}
+
+bool pt_events_unmoved(const struct pt_events *ev, uint64_t generation)
+{
+	return !atomic_load(&ev->movers) && atomic_load(&ev->generation) == generation;
+}
+
 void pt_events_rule_used(struct pt_events *ev, uint32_t rule)
 {
 	if (rule >= PT_RULE_BITS)

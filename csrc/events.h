@@ -92,6 +92,11 @@ bool pt_events_rule_was_used(const struct pt_events *, uint32_t rule); /* rules 
 const _Atomic uint64_t *pt_events_generation_at(const struct pt_events *);
 uint64_t pt_events_generation(const struct pt_events *);   /* topology: changes when cached real paths may be stale */
 void pt_events_bump(struct pt_events *);
+/* Around a call that can put another directory or link in the place of one: the generation changes, if at all, in between. */
+void pt_events_move_begins(struct pt_events *);
+void pt_events_move_ends(struct pt_events *);
+/* Was nothing put in the place of another since `generation`? false where somebody is about to, or was and got no further. */
+bool pt_events_unmoved(const struct pt_events *, uint64_t generation);
 /* A link that somebody in the session has followed: its removal makes cached real paths stale. `hash`: pt_hash_path of the link. */
 void pt_events_link_seen(struct pt_events *, uint64_t hash);
 bool pt_events_maybe_link(const struct pt_events *, uint64_t hash); /* false: surely not */

@@ -205,12 +205,14 @@ def wrapper(row: Row, name: str = "", *, holds: bool = True) -> str:
     replaced |= {a.dirfd: f"at{n}.dirfd" for n, a in enumerate(args) if a.dirfd != "AT_FDCWD"}
     call = ", ".join(replaced.get(n, n) for n in names)
     out.append(f"\t{row.result} result = {failure};" if "*" not in row.result else f"\t{row.result}result = NULL;")
-    out.append(f"\tif (!error) {{\n\t\tresult = real({call});")
+    moves = row.then in ("link", "rename")
+    begins = "\t\tpt_move_begins();\n" if moves else ""
+    out.append(f"\tif (!error) {{\n{begins}\t\tresult = real({call});")
     out.append(f"\t\tif (result == {failure})\n\t\t\terror = errno;")
     if row.then:
         last = f"at{len(args) - 1}"
         out.append(f"\t\telse\n\t\t\tpt_after_{row.then}(&at0, &{last});")
-    out.append("\t}")
+    out.append("\t\tpt_move_ends();\n\t}" if moves else "\t}")
     if held:
         out.append("\tpt_let_go(held);")
     for n in reversed(range(len(args))):

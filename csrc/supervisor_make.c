@@ -160,10 +160,15 @@ static int answer_entry(struct pt_task *t)
 		return error;
 	if (e.last != LAST_NORMAL)
 		return not_normal(t->call->shape, e.last, directory);
+	struct pt_events *moves = t->call->shape == PT_SH_SYMLINK ? t->sup->events : NULL;
+	if (moves)
+		pt_events_move_begins(moves);
 	error = do_entry(t, &e);
+	if (moves && error == DONE)
+		pt_events_bump(moves);
+	if (moves)
+		pt_events_move_ends(moves);
 	release(&e);
-	if (error == DONE && t->sup->events && t->call->shape == PT_SH_SYMLINK)
-		pt_events_bump(t->sup->events);
 	return error;
 }
 
@@ -293,7 +298,10 @@ static int answer_two(struct pt_task *t)
 	if (!error && shows(&from, &to))
 		error = refuse_first(t, first, &from, copy);
 	if (!error) {
+		struct pt_events *moves = t->sup->events;
 		pt_own_fd_link(copy, link);
+		if (moves)
+			pt_events_move_begins(moves);
 		if (from.last != LAST_NORMAL || to.last != LAST_NORMAL)
 			error = links && from.last != LAST_NORMAL ? EPERM : not_normal(t->call->shape, to.last, false);
 		else if (!links)
@@ -301,9 +309,11 @@ static int answer_two(struct pt_task *t)
 		else
 			error = result(copy >= 0 ? linkat(AT_FDCWD, link, to.dir, to.name, AT_SYMLINK_FOLLOW)
 						 : linkat(from.dir, from.name, to.dir, to.name, 0));
+		if (moves && error == DONE)
+			pt_events_bump(moves);
+		if (moves)
+			pt_events_move_ends(moves);
 	}
-	if (error == DONE && t->sup->events)
-		pt_events_bump(t->sup->events);
 	if (copy >= 0)
 		close(copy);
 	release(&from);

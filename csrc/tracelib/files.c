@@ -124,7 +124,7 @@ static inline __attribute__((always_inline)) bool open_quick(uint16_t op, int di
 	if (access != PT_ACC_COUNT) {
 		char copy[PT_COPY];
 		struct pt_note note;
-		enum pt_held held = pt_quick_held(dirfd, &path, access, copy, &note);
+		enum pt_held held = pt_quick_held(dirfd, &path, access, copy, &note, NULL);
 		if (likely(held == PT_FIXED || (held && !pt_threads()))) {
 			int kept = errno, fd;
 			if (held == PT_MOVABLE) {
@@ -259,10 +259,11 @@ static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, i
 {
 	char copy[PT_COPY];
 	struct pt_note note;
-	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, &note);
-	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
+	uint64_t generation;
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, &note, &generation);
+	if (likely(held)) {
 		int r = sys_fstatat(dirfd, path, st, flags | AT_SYMLINK_NOFOLLOW);
-		if (likely(r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !S_ISLNK(st->st_mode))) {
+		if (likely((held == PT_FIXED || pt_unmoved(generation)) && (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !S_ISLNK(st->st_mode)))) {
 			pt_noted(op, PT_ACC_STAT, path, &note, -r);
 			return unlikely(r < 0) ? fail(-r) : 0;
 		}
@@ -364,10 +365,13 @@ PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict name, int flags, un
 	const char *path = name;
 	char copy[PT_COPY];
 	struct pt_note note;
-	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, &note);
-	if (likely(held == PT_FIXED || (held && !pt_threads()))) {
+	uint64_t generation;
+	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, &note, &generation);
+	if (likely(held)) {
 		int r = real(dirfd, path, flags | AT_SYMLINK_NOFOLLOW, mask | STATX_TYPE, stx);
-		if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode)) {
+		if (held == PT_MOVABLE && !pt_unmoved(generation)) {
+			/* what was seen is not what had been judged */
+		} else if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode)) {
 			pt_noted(PT_OP_statx, PT_ACC_STAT, path, &note, r < 0 ? errno : 0);
 			return r;
 		}
@@ -404,26 +408,47 @@ PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict name, int flags, un
 
 /* ---- access ---- */
 
+typedef int faccessat_t(int, const char *, int, int);
+
+/* Of what was judged: by its path, or what is held of it. 0, or an errno. */
+static int access_judged(const struct pt_at *at, int mode, int flags)
+{
+	char name[PT_FD_LINK];
+	bool nofollow;
+	int fd = pt_hold(at, &nofollow);
+	if (fd < 0 && fd != PT_AS_IS)
+		return -fd;
+	if (fd >= 0)
+		pt_fd_link(fd, name);
+	int error = PT_REAL(faccessat_t, faccessat)(fd < 0 ? at->dirfd : AT_FDCWD, fd < 0 ? at->path : name, mode,
+					       fd < 0 ? flags : flags & ~AT_SYMLINK_NOFOLLOW) ? errno : 0;
+	if (fd >= 0)
+		sys_close(fd);
+	return error;
+}
+
 static int access_any(uint16_t op, int dirfd, const char *path, int mode, int flags)
 {
-	typedef int real_t(int, const char *, int, int);
-	if (likely(!(mode & W_OK) && pt_quick_follow(dirfd, path, PT_ACC_STAT))) {
-		if (!flags) {
-			int r = sys_faccessat(dirfd, path, mode);
+	char copy[PT_COPY];
+	const char *quick = path;
+	uint64_t generation;
+	enum pt_held held = mode & W_OK ? PT_NOT_QUICK : pt_quick_held_follow(dirfd, &quick, PT_ACC_STAT, copy, &generation);
+	if (likely(held)) {
+		int r = !flags ? sys_faccessat(dirfd, quick, mode) : PT_REAL(faccessat_t, faccessat)(dirfd, quick, mode, flags) ? -errno : 0;
+		if (likely(held == PT_FIXED || pt_unmoved(generation)))
 			return r < 0 ? fail(-r) : 0;
-		}
-		return PT_REAL(real_t, faccessat)(dirfd, path, mode, flags);
 	}
-	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT,
-		.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (mode & W_OK ? PT_PROBE_WRITE : 0) };
-	int error = pt_judge(op, &at), r = -1;
-	if (!error) {
-		r = PT_REAL(real_t, faccessat)(at.dirfd, at.path, mode, flags);
-		if (r < 0)
-			error = errno;
+	for (int again = 0;; again++) {
+		struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_STAT,
+			.flags = (flags & AT_SYMLINK_NOFOLLOW ? 0 : PT_FOLLOW) | (mode & W_OK ? PT_PROBE_WRITE : 0) };
+		int error = pt_judge(op, &at);
+		if (!error)
+			error = access_judged(&at, mode, flags);
+		bool moved = error == ELOOP && at.judged && again < PT_AGAIN;
+		pt_done(op, &at, error);
+		if (!moved)
+			return error ? fail(error) : 0;
 	}
-	pt_done(op, &at, error);
-	return r < 0 ? fail(error) : r;
 }
 
 PT_EXPORT int PT_WRAP(access)(const char *path, int mode)

@@ -459,6 +459,23 @@ void pt_changed(void)
 		pt_events_bump(pt.events);
 }
 
+void pt_move_begins(void)
+{
+	if (pt.events)
+		pt_events_move_begins(pt.events);
+}
+
+void pt_move_ends(void)
+{
+	if (pt.events)
+		pt_events_move_ends(pt.events);
+}
+
+bool pt_unmoved(uint64_t generation)
+{
+	return pt.events && pt_events_unmoved(pt.events, generation);
+}
+
 void pt_may_unlink(const struct pt_at *at)
 {
 	if (pt.events && at->judged && at->real_len) {

@@ -21,10 +21,13 @@ static int moved(uint16_t op, struct pt_at *old, struct pt_at *new, move_t *move
 		error = pt_hold_name(old, &held_old);
 	if (!error)
 		error = pt_hold_name(new, &held_new);
-	if (!error)
+	if (!error) {
+		pt_move_begins();
 		error = (int)-move(old, new, held_old < 0 || old->magic ? flags : flags & ~(unsigned)AT_SYMLINK_FOLLOW);
-	if (!error)
-		after(old, new);
+		if (!error)
+			after(old, new);
+		pt_move_ends();
+	}
 	pt_let_go(held_old);
 	pt_let_go(held_new);
 	pt_done(op, new, error);

@@ -109,41 +109,60 @@ PT_EXPORT char *PT_WRAP(get_current_dir_name)(void)
 	return current(NULL, 0, real_current);
 }
 
-/* A link's text is the program's own; only the kernel's links (/proc/self/cwd, fd/N) name places that were redirected. */
-static ssize_t link_text(uint16_t op, int dirfd, const char *path, char *buf, size_t size)
+/* The text of the link that was judged, or -errno. */
+static ssize_t judged_text(const struct pt_at *at, char *buf, size_t size)
 {
-	ssize_t n;
-	if (likely(pt_quick(dirfd, path, PT_ACC_STAT))) {
-		n = sys_readlinkat(dirfd, path, buf, size);
-		if (n < 0)
-			errno = (int)-n, n = -1;
-		return n;
-	}
-	struct pt_at at = { .dirfd = dirfd, .path = path, .access = PT_ACC_READLINK, .flags = PT_EMPTY };
-	int error = pt_judge(op, &at);
-	n = -1;
+	bool nofollow;
+	int fd = pt_hold(at, &nofollow);
+	if (fd < 0)
+		return fd == PT_AS_IS ? sys_readlinkat(at->dirfd, at->path, buf, size) : fd;
+	ssize_t n = sys_readlinkat(fd, "", buf, size);
+	sys_close(fd);
+	return n == -ENOENT ? -EINVAL : n; /* it is no link */
+}
+
+/* A link's text is the program's own; only the kernel's links (/proc/self/cwd, fd/N) name places that were redirected. */
+static ssize_t link_text_once(uint16_t op, struct pt_at *at, char *buf, size_t size)
+{
+	int error = pt_judge(op, at);
+	ssize_t n = -error;
 	if (!error) {
-		bool names = at.judged && (pt.flags & PT_IMG_REDIRECTS) && at.real_len > 6 && memcmp(at.real, "/proc/", 6) == 0;
-		char *to = names ? at.slab->link : buf;
-		n = sys_readlinkat(at.dirfd, at.path, to, names ? at.slab->cap - 1 : size);
-		if (n < 0) {
-			error = (int)-n;
-			n = -1;
-		} else if (names) {
+		bool names = at->judged && (pt.flags & PT_IMG_REDIRECTS) && at->real_len > 6 && memcmp(at->real, "/proc/", 6) == 0;
+		char *to = names ? at->slab->link : buf;
+		n = judged_text(at, to, names ? at->slab->cap - 1 : size);
+		if (n >= 0 && names) {
 			to[n] = 0;
 			if (to[0] == '/')
-				n = (ssize_t)pt_own_name(to, (size_t)n, at.slab->cap);
+				n = (ssize_t)pt_own_name(to, (size_t)n, at->slab->cap);
 			if ((ssize_t)size < 0 || !size)
-				error = EINVAL, n = -1;
+				n = -EINVAL;
 			else if (n > (ssize_t)size)
 				n = (ssize_t)size;
 			if (n > 0)
 				memcpy(buf, to, (size_t)n);
 		}
 	}
-	pt_done(op, &at, error);
+	pt_done(op, at, n < 0 ? (int)-n : 0);
+	return n;
+}
+
+static ssize_t link_text(uint16_t op, int dirfd, const char *path, char *buf, size_t size)
+{
+	char copy[PT_COPY];
+	const char *quick = path;
+	uint64_t generation;
+	enum pt_held held = pt.log ? PT_NOT_QUICK : pt_quick_held(dirfd, &quick, PT_ACC_STAT, copy, NULL, &generation);
+	ssize_t n = held ? sys_readlinkat(dirfd, quick, buf, size) : -EAGAIN;
+	if (unlikely(!held || (held == PT_MOVABLE && !pt_unmoved(generation)))) {
+		struct pt_at at;
+		int again = 0;
+		do {
+			at = (struct pt_at){ .dirfd = dirfd, .path = path, .access = PT_ACC_READLINK, .flags = PT_EMPTY };
+			n = link_text_once(op, &at, buf, size);
+		} while (n == -ELOOP && at.judged && again++ < PT_AGAIN);
+	}
 	if (n < 0)
-		errno = error;
+		errno = (int)-n, n = -1;
 	return n;
 }
 

@@ -106,10 +106,20 @@ static inline bool name_fixed(const struct pt_info *info, const char *name, size
 		 pt_decide_child(pt.image, info->cursor[PT_WRITE], info->hash, name, len)).action == PT_DENY;
 }
 
+/* What is known of a name that is fixed (`moves` 0) stays so, of another as long as the generation does that `moves` is one above. */
+static inline uint64_t link_word(uint64_t hash, uint64_t moves)
+{
+	return (hash ^ moves * 0x9e3779b97f4a7c15ull) | 1;
+}
+
+static inline uint64_t moves_of(bool fixed)
+{
+	return fixed || !pt.events ? 0 : pt_events_generation(pt.events) + 1;
+}
+
 uint64_t pt_link_word(const struct pt_info *info, uint64_t hash, const char *name, size_t len)
 {
-	uint64_t generation = name_fixed(info, name, len) || !pt.events ? 0 : pt_events_generation(pt.events) + 1;
-	return (hash ^ generation * 0x9e3779b97f4a7c15ull) | 1;
+	return link_word(hash, moves_of(name_fixed(info, name, len)));
 }
 
 /* The real path of an access, for the log: the directory's is there already. False where there is no room for it. */
@@ -156,7 +166,8 @@ static __attribute__((noinline)) bool whole(int dirfd, struct taken *t, char buf
 }
 
 /* `note`: what a log needs; a call that has none to offer is not decided here where there is a log. */
-static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, struct taken *t, uint8_t access, bool follow, bool held, struct pt_note *note)
+static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, struct taken *t, uint8_t access, bool follow, bool held,
+	struct pt_note *note, uint64_t *generation)
 {
 	enum pt_map map = access > PT_ACC_READLINK ? PT_WRITE : PT_READ;
 	struct pt_info info;
@@ -198,14 +209,16 @@ static inline __attribute__((always_inline)) enum pt_held decided(int dirfd, str
 		hash = pt_hash_child(info.hash, name, len);
 	if (v.port != PT_NO_PORT && !pt_word_known(pt_told(hash, access)))
 		return PT_NOT_QUICK;                  /* a port's file, used for the first time */
-	if (follow && !pt_word_known(pt_not_link(hash, pt_link_word(&info, hash, name, len))))
+	bool fixed = !follow ? info.stable || one : name_fixed(&info, name, len);
+	uint64_t moves = follow ? moves_of(fixed) : 0;
+	if (follow && !pt_word_known(pt_not_link(hash, link_word(hash, moves))))
 		return PT_NOT_QUICK;
 	if (note && !take_note(note, info.real_len, name, len, v))
 		return PT_NOT_QUICK;
 	rule_used(v.rule);
-	if (follow && held)
-		return name_fixed(&info, name, len) ? PT_FIXED : PT_MOVABLE;
-	return info.stable || one ? PT_FIXED : PT_MOVABLE;
+	if (generation)
+		*generation = info.stable ? moves - 1 : info.generation; /* that of the last name, or the directory's, which is no younger */
+	return fixed ? PT_FIXED : PT_MOVABLE;
 }
 
 static inline __attribute__((always_inline)) bool quick(int dirfd, const char *path, uint8_t access, bool follow)
@@ -213,7 +226,7 @@ static inline __attribute__((always_inline)) bool quick(int dirfd, const char *p
 	char copy[PT_COPY];
 	struct taken t;
 	return likely(pt_on() && pt.plain && !pt.log) && !pt_bad_pointer(path) && take(path, copy, &t) &&
-		decided(dirfd, &t, access, follow, false, NULL) != PT_NOT_QUICK;
+		decided(dirfd, &t, access, follow, false, NULL, NULL) != PT_NOT_QUICK;
 }
 
 PT_HOT bool pt_quick(int dirfd, const char *path, uint8_t access)
@@ -232,25 +245,38 @@ PT_HOT bool pt_quick_fixed(const char **path, uint8_t access, char copy[PT_COPY]
 	if (!likely(pt_on() && pt.plain && !pt.log) || pt_bad_pointer(*path) || !take(*path, copy, &t))
 		return false;
 	const char *text = t.text;
-	if (decided(AT_FDCWD, &t, access, true, true, NULL) != PT_FIXED)
+	if (decided(AT_FDCWD, &t, access, true, true, NULL, NULL) != PT_FIXED)
 		return false;
 	*path = text;
 	return true;
 }
 
 /* Apart, so that without a log nothing of it is paid for. */
-static __attribute__((noinline)) enum pt_held held_noted(int dirfd, struct taken *t, uint8_t access, struct pt_note *note)
+static __attribute__((noinline)) enum pt_held held_noted(int dirfd, struct taken *t, uint8_t access, struct pt_note *note, uint64_t *generation)
 {
-	return decided(dirfd, t, access, false, true, note);
+	return decided(dirfd, t, access, false, true, note, generation);
 }
 
-PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], struct pt_note *note)
+PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], struct pt_note *note, uint64_t *generation)
 {
 	struct taken t;
 	if (unlikely(!pt_on() || !pt.plain || pt_bad_pointer(*path) || !take(*path, copy, &t)))
 		return PT_NOT_QUICK;
 	const char *text = t.text;
-	enum pt_held held = likely(!pt.log) ? decided(dirfd, &t, access, false, true, NULL) : held_noted(dirfd, &t, access, note);
+	enum pt_held held = likely(!pt.log) ? decided(dirfd, &t, access, false, true, NULL, generation)
+					    : held_noted(dirfd, &t, access, note, generation);
+	if (held != PT_NOT_QUICK)
+		*path = text;
+	return held;
+}
+
+PT_HOT enum pt_held pt_quick_held_follow(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], uint64_t *generation)
+{
+	struct taken t;
+	if (!likely(pt_on() && pt.plain && !pt.log) || pt_bad_pointer(*path) || !take(*path, copy, &t))
+		return PT_NOT_QUICK;
+	const char *text = t.text;
+	enum pt_held held = decided(dirfd, &t, access, true, true, NULL, generation);
 	if (held != PT_NOT_QUICK)
 		*path = text;
 	return held;

@@ -147,7 +147,8 @@ static bool is_judged(int fd, const struct pt_at *at)
 		return sys_fstat(fd, &held) == 0 && sys_lstat(real_name(at), &there) == 0 && held.st_ino == there.st_ino &&
 		       held.st_dev == there.st_dev;
 	/* a pipe has no path that could be hidden */
-	return n > 0 && (at->slab->extra[0] != '/' || ((size_t)n == at->real_len && memcmp(at->slab->extra, at->real, (size_t)n) == 0));
+	const char *real = real_name(at);
+	return n > 0 && (at->slab->extra[0] != '/' || ((size_t)n == strlen(real) && memcmp(at->slab->extra, real, (size_t)n) == 0));
 }
 
 /* A link of /proc leads to an object, not to a path: looked at first, opened where it is what was judged. */
@@ -227,6 +228,20 @@ int pt_open_judged(uint16_t op, const struct pt_at *at, int flags, mode_t mode)
 	return fd == -ENOSYS ? as_is(op, at, flags, mode) : fd;
 }
 
+/* Nobody who looks at a file expects that descriptors could be missing. */
+static int open_to_look(int dirfd, const char *path, int flags)
+{
+	int fd = pt_open_unlinked(dirfd, path, flags, 0);
+#ifndef __APPLE__
+	uint64_t limit[2];
+	if (unlikely(fd == -EMFILE) && sys_lift_descriptors(limit)) {
+		fd = pt_open_unlinked(dirfd, path, flags, 0);
+		sys_limit_descriptors(limit, NULL);
+	}
+#endif
+	return fd;
+}
+
 int pt_hold(const struct pt_at *at, bool *nofollow)
 {
 	*nofollow = false;
@@ -235,17 +250,18 @@ int pt_hold(const struct pt_at *at, bool *nofollow)
 	int flags = at->flags & PT_FOLLOW ? 0 : O_NOFOLLOW;
 	if (at->judged && at->magic)
 		return hold_object(at, flags);
-	if (at->judged && plain_name(at) && !pt_threads()) {
-		*nofollow = true;
-		return PT_AS_IS;
-	}
 	size_t n = strlen(at->path);
 	if (n && at->path[n - 1] == '/')
 		flags |= O_DIRECTORY;
 	flags |= O_PATH | O_CLOEXEC;
-	int fd = at->judged ? pt_open_unlinked(AT_FDCWD, real_name(at), flags, 0) : pt_open_unlinked(at->dirfd, at->path, flags, 0);
+	int fd = -ELOOP;
+	if (!at->judged || plain_name(at))     /* by the path as it was given: "." at its end asks for more than the directory */
+		fd = open_to_look(at->dirfd, at->path, flags);
+	if (at->judged && fd == -ELOOP)
+		fd = open_to_look(AT_FDCWD, real_name(at), flags);
 	if (!at->judged && fd == -ELOOP && at->lost)
 		return -at->lost;
+	*nofollow = fd == -ENOSYS && at->judged && plain_name(at);
 	return fd == -ENOSYS ? PT_AS_IS : fd;
 }
 
@@ -357,7 +373,7 @@ const char *pt_quick_changed(int dirfd, const char *path, uint8_t access, bool f
 	c->dirfd = dirfd;
 	if (unlikely(pt.log))
 		return NULL;
-	enum pt_held how = pt_quick_held(dirfd, &path, access, c->copy, NULL);
+	enum pt_held how = pt_quick_held(dirfd, &path, access, c->copy, NULL, NULL);
 	if (how == PT_NOT_QUICK)
 		return NULL;
 	if (!follow && how == PT_FIXED)        /* or in a directory that the kernel has in its hand */

@@ -286,7 +286,16 @@ struct pt_note {
 	char real[PT_DIR_TEXT + 2 + PT_COPY];
 };
 enum pt_held { PT_NOT_QUICK, PT_MOVABLE, PT_FIXED };   /* allowed, and directories on the way may be exchanged meanwhile, or not */
-enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], struct pt_note *);
+enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], struct pt_note *, uint64_t *generation);
+enum pt_held pt_quick_held_follow(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], uint64_t *generation);
+/*
+ * Of what is PT_MOVABLE: the kernel has been asked by its path. Was that what had been judged, of which pt_quick_held gave the
+ * `generation`? Else it is to be asked the long way, and what it said forgotten.
+ */
+bool pt_unmoved(uint64_t generation);
+/* Around each call that puts another directory or link in the place of one. */
+void pt_move_begins(void);
+void pt_move_ends(void);
 /* True: plainly allowed, no link, and nobody can exchange anything of it: the C library may open it by `*path`, the copy. */
 bool pt_quick_fixed(const char **path, uint8_t access, char copy[PT_COPY]);
 /* Where there is a log: this became of it. `path`: the copy. */
