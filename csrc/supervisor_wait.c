@@ -1,4 +1,5 @@
 /* What may take its time: done in a thread of its own, because nobody but the program may wait. */
+#include <sched.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -6,6 +7,23 @@
 #include <time.h>
 
 #include "supervisor_answer.h"
+
+#define FAR 8000 /* nanoseconds to hand a descriptor over, where another processor is woken for that */
+
+/*
+ * To receive a descriptor the program is woken, and sleeps again. Linux does that on another processor if one has nothing to do,
+ * and to wake that takes longer than all the rest together.
+ */
+static bool keep_here(pid_t thread, cpu_set_t *own)
+{
+	cpu_set_t here;
+	int cpu = sched_getcpu();
+	if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(thread, sizeof *own, own) || !CPU_ISSET(cpu, own))
+		return false;
+	CPU_ZERO(&here);
+	CPU_SET(cpu, &here);
+	return !sched_setaffinity(thread, sizeof here, &here);
+}
 
 int pt_hand_over(struct pt_task *t, int fd, uint64_t flags)
 {
@@ -19,10 +37,22 @@ int pt_hand_over(struct pt_task *t, int fd, uint64_t flags)
 		.id = t->req->id, .flags = apart ? 0 : SECCOMP_ADDFD_FLAG_SEND, .srcfd = (uint32_t)fd,
 		.newfd_flags = flags & O_CLOEXEC ? O_CLOEXEC : 0,
 	};
+	static __thread unsigned again; /* so often more it is kept here before it is tried once without */
+	cpu_set_t own;
+	const bool kept = again && keep_here(t->pid, &own);
+	const uint64_t begun = again ? 0 : pt_nanoseconds();
 	int r;
 	do
 		r = ioctl(t->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
 	while (r < 0 && (errno == EINTR || errno == EAGAIN));
+	int error = errno;
+	if (kept)
+		sched_setaffinity(t->pid, sizeof own, &own);
+	if (again)
+		again--;
+	else if (pt_nanoseconds() - begun > FAR)
+		again = 100;
+	errno = error;
 	if (r < 0 && errno != ENOENT) /* that one: nobody waits any more */
 		return errno == EMFILE ? EMFILE : EACCES;
 	if (r >= 0 && apart)

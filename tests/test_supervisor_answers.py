@@ -150,6 +150,29 @@ def test_files_are_made_with_the_programs_own_umask_and_ids(place: Path, flags: 
     assert (info.st_mode & 0o777, info.st_uid) == (0o640, who().uid)
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="NOT CHECKED: one processor only, none to be kept from")
+def test_a_program_keeps_its_processors(place: Path) -> None:
+    """While it receives a descriptor it is kept on one."""
+    text = """
+#include <fcntl.h>
+#include <sched.h>
+#include <unistd.h>
+int main(void)
+{
+	cpu_set_t before, after;
+	sched_getaffinity(0, sizeof before, &before);
+	for (int i = 0; i < 1000; i++) {
+		close(open("/etc/passwd", O_RDONLY));
+		if (sched_getaffinity(0, sizeof after, &after) || !CPU_EQUAL(&before, &after))
+			return 1;
+	}
+	return 0;
+}
+"""
+    done, _ = run(rules(place, hidden(place)), place, compiled(place, text, "-D_GNU_SOURCE", "-static"))
+    assert done.returncode == 0
+
+
 def test_metadata_changes_are_done_and_refused_like_a_dynamic_programs(place: Path) -> None:
     script = (
         "chmod 600 file && chmod 700 . && touch -d '2001-01-01 00:00:00' file && stat -c '%a %Y' file; "
