@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -317,7 +318,7 @@ class Ground:
         # what the attempts mounted where nothing held them
         while f" {work / 'm'} " in Path("/proc/self/mountinfo").read_text() and os.geteuid() == 0:
             subprocess.run(["umount", "-l", work / "m"], check=True)
-        shutil.rmtree(work, ignore_errors=True)
+        self._clear(work)
         work.mkdir()
         (work / "near/hidden").mkdir(parents=True)
         (work / "near/hidden/secret").write_text("secret contents\n")
@@ -325,11 +326,18 @@ class Ground:
             self._own(path, 0o777)
         # of a port that the build does not depend on; the place may be written
         prefix = self.base / "prefix"
-        shutil.rmtree(prefix, ignore_errors=True)
+        self._clear(prefix)
         (prefix / "stray/doc").mkdir(parents=True)
         (prefix / "stray/doc/secret").write_text("secret contents\n")
         for path in (prefix / "stray/doc/secret", prefix / "stray/doc", prefix / "stray", prefix):
             self._own(path, 0o777)
+
+    @staticmethod
+    def _clear(directory: Path) -> None:
+        """Remove it, against what an attempt has left behind and still makes or renames there."""
+        end = time.monotonic() + 20
+        while directory.exists() and time.monotonic() < end:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def state(self) -> dict[str, tuple[object, ...]]:
         seen: dict[str, tuple[object, ...]] = {}
