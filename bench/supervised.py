@@ -55,8 +55,7 @@ def measure(rounds: int) -> dict[str, list[str]]:
         base = Path(name)
         (base / "prefix").mkdir()
         native = build_native(base / "native")
-        session = Session()
-        try:
+        with Session() as session:
             trace = session.start(policy(base, native, REGISTRY_FILES, fence=True), base)
             words: dict[str, list[str]] = {PLAIN: [], NOTIFY: [str(native / "notify")], OURS: trace.launch_argv}
             for label, call in CALLS.items():
@@ -71,8 +70,6 @@ def measure(rounds: int) -> dict[str, list[str]]:
                     row.append(f"+{median:.1f} ({low:.1f} to {high:.1f})")
                 told = (f"{peer} {row[-1]}" for peer, row in cells.items())
                 print(f"{label}: {middle(values[PLAIN]):.2f} µs untraced,", ", ".join(told))
-        finally:
-            session.close()
     return cells
 
 

@@ -141,6 +141,22 @@ static int resolve_new(struct pt_task *t, int dir, uint64_t address)
 	return pt_task_resolve_text(t, dir, t->asked, len, flags);
 }
 
+/* Around what can put another directory or link in the place of one: see pt_events_unmoved. */
+static void move_begins(const struct pt_task *t)
+{
+	if (t->sup->events)
+		pt_events_move_begins(t->sup->events);
+}
+
+static void move_ends(const struct pt_task *t, int error)
+{
+	if (!t->sup->events)
+		return;
+	if (error == DONE)
+		pt_events_bump(t->sup->events);
+	pt_events_move_ends(t->sup->events);
+}
+
 /* One name: mkdir, mknod, symlink, unlink, rmdir. */
 static int answer_entry(struct pt_task *t)
 {
@@ -160,14 +176,12 @@ static int answer_entry(struct pt_task *t)
 		return error;
 	if (e.last != LAST_NORMAL)
 		return not_normal(t->call->shape, e.last, directory);
-	struct pt_events *moves = t->call->shape == PT_SH_SYMLINK ? t->sup->events : NULL;
+	const bool moves = t->call->shape == PT_SH_SYMLINK;
 	if (moves)
-		pt_events_move_begins(moves);
+		move_begins(t);
 	error = do_entry(t, &e);
-	if (moves && error == DONE)
-		pt_events_bump(moves);
 	if (moves)
-		pt_events_move_ends(moves);
+		move_ends(t, error);
 	release(&e);
 	return error;
 }
@@ -298,10 +312,8 @@ static int answer_two(struct pt_task *t)
 	if (!error && shows(&from, &to))
 		error = refuse_first(t, first, &from, copy);
 	if (!error) {
-		struct pt_events *moves = t->sup->events;
 		pt_own_fd_link(copy, link);
-		if (moves)
-			pt_events_move_begins(moves);
+		move_begins(t);
 		if (from.last != LAST_NORMAL || to.last != LAST_NORMAL)
 			error = links && from.last != LAST_NORMAL ? EPERM : not_normal(t->call->shape, to.last, false);
 		else if (!links)
@@ -309,10 +321,7 @@ static int answer_two(struct pt_task *t)
 		else
 			error = result(copy >= 0 ? linkat(AT_FDCWD, link, to.dir, to.name, AT_SYMLINK_FOLLOW)
 						 : linkat(from.dir, from.name, to.dir, to.name, 0));
-		if (moves && error == DONE)
-			pt_events_bump(moves);
-		if (moves)
-			pt_events_move_ends(moves);
+		move_ends(t, error);
 	}
 	if (copy >= 0)
 		close(copy);

@@ -1,6 +1,6 @@
 /* What may take its time: done in a thread of its own, because nobody but the program may wait. */
-#include <sched.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +25,27 @@ static bool keep_here(pid_t thread, cpu_set_t *own)
 	return !sched_setaffinity(thread, sizeof here, &here);
 }
 
+/* The descriptor's number in the program, or -errno. */
+static int add_descriptor(const struct pt_task *t, struct seccomp_notif_addfd *add)
+{
+	static __thread unsigned again; /* so often more it is kept here before it is tried once without */
+	cpu_set_t own;
+	const bool kept = again && keep_here(t->pid, &own);
+	const uint64_t begun = again ? 0 : pt_nanoseconds();
+	int r;
+	do
+		r = ioctl(t->listener, SECCOMP_IOCTL_NOTIF_ADDFD, add);
+	while (r < 0 && (errno == EINTR || errno == EAGAIN));
+	r = r < 0 ? -errno : r;
+	if (kept)
+		sched_setaffinity(t->pid, sizeof own, &own);
+	if (again)
+		again--;
+	else if (pt_nanoseconds() - begun > FAR)
+		again = 100;
+	return r;
+}
+
 int pt_hand_over(struct pt_task *t, int fd, uint64_t flags)
 {
 	/*
@@ -37,24 +58,9 @@ int pt_hand_over(struct pt_task *t, int fd, uint64_t flags)
 		.id = t->req->id, .flags = apart ? 0 : SECCOMP_ADDFD_FLAG_SEND, .srcfd = (uint32_t)fd,
 		.newfd_flags = flags & O_CLOEXEC ? O_CLOEXEC : 0,
 	};
-	static __thread unsigned again; /* so often more it is kept here before it is tried once without */
-	cpu_set_t own;
-	const bool kept = again && keep_here(t->pid, &own);
-	const uint64_t begun = again ? 0 : pt_nanoseconds();
-	int r;
-	do
-		r = ioctl(t->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-	while (r < 0 && (errno == EINTR || errno == EAGAIN));
-	int error = errno;
-	if (kept)
-		sched_setaffinity(t->pid, sizeof own, &own);
-	if (again)
-		again--;
-	else if (pt_nanoseconds() - begun > FAR)
-		again = 100;
-	errno = error;
-	if (r < 0 && errno != ENOENT) /* that one: nobody waits any more */
-		return errno == EMFILE ? EMFILE : EACCES;
+	int r = add_descriptor(t, &add);
+	if (r < 0 && r != -ENOENT) /* that one: nobody waits any more */
+		return r == -EMFILE ? EMFILE : EACCES;
 	if (r >= 0 && apart)
 		pt_reply(t, &(struct seccomp_notif_resp){ .id = t->req->id, .val = r });
 	t->answered = true;

@@ -100,7 +100,6 @@ class Session:
                 files["supervisor"] = "porttrace-supervisor"
             if installed(_MUSL_LIBRARY).is_file():
                 files[_MUSL_LIBRARY] = _MUSL_LIBRARY
-            self._files = frozenset(files)
             sources = {name: _package_file(source) for name, source in files.items()}
             become_subreaper()
             self._runtime = RuntimeDir(on_stale=self._end_stale, pid=pid)
@@ -210,7 +209,7 @@ class Session:
     def put_into_library(self, directory: Path, image: Any) -> None:
         """Put a trace's image into the libraries in its directory, where they have room for it. Raises OSError."""
         for name, source in _INJECTED.items():
-            if (library := self._libraries.get(source)) and library.has_room:
+            if library := self._libraries.get(source):
                 library.put(directory / name, image)
 
     def get_ahead(self) -> None:

@@ -263,7 +263,7 @@ static int stat_any(uint16_t op, int dirfd, const char *path, struct stat *st, i
 	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, &note, &generation);
 	if (likely(held)) {
 		int r = sys_fstatat(dirfd, path, st, flags | AT_SYMLINK_NOFOLLOW);
-		if (likely((held == PT_FIXED || pt_unmoved(generation)) && (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !S_ISLNK(st->st_mode)))) {
+		if (likely(pt_was_judged(held, generation) && (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !S_ISLNK(st->st_mode)))) {
 			pt_noted(op, PT_ACC_STAT, path, &note, -r);
 			return unlikely(r < 0) ? fail(-r) : 0;
 		}
@@ -369,9 +369,8 @@ PT_EXPORT int PT_WRAP(statx)(int dirfd, const char *restrict name, int flags, un
 	enum pt_held held = pt_quick_held(dirfd, &path, PT_ACC_STAT, copy, &note, &generation);
 	if (likely(held)) {
 		int r = real(dirfd, path, flags | AT_SYMLINK_NOFOLLOW, mask | STATX_TYPE, stx);
-		if (held == PT_MOVABLE && !pt_unmoved(generation)) {
-			/* what was seen is not what had been judged */
-		} else if (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode)) {
+		if (likely(pt_was_judged(held, generation) &&
+			   (r < 0 || (flags & AT_SYMLINK_NOFOLLOW) || !(stx->stx_mask & STATX_TYPE) || !S_ISLNK(stx->stx_mode)))) {
 			pt_noted(PT_OP_statx, PT_ACC_STAT, path, &note, r < 0 ? errno : 0);
 			return r;
 		}
@@ -435,7 +434,7 @@ static int access_any(uint16_t op, int dirfd, const char *path, int mode, int fl
 	enum pt_held held = mode & W_OK ? PT_NOT_QUICK : pt_quick_held_follow(dirfd, &quick, PT_ACC_STAT, copy, &generation);
 	if (likely(held)) {
 		int r = !flags ? sys_faccessat(dirfd, quick, mode) : PT_REAL(faccessat_t, faccessat)(dirfd, quick, mode, flags) ? -errno : 0;
-		if (likely(held == PT_FIXED || pt_unmoved(generation)))
+		if (likely(pt_was_judged(held, generation)))
 			return r < 0 ? fail(-r) : 0;
 	}
 	for (int again = 0;; again++) {

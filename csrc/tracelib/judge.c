@@ -471,7 +471,7 @@ void pt_move_ends(void)
 		pt_events_move_ends(pt.events);
 }
 
-bool pt_unmoved(uint64_t generation)
+bool pt_nothing_moved(uint64_t generation)
 {
 	return pt.events && pt_events_unmoved(pt.events, generation);
 }

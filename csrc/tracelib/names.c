@@ -153,7 +153,7 @@ static ssize_t link_text(uint16_t op, int dirfd, const char *path, char *buf, si
 	uint64_t generation;
 	enum pt_held held = pt.log ? PT_NOT_QUICK : pt_quick_held(dirfd, &quick, PT_ACC_STAT, copy, NULL, &generation);
 	ssize_t n = held ? sys_readlinkat(dirfd, quick, buf, size) : -EAGAIN;
-	if (unlikely(!held || (held == PT_MOVABLE && !pt_unmoved(generation)))) {
+	if (unlikely(!held || !pt_was_judged(held, generation))) {
 		struct pt_at at;
 		int again = 0;
 		do {

@@ -239,18 +239,6 @@ PT_HOT bool pt_quick_follow(int dirfd, const char *path, uint8_t access)
 	return quick(dirfd, path, access, true);
 }
 
-PT_HOT bool pt_quick_fixed(const char **path, uint8_t access, char copy[PT_COPY])
-{
-	struct taken t;
-	if (!likely(pt_on() && pt.plain && !pt.log) || pt_bad_pointer(*path) || !take(*path, copy, &t))
-		return false;
-	const char *text = t.text;
-	if (decided(AT_FDCWD, &t, access, true, true, NULL, NULL) != PT_FIXED)
-		return false;
-	*path = text;
-	return true;
-}
-
 /* Apart, so that without a log nothing of it is paid for. */
 static __attribute__((noinline)) enum pt_held held_noted(int dirfd, struct taken *t, uint8_t access, struct pt_note *note, uint64_t *generation)
 {
@@ -270,7 +258,7 @@ PT_HOT enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, 
 	return held;
 }
 
-PT_HOT enum pt_held pt_quick_held_follow(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], uint64_t *generation)
+static inline __attribute__((always_inline)) enum pt_held held_follow(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], uint64_t *generation)
 {
 	struct taken t;
 	if (!likely(pt_on() && pt.plain && !pt.log) || pt_bad_pointer(*path) || !take(*path, copy, &t))
@@ -280,4 +268,14 @@ PT_HOT enum pt_held pt_quick_held_follow(int dirfd, const char **path, uint8_t a
 	if (held != PT_NOT_QUICK)
 		*path = text;
 	return held;
+}
+
+PT_HOT enum pt_held pt_quick_held_follow(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], uint64_t *generation)
+{
+	return held_follow(dirfd, path, access, copy, generation);
+}
+
+PT_HOT bool pt_quick_fixed(const char **path, uint8_t access, char copy[PT_COPY])
+{
+	return held_follow(AT_FDCWD, path, access, copy, NULL) == PT_FIXED;
 }

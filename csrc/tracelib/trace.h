@@ -289,10 +289,14 @@ enum pt_held { PT_NOT_QUICK, PT_MOVABLE, PT_FIXED };   /* allowed, and directori
 enum pt_held pt_quick_held(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], struct pt_note *, uint64_t *generation);
 enum pt_held pt_quick_held_follow(int dirfd, const char **path, uint8_t access, char copy[PT_COPY], uint64_t *generation);
 /*
- * Of what is PT_MOVABLE: the kernel has been asked by its path. Was that what had been judged, of which pt_quick_held gave the
- * `generation`? Else it is to be asked the long way, and what it said forgotten.
+ * The kernel has been asked by the path. Was that what had been judged, where something on the way can move, since the `generation`
+ * that pt_quick_held gave? Else it is to be asked the long way, and what it said forgotten.
  */
-bool pt_unmoved(uint64_t generation);
+bool pt_nothing_moved(uint64_t generation);
+static inline bool pt_was_judged(enum pt_held held, uint64_t generation)
+{
+	return held == PT_FIXED || pt_nothing_moved(generation);
+}
 /* Around each call that puts another directory or link in the place of one. */
 void pt_move_begins(void);
 void pt_move_ends(void);
