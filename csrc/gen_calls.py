@@ -140,7 +140,7 @@ def read(path: Path, platform: str = "linux") -> list[Row]:
 
 def wrapper(row: Row, name: str = "", *, holds: bool = True) -> str:
     """The text of a plain row's wrapper; `name`: of a twin of the row, which calls the twin's own function; `holds`:
-    the platform can hold what is changed."""
+    the platform can hold what was judged."""
     name = name or row.identifier
     args = row.path_args()
     held = holds and "h" in args[0].letters
@@ -151,56 +151,19 @@ def wrapper(row: Row, name: str = "", *, holds: bool = True) -> str:
     out.append(f"\ttypedef {row.result} real_t({declaration});")
     out.append(f"\treal_t *real = PT_REAL(real_t, {name});")
     out.append(f"\tif (unlikely(!real)) {{\n\t\terrno = ENOSYS;\n\t\treturn {failure};\n\t}}")
-    first = args[0]
     null = [a for a in args if "0" in a.letters]
     if null:
         judged = f"pt_judge_fd(PT_OP_{row.identifier}, {null[0].dirfd})"
         out.append(f"\tif (!{null[0].name}) {{\n\t\tint refused = {judged};\n\t\tif (!refused)")
         out.append(f"\t\t\treturn real({', '.join(names)});")
         out.append(f"\t\terrno = refused;\n\t\treturn {failure};\n\t}}")
-    if held:
-        takes = "true" if first.dirfd in names else "false"
-        given = f"{first.dirfd}, {first.name}, PT_ACC_{first.access.upper()}, {first.follow}, {takes}"
-        quick = f"pt_quick_changed({given}, &way)"
-        out.append(f"\tstruct pt_changing way;\n\tconst char *by = {quick};\n\tif (likely(by)) {{")
-        through = ", ".join({first.name: "by", first.dirfd: "way.dirfd"}.get(n, n) for n in names)
-        out.append(f"\t\t{row.result} done = real({through});")
-        out.append("\t\tpt_let_go(way.held);\n\t\treturn done;\n\t}")
+    if held and args[0].access in READS:
+        out += _looks_quickly(row, args[0], names)
+    elif held:
+        out += _changes_quickly(row, args[0], names)
     elif len(args) == 1 and not row.after:
-        which = f"PT_ACC_{first.access.upper()}"
-        if first.follow == "0":
-            quick = f"pt_quick({first.dirfd}, {first.name}, {which})"
-        else:
-            quick = f"pt_quick_follow({first.dirfd}, {first.name}, {which})"
-        out.append(f"\tif (likely({quick}))\n\t\treturn real({', '.join(names)});")
-    for n, a in enumerate(args):
-        flags = []
-        if a.follow != "0":
-            flags.append("PT_FOLLOW" if a.follow == "1" else f"({a.follow} ? PT_FOLLOW : 0)")
-        if "x" in a.letters:
-            flags.append("PT_EXCL")
-        if "e" in a.letters:
-            flags.append("PT_EMPTY")
-        if "m" in a.letters:
-            flags.append("PT_MAY_CREATE")
-        if held and a.dirfd in names:
-            flags.append("PT_TAKES_DIRECTORY")
-        out.append(
-            f"\tstruct pt_at at{n} = {{ .dirfd = {a.dirfd}, .path = {a.name}, .access = PT_ACC_{a.access.upper()},"
-            f" .flags = {' | '.join(flags) or '0'} }};"
-        )
-    op = f"PT_OP_{row.identifier}"
-    out.append(f"\tint error = pt_judge({op}, &at0);")
-    if len(args) == 2:
-        out.append("\tat1.slab = NULL;\n\tif (!error)\n\t\terror = pt_judge(" + op + ", &at1);")
-        swapped = "flags & RENAME_SWAP && " if "flags" in names else ""
-        for a, one, other, unless in ((first, 0, 1, ""), (args[1], 1, 0, swapped)):
-            if "r" in a.letters:
-                out.append(f"\tif ({unless}!error)\n\t\terror = pt_judge_shown({op}, &at{one}, &at{other});")
-    if row.refused:
-        out.append(f"\tif (!error && {row.refused} && pt_refuses())\n\t\terror = EPERM;")
-    if held:
-        out.append("\tint held = -1;\n\tif (!error)\n\t\terror = pt_hold_changed(&at0, &held);")
+        out += _goes_quickly(args[0], names)
+    out += _judged(row, args, names, held=held)
     replaced = {a.name: f"at{n}.path" for n, a in enumerate(args)}
     replaced |= {a.dirfd: f"at{n}.dirfd" for n, a in enumerate(args) if a.dirfd != "AT_FDCWD"}
     call = ", ".join(replaced.get(n, n) for n in names)
@@ -215,10 +178,83 @@ def wrapper(row: Row, name: str = "", *, holds: bool = True) -> str:
     out.append("\t\tpt_move_ends();\n\t}" if moves else "\t}")
     if held:
         out.append("\tpt_let_go(held);")
+    op = f"PT_OP_{row.identifier}"
     for n in reversed(range(len(args))):
         out.append(f"\tpt_done({op}, &at{n}, error);")
     out.append(f"\tif (result == {failure})\n\t\terrno = error;\n\treturn result;\n}}")
     return "\n".join(out) + "\n"
+
+
+def _access(arg: PathArg) -> str:
+    return f"PT_ACC_{arg.access.upper()}"
+
+
+def _looks_quickly(row: Row, arg: PathArg, names: list[str]) -> list[str]:
+    """Asked by the path, and believed unless a name has moved meanwhile."""
+    given = f"{arg.dirfd}, &by, {_access(arg)}, copy"
+    sure = {
+        "0": f"pt.log ? PT_NOT_QUICK : pt_quick_held({given}, NULL, &generation)",
+        "1": f"pt_quick_held_follow({given}, &generation)",
+    }[arg.follow]
+    call = ", ".join("by" if n == arg.name else n for n in names)
+    return [
+        f"\tchar copy[PT_COPY];\n\tconst char *by = {arg.name};\n\tuint64_t generation;",
+        f"\tenum pt_held sure = {sure};\n\tif (likely(sure)) {{",
+        f"\t\tint kept = errno;\n\t\t{row.result} seen = real({call});",
+        "\t\tif (likely(pt_was_judged(sure, generation)))\n\t\t\treturn seen;\n\t\terrno = kept;\n\t}",
+    ]
+
+
+def _changes_quickly(row: Row, arg: PathArg, names: list[str]) -> list[str]:
+    """Made on a descriptor of what was judged, where its path could be exchanged."""
+    takes = "true" if arg.dirfd in names else "false"
+    call = ", ".join({arg.name: "by", arg.dirfd: "way.dirfd"}.get(n, n) for n in names)
+    by = f"pt_quick_changed({arg.dirfd}, {arg.name}, {_access(arg)}, {arg.follow}, {takes}, &way)"
+    return [
+        f"\tstruct pt_changing way;\n\tconst char *by = {by};\n\tif (likely(by)) {{",
+        f"\t\t{row.result} done = real({call});",
+        "\t\tpt_let_go(way.held);\n\t\treturn done;\n\t}",
+    ]
+
+
+def _goes_quickly(arg: PathArg, names: list[str]) -> list[str]:
+    """Made by the path, where it is plainly allowed."""
+    quick = "pt_quick" if arg.follow == "0" else "pt_quick_follow"
+    return [f"\tif (likely({quick}({arg.dirfd}, {arg.name}, {_access(arg)})))\n\t\treturn real({', '.join(names)});"]
+
+
+def _judged(row: Row, args: list[PathArg], names: list[str], *, held: bool) -> list[str]:
+    """Each path judged, into ``at0`` and ``at1``, and what comes of it, into ``error``."""
+    out = []
+    for n, a in enumerate(args):
+        flags = []
+        if a.follow != "0":
+            flags.append("PT_FOLLOW" if a.follow == "1" else f"({a.follow} ? PT_FOLLOW : 0)")
+        if "x" in a.letters:
+            flags.append("PT_EXCL")
+        if "e" in a.letters:
+            flags.append("PT_EMPTY")
+        if "m" in a.letters:
+            flags.append("PT_MAY_CREATE")
+        if held and a.dirfd in names:
+            flags.append("PT_TAKES_DIRECTORY")
+        out.append(
+            f"\tstruct pt_at at{n} = {{ .dirfd = {a.dirfd}, .path = {a.name}, .access = {_access(a)},"
+            f" .flags = {' | '.join(flags) or '0'} }};"
+        )
+    op = f"PT_OP_{row.identifier}"
+    out.append(f"\tint error = pt_judge({op}, &at0);")
+    if len(args) == 2:
+        out.append("\tat1.slab = NULL;\n\tif (!error)\n\t\terror = pt_judge(" + op + ", &at1);")
+        swapped = "flags & RENAME_SWAP && " if "flags" in names else ""
+        for a, one, other, unless in ((args[0], 0, 1, ""), (args[1], 1, 0, swapped)):
+            if "r" in a.letters:
+                out.append(f"\tif ({unless}!error)\n\t\terror = pt_judge_shown({op}, &at{one}, &at{other});")
+    if row.refused:
+        out.append(f"\tif (!error && {row.refused} && pt_refuses())\n\t\terror = EPERM;")
+    if held:
+        out.append("\tint held = -1;\n\tif (!error)\n\t\terror = pt_hold_path(&at0, &held);")
+    return out
 
 
 def alias(name: str, target: str) -> str:

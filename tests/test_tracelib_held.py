@@ -23,7 +23,8 @@ from tracelib_session import SOURCE, Session, compile_c
 STREAMS = ["fopen", "fopen_plus", "fopen_w", "freopen", "ccs", "setmntent"]
 
 
-CHANGES = re.findall(r"CHANGES\((\w+)\),", (SOURCE / "tests/calls/held.c").read_text())
+_C = (SOURCE / "tests/calls/held.c").read_text()
+CHANGES, LOOKS = (re.findall(rf"{kind}\((\w+)\),", _C) for kind in ("CHANGES", "LOOKS"))
 FOLLOWING = [name for name in CHANGES if not name.startswith("l") and not name.endswith("nofollow")]
 
 
@@ -54,7 +55,9 @@ def say(program: Path, call: str, top: Path, session: Session | None = None, *, 
     if not session and restore:
         shutil.rmtree(top / "w")
         shutil.copytree(top / "hidden", top / "w/d")
+        (top / "w/d/file").unlink()
         (top / "w/d/file").write_text("plain")
+        (top / "w/d/other").unlink(missing_ok=True)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split("\n")[:-1]
 
@@ -117,6 +120,20 @@ def test_what_is_changed_has_not_become_a_link(call: str, log: bool, held: Path,
     marked(top)
     with unwritten(top, log=log) as session:
         assert say(held, call, top, session) == ["plain", "plain", str(errno.ELOOP), "none left"]
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("call", LOOKS)
+def test_what_is_seen_is_what_was_judged(call: str, log: bool, held: Path, top: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:  # fmt: skip # noqa: E501
+    """While names are moving. The walks of the C library are made of calls that are held whatever moves."""
+    monkeypatch.setenv("HELD_MOVING", "1")
+    marked(top)
+    (top / "hidden/other").symlink_to("file")
+    if (call, request.node.callspec.params["held"]) == ("pathconf", "musl"):
+        return  # which looks at no file
+    assert say(held, call, top) == ["plain", "plain", "secret", "none left"], "without the library the exchange works"
+    with Session(f"r:{top}/hidden=-", "rw:/=+", log=log) as session:
+        assert say(held, call, top, session) == ["plain", "plain", "plain", "none left"]
 
 
 def test_a_listing_is_of_what_was_judged(held: Path, top: Path) -> None:
@@ -228,6 +245,22 @@ def test_what_a_child_is_to_have_open_is_what_was_judged(ground: Ground) -> None
 def test_what_a_child_is_to_have_open_and_nobody_can_exchange(name: str, ground: Ground) -> None:
     """Nobody needs the supervisor for that."""
     assert script(ground, f"spawn('{name}'); seccomp()")[-1] == "0"
+
+
+LOADS = "DynaLoader::dl_load_file($ARGV[0], 0) or die; exec qw(grep Seccomp: /proc/self/status)"
+
+
+@NEEDS[0]
+@pytest.mark.parametrize("way", ["its own name", "a link", "a directory"])
+def test_a_library_is_the_one_that_was_judged(way: str, ground: Ground) -> None:
+    """The loader opens it by its name. Where that could be exchanged, only the supervisor can see what it opens."""
+    own = next(Path("/usr/lib").glob("*-linux-gnu/libm.so.6"))
+    work = ground.base / "work"
+    (work / "lib.so").symlink_to(own)
+    (work / "lib").symlink_to(own.parent)
+    name = {"its own name": own, "a link": work / "lib.so", "a directory": work / "lib" / own.name}[way]
+    done = ground.run("/usr/bin/perl", "-MDynaLoader", "-e", LOADS, str(name))
+    assert (done.stdout.split(), done.stderr) == (["Seccomp:", "0" if name == own else "2"], "")
 
 
 @NEEDS[0]

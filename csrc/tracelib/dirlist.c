@@ -267,13 +267,23 @@ static int glob_lstat(const char *path, struct stat *st)
 {
 	return lstat(path, st);
 }
+#else
+/* Looked for where it was judged to be: a directory on the way may have been another one when glob read it. */
+static bool is_there(const char *path)
+{
+	struct stat st;
+	int kept = errno;
+	bool there = !pt_hides(AT_FDCWD, path) && (lstat(path, &st) == 0 || (errno != ENOENT && errno != ELOOP));
+	errno = kept;
+	return there;
+}
 #endif
 
 PT_EXPORT int PT_WRAP(glob)(const char *restrict pattern, int flags, int (*error)(const char *, int), glob_t *restrict found)
 {
 	typedef int real_t(const char *, int, int (*)(const char *, int), glob_t *);
 	real_t *real = PT_REAL(real_t, glob);
-#ifndef GLOB_ALTDIRFUNC         /* musl's looks for itself: what it found is looked at afterwards */
+#ifndef GLOB_ALTDIRFUNC         /* musl's looks for itself: what it found must be there when we look */
 	size_t before = flags & GLOB_APPEND ? found->gl_pathc : 0;
 	int r = real(pattern, flags, error, found);
 	if (r || !pt_on())
@@ -281,7 +291,7 @@ PT_EXPORT int PT_WRAP(glob)(const char *restrict pattern, int flags, int (*error
 	size_t first = flags & GLOB_DOOFFS ? found->gl_offs : 0, out = first + before;
 	for (size_t i = out; i < first + found->gl_pathc; i++) {
 		char *path = found->gl_pathv[i];
-		if (((flags & GLOB_NOCHECK) && strcmp(path, pattern) == 0) || !pt_hides(AT_FDCWD, path))
+		if (((flags & GLOB_NOCHECK) && strcmp(path, pattern) == 0) || is_there(path))
 			found->gl_pathv[out++] = path;
 	}
 	found->gl_pathv[out] = NULL;

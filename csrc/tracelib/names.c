@@ -336,6 +336,11 @@ static __attribute__((noinline)) const char *library(uint16_t op, const char *na
 {
 	struct pt_at at = { .dirfd = AT_FDCWD, .path = name, .access = PT_ACC_READ, .flags = PT_FOLLOW };
 	int error = pt_judge(op, &at);
+#ifdef __linux__
+	/* The loader opens it by its name, long after: where that could be exchanged, it is the supervisor that opens it. */
+	if (!error && pt_on() && !pt_settled(&at) && !pt_supervise_all())
+		error = EACCES;
+#endif
 	if (error)
 		name = "/nonexistent/hidden";  /* so that dlerror has the loader's own words */
 	else if (pt_runs_own(&at) || (at.judged && at.path == at.slab->physical)) {
@@ -349,6 +354,13 @@ static __attribute__((noinline)) const char *library(uint16_t op, const char *na
 	return name;
 }
 
+/* Plainly allowed, and nobody can put another in its place. Apart, too: it has variables of its own. */
+static __attribute__((noinline)) bool plain_library(const char *name)
+{
+	char copy[PT_COPY];
+	return pt_quick_fixed(&name, PT_ACC_READ, copy);
+}
+
 #if defined(__GLIBC__)
 #define BY_NAME(name) (strchr(name, '/') ? name : pt_library_by_name(name, __builtin_return_address(0)))
 #else
@@ -358,7 +370,7 @@ static __attribute__((noinline)) const char *library(uint16_t op, const char *na
 PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 {
 	typedef void *real_t(const char *, int);
-	if (name && name[0] != '@' && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_ACC_READ))
+	if (name && name[0] != '@' && strchr(name, '/') && !plain_library(name))
 		name = library(PT_OP_dlopen, name);
 	else if (name)
 		name = BY_NAME(name);
@@ -372,7 +384,7 @@ PT_EXPORT void *PT_WRAP(dlopen)(const char *name, int flags)
 PT_EXPORT void *PT_WRAP(dlmopen)(Lmid_t space, const char *name, int flags)
 {
 	typedef void *real_t(Lmid_t, const char *, int);
-	if (name && strchr(name, '/') && !pt_quick_follow(AT_FDCWD, name, PT_ACC_READ))
+	if (name && strchr(name, '/') && !plain_library(name))
 		name = library(PT_OP_dlmopen, name);
 	else if (name)
 		name = BY_NAME(name);

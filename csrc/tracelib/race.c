@@ -266,6 +266,11 @@ int pt_hold(const struct pt_at *at, bool *nofollow)
 }
 
 #ifndef __APPLE__
+static int open_way(const struct pt_at *at, const char *path, int flags)
+{
+	return at->access <= PT_ACC_READLINK ? open_to_look(AT_FDCWD, path, flags) : pt_open_unlinked(AT_FDCWD, path, flags, 0);
+}
+
 /* "." and "..", with slashes behind them, are no names that something could have, or lose. */
 static bool ends_in_dots(const char *path, size_t n)
 {
@@ -318,7 +323,7 @@ int pt_hold_name(struct pt_at *at, int *held)
 	while (at->real[--dir] != '/')
 		;
 	at->real[dir] = 0;
-	int fd = pt_open_unlinked(AT_FDCWD, dir ? at->real : "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	int fd = open_way(at, dir ? at->real : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	at->real[dir] = '/';
 	if (fd < 0)
 		return fd == -ENOSYS ? 0 : -fd;
@@ -338,7 +343,7 @@ int pt_hold_name(struct pt_at *at, int *held)
 	return 0;
 }
 
-int pt_hold_changed(struct pt_at *at, int *held)
+int pt_hold_path(struct pt_at *at, int *held)
 {
 	*held = -1;
 	if (pt_settled(at) || !at->path[0])
@@ -358,7 +363,7 @@ int pt_hold_changed(struct pt_at *at, int *held)
 	if (!at->judged)               /* the walk came to an end: so would the kernel's */
 		return at->lost;
 	int flags = O_PATH | O_CLOEXEC | (slash ? O_DIRECTORY : 0);
-	int fd = at->magic ? hold_object(at, flags) : pt_open_unlinked(AT_FDCWD, real_name(at), flags, 0);
+	int fd = at->magic ? hold_object(at, flags) : open_way(at, real_name(at), flags);
 	if (fd < 0)
 		return fd == -ENOSYS ? 0 : -fd;
 	*held = fd;

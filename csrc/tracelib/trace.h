@@ -338,10 +338,10 @@ int pt_hold(const struct pt_at *, bool *nofollow);
  */
 int pt_hold_name(struct pt_at *, int *held);
 /*
- * For calls that change what lies at a path, in whatever form they take it: `path` becomes one through a descriptor of what
+ * For calls of what lies at a path, in whatever form they take it: `path` becomes one through a descriptor of what
  * was judged, or, where the last link is not followed, of the directory that it lies in. 0 or the errno; `*held` as above.
  */
-int pt_hold_changed(struct pt_at *, int *held);
+int pt_hold_path(struct pt_at *, int *held);
 /*
  * The same by the quick way: the path that the call is to go by, from `dirfd` where it takes a directory; NULL: not quick.
  * `held` is to be closed as above.

@@ -1,12 +1,15 @@
 /*
  * held CALL DIR SECRET: what a call gives by DIR/file, before and after DIR has become a link to SECRET of which this process
  * does not know: the number by which processes tell each other of such changes is put back in the session's own file.
- * With HELD_NAME it is the file that becomes a link. Without a session, what the kernel gives. Each line: "the file's text",
- * or which of the two files was changed, or errno.
+ * With HELD_NAME it is the file that becomes a link; with HELD_MOVING names are said to be moving at that moment. Without a
+ * session, what the kernel gives. Each line: "the file's text", or which of the two files was changed or seen, or errno.
  */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <glob.h>
 #include <mntent.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,8 +18,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -182,7 +187,79 @@ static int by_chmod_near(void)
 	return chdir(dir) ? -1 : changed(chmod("file", 0604));
 }
 
+/* What only the hidden directory has is looked for; `seen`: what a call said of it. */
+static const char *other(void)
+{
+	static char name[2000];
+	snprintf(name, sizeof name, "%s", path);
+	strcpy(strrchr(name, '/'), "/other");
+	return name;
+}
+
+static int shown(bool seen)
+{
+	return printf("%s\n", seen ? "secret" : "plain") < 0;
+}
+
+static int by_stat(void) { struct stat st; return shown(!stat(other(), &st)); }
+static int by_lstat(void) { struct stat st; return shown(!lstat(other(), &st)); }
+static int by_access(void) { return shown(!access(other(), R_OK)); }
+static int by_readlink(void) { char to[9]; return shown(readlink(other(), to, sizeof to) >= 0 || errno == EINVAL); }
+static int by_statfs(void) { struct statfs st; return shown(!statfs(other(), &st)); }
+static int by_statvfs(void) { struct statvfs st; return shown(!statvfs(other(), &st)); }
+static int by_pathconf(void) { return shown(pathconf(other(), _PC_NAME_MAX) > 0); }
+static int by_getxattr(void) { char value[9]; return shown(getxattr(path, "user.h", value, sizeof value) > 0); }
+static int by_lgetxattr(void) { char value[9]; return shown(lgetxattr(path, "user.h", value, sizeof value) > 0); }
+static int by_listxattr(void) { char names[99]; return shown(listxattr(path, names, sizeof names) > 0); }
+static int by_llistxattr(void) { char names[99]; return shown(llistxattr(path, names, sizeof names) > 0); }
+
+static bool met;
+
+static int visit(const char *name, const struct stat *st, int what, struct FTW *at)
+{
+	(void)st, (void)what;
+	met = met || !strcmp(name + at->base, "other");
+	return 0;
+}
+
+static const char *directory(void)
+{
+	static char name[2000];
+	snprintf(name, sizeof name, "%s", path);
+	*strrchr(name, '/') = 0;
+	return name;
+}
+
+static int by_nftw(void)
+{
+	met = false;
+	nftw(directory(), visit, 9, FTW_PHYS);
+	nftw(directory(), visit, 9, 0);
+	return shown(met);
+}
+
+static int by_scandir(void)
+{
+	struct dirent **list;
+	int n = scandir(directory(), &list, NULL, NULL);
+	met = false;
+	for (int i = 0; i < n; i++)
+		met = met || !strcmp(list[i]->d_name, "other");
+	return shown(met);
+}
+
+static int by_glob(void)
+{
+	char pattern[2010];
+	glob_t found;
+	snprintf(pattern, sizeof pattern, "%s/o*", directory());
+	return shown(!glob(pattern, 0, NULL, &found) && found.gl_pathc);
+}
+
 static const struct { const char *name; int (*call)(void); } calls[] = {
+#define LOOKS(name) { #name, by_##name }
+	LOOKS(stat), LOOKS(lstat), LOOKS(access), LOOKS(readlink), LOOKS(statfs), LOOKS(statvfs), LOOKS(pathconf), LOOKS(getxattr),
+	LOOKS(lgetxattr), LOOKS(listxattr), LOOKS(llistxattr), LOOKS(nftw), LOOKS(scandir), LOOKS(glob),
 #define CHANGES(name) { #name, by_##name }
 	CHANGES(chmod), CHANGES(fchmodat), CHANGES(fchmodat_nofollow), CHANGES(chown), CHANGES(lchown), CHANGES(fchownat),
 	CHANGES(fchownat_nofollow), CHANGES(utime), CHANGES(utimes), CHANGES(lutimes), CHANGES(futimesat), CHANGES(utimensat),
@@ -216,7 +293,11 @@ static void exchange(const char *dir, const char *secret)
 		_exit(rename(what, name) || symlink(target, what));
 	if (child < 0 || waitpid(child, &status, 0) != child || status)
 		exit(4);
-	if (fd >= 0 && (pwrite(fd, &word, sizeof word, 64) != sizeof word || close(fd)))
+	if (fd >= 0 && pwrite(fd, &word, sizeof word, 64) != sizeof word)
+		exit(3);
+	if (fd >= 0 && getenv("HELD_MOVING") && pwrite(fd, &(uint64_t){ 1 }, sizeof word, 72) != sizeof word)
+		exit(3);
+	if (fd >= 0 && close(fd))
 		exit(3);
 }
 
