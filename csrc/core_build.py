@@ -2,7 +2,7 @@
 
 usage: core_build.py OUTPUT.c CDEF.h ...
 
-Each ``cdef/NAME.h`` mirrors the part of ``csrc/NAME.h`` that Python needs.
+Each ``cdef/NAME.h`` mirrors the part of ``csrc/NAME.h``, or of the C library's header of that name, that Python needs.
 """
 
 import sys

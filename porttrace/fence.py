@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from porttrace.errors import PorttraceError
+from porttrace.realpath import real_path
 from porttrace.records import field, record
 
 HEADER = b"porttrace-fence 1\n"
@@ -228,7 +229,7 @@ def _regex(path: bytes) -> str:
 
 def _physical(path: bytes) -> list[bytes]:
     """The path, and the real one where links lead elsewhere: Seatbelt sees that (``/private/tmp``)."""
-    real = os.path.realpath(path)
+    real = real_path(path)
     return [path] if real == path else [path, real]
 
 

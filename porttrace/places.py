@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from porttrace.defaults import base_os_places
+from porttrace.realpath import real_path
 
 __all__ = ["known"]
 
@@ -39,7 +40,7 @@ def _known() -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for pattern in base_os_places():
         for directory in glob.iglob(os.fsencode(pattern)):  # noqa: PTH207 - bytes
-            if os.path.realpath(directory) != directory:
+            if real_path(directory) != directory:
                 continue
             if directory != b"/":
                 found[directory] = directory
@@ -57,5 +58,5 @@ def _below(directory: bytes, entries: list[os.DirEntry[bytes]]) -> Iterator[tupl
             yield entry.path, entry.path
         elif b".so" not in entry.name and entry.is_symlink() and entry.is_dir():  # many lead to libraries
             target = os.path.normpath(os.path.join(directory, os.readlink(entry.path)))  # noqa: PTH115, PTH118 - bytes
-            if os.path.realpath(target) == target:
+            if real_path(target) == target:
                 yield entry.path, target

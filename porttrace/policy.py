@@ -19,6 +19,7 @@ from typing import Any, Literal
 from porttrace._core import ffi, lib
 from porttrace.diskname import spelt
 from porttrace.filemap import Action, Filemap, Rule, display
+from porttrace.realpath import real_path
 from porttrace.records import field, record
 
 __all__ = ["Decision", "Image", "MapName", "Ownership", "Policy", "PolicyError", "image_size"]
@@ -59,7 +60,7 @@ class _RealDirectories:
             except (OSError, ValueError):
                 pass  # no link, or not there: the name is as real as it gets
             else:
-                leads_to = os.path.realpath(known)
+                leads_to = real_path(known)
                 self.links[known] = leads_to
                 known = leads_to
             self._known[directory] = known

@@ -18,6 +18,7 @@ from functools import cache
 
 from porttrace._core import lib
 from porttrace.defaults import base_os_programs
+from porttrace.realpath import real_path
 
 __all__ = ["usual"]
 
@@ -37,7 +38,7 @@ def usual() -> dict[bytes, bytes]:
     for path in _named():
         if path not in found:
             found |= _steps(path)
-    real = {each: os.path.realpath(each) == each for each in {os.path.dirname(path) for path in found}}  # noqa: PTH120
+    real = {each: real_path(each) == each for each in {os.path.dirname(path) for path in found}}  # noqa: PTH120
     return {path: to for path, to in found.items() if real[os.path.dirname(path)]}  # noqa: PTH120 - bytes
 
 
@@ -47,7 +48,7 @@ def _named() -> Iterator[bytes]:
     exact = {name for name in inside if glob.escape(name) == name or name == "["}
     like = re.compile("|".join(fnmatch.translate(name) for name in inside if name not in exact))
     for directory in _DIRECTORIES:
-        if os.path.realpath(directory) == directory:
+        if real_path(os.fsencode(directory)) == os.fsencode(directory):
             with contextlib.suppress(OSError):
                 names = os.listdir(directory)  # noqa: PTH208 - of a thousand, for which objects would be dear
                 yield from (os.fsencode(f"{directory}/{name}") for name in names if name in exact or like.match(name))
@@ -64,7 +65,7 @@ def _steps(name: bytes) -> dict[bytes, bytes]:
         try:
             if stat.S_ISREG(os.lstat(path).st_mode):
                 steps[path] = path
-                return steps if os.path.realpath(name) == path and lib.pt_library_enters(path) else {}
+                return steps if real_path(name) == path and lib.pt_library_enters(path) else {}
             steps[path] = os.path.normpath(os.path.join(directory, os.readlink(path)))  # noqa: PTH115, PTH118 - bytes
         except OSError:
             return {}

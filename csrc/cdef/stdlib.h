@@ -1,0 +1,1 @@
+char *realpath(const char *path, char *resolved);
