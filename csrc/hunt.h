@@ -91,6 +91,21 @@ uint64_t pt_hunt_tag(const char *directory);
 /* Whose is it? `out`: what it is, but for PT_GONE. */
 enum pt_belongs pt_hunt_look(const struct pt_hunt *, int32_t pid, struct pt_process *out);
 
+/*
+ * Leaves in a list of process ids who started since then, or is gone; in their order. Their number. Most of a machine's
+ * processes are older, and each costs Python more than the look itself.
+ */
+static inline size_t pt_hunt_young(const struct pt_hunt *hunt, int32_t *pids, size_t count)
+{
+	size_t left = 0;
+	for (size_t i = 0; i < count; i++) {
+		struct pt_process p;
+		if (!pt_process_look(pids[i], &p) || p.started >= hunt->since)
+			pids[left++] = pids[i];
+	}
+	return left;
+}
+
 struct pt_prey {
 	int32_t pid;
 	uint64_t started;

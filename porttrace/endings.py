@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from porttrace._core import ffi, lib
@@ -28,6 +28,8 @@ _LISTINGS = 64
 _HUNT = 0.01  # seconds
 _ROUNDS = 150  # looks at least: a busy machine leaves little time
 _ROOM = 256
+_AT_ONCE = 64
+"""So many processes are asked for their age by one call."""
 _ALIVE_EVERY = 1000
 """So many processes are looked at between two signs of life: thousands that nobody waits for may be in the table."""
 _HOLDS = hasattr(os, "pidfd_open")
@@ -155,7 +157,7 @@ class Search:
         alive: Callable[[], None] | None = None,
     ) -> None:
         self._below, self._since, self._spare = below, since, spare
-        self._alive, self._judged = alive, 0
+        self._alive, self._looked_at = alive, 0
         self._own = {os.getpid()}
         # 0 is a session, and a group, that was made outside of this pid namespace.
         self._own_sessions = {0, os.getsid(0)}
@@ -212,7 +214,7 @@ class Search:
             fresh = [pid for pid in self._newest_first() if pid not in seen]
             seen.update(fresh)
             restless = False
-            for pid in fresh:
+            for pid in self._young(fresh):
                 process, verdict = self._judge(pid)
                 if process is None:
                     restless = True
@@ -241,15 +243,22 @@ class Search:
                 belongs(process)
         return {pid: process for pid, process in found.items() if process.lives}
 
+    def _young(self, pids: list[int]) -> Iterator[int]:
+        """Who did not start before; a few at a time, so that the newest need not wait until all are known."""
+        for first in range(0, len(pids), _AT_ONCE):
+            some = ffi.new("int32_t[]", pids[first : first + _AT_ONCE])
+            signs = self._looked_at // _ALIVE_EVERY
+            self._looked_at += len(some)
+            if self._looked_at // _ALIVE_EVERY > signs:
+                self.alive()
+            yield from some[0 : lib.pt_hunt_young(self._state, some, len(some))]
+
     def alive(self) -> None:
         """Tell whoever waits that the search goes on."""
         if self._alive is not None:
             self._alive()
 
     def _judge(self, pid: int) -> tuple[Running | None, int]:
-        self._judged += 1
-        if self._judged % _ALIVE_EVERY == 0:
-            self.alive()
         at = ffi.new("struct pt_process *")
         verdict = lib.pt_hunt_look(self._state, pid, at)
         if verdict == lib.PT_GONE:

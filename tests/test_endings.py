@@ -283,6 +283,32 @@ class AboutToEnd:
         return lib.PT_ENDED if lib.pt_hunt_look(*arguments) else lib.PT_GONE
 
 
+def test_the_old_are_not_looked_at_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, sleeper: Callable[[dict[str, str]], int]
+) -> None:
+    """Also where process ids do not tell who is old: a machine has hundreds, and port waits for the look."""
+    looked_at: list[int] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> object:
+            return getattr(lib, name)
+
+        def pt_hunt_look(self, hunt: object, pid: int, out: object) -> int:
+            looked_at.append(pid)
+            return int(lib.pt_hunt_look(hunt, pid, out))
+
+    time.sleep(0.2)  # a moment is a tenth of a second early
+    since = Moment(Moment.now().ticks, 0, 0)
+    with tempfile.TemporaryDirectory() as name:
+        child = sleeper({"MARK": f"{name}/policy"})
+        monkeypatch.setattr(endings, "lib", Watched())
+        search = Search(Path(name), since=since)
+        while child not in search.look():
+            time.sleep(0.001)
+    assert child in looked_at
+    assert not {1, os.getpid(), os.getppid()}.intersection(looked_at)
+
+
 def test_who_was_found_once_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, sleeper: Callable[[dict[str, str]], int]
 ) -> None:

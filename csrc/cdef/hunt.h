@@ -13,6 +13,7 @@ struct pt_hunt {
 enum pt_belongs { PT_GONE, PT_NOT_OURS, PT_OURS, PT_UNSURE, PT_ENDED };
 uint64_t pt_hunt_tag(const char *directory);
 enum pt_belongs pt_hunt_look(const struct pt_hunt *, int32_t pid, struct pt_process *out);
+size_t pt_hunt_young(const struct pt_hunt *, int32_t *pids, size_t count);
 struct pt_prey {
 	int32_t pid;
 	uint64_t started;
