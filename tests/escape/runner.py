@@ -411,10 +411,10 @@ class Runner:
         self.ground, self.identity, self.argv, self.patience = ground, identity, argv, patience
 
     def _start(self, program: Path, attempt: Attempt, target: str | None = None) -> str:
-        """What it said. An attempt that ran out of time, on a machine that stood still, is made anew."""
+        """What it said. One that ran out of time, or never spoke, on a machine that stood still, is made anew."""
         for _ in range(TRIES - 1):
             said = self._start_once(program, attempt, target)
-            if said != "TIMEOUT":
+            if said != "TIMEOUT" and (said or program == SCRIPTS):
                 return said
             self.ground.fresh_work()
         return self._start_once(program, attempt, target)
