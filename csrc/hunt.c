@@ -61,9 +61,7 @@ uint64_t pt_hunt_tag(const char *directory)
 
 enum pt_belongs pt_hunt_look(const struct pt_hunt *hunt, int32_t pid, struct pt_process *out)
 {
-	if (!pt_process_look(pid, out))
-		return PT_GONE;
-	return out->started < hunt->since ? PT_NOT_OURS : whose(hunt, out);
+	return pt_process_look(pid, out) ? whose(hunt, out) : PT_GONE;
 }
 
 static enum pt_belongs belongs(const struct pt_hunt *hunt, struct memory *memory, const struct pt_process *p)

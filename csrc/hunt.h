@@ -88,7 +88,7 @@ static inline enum pt_belongs pt_hunt_stranger(const struct pt_process *p, enum 
 /* What processes of the policy in this directory are tagged with; 0: nothing. */
 uint64_t pt_hunt_tag(const char *directory);
 
-/* Whose is it? `out`: what it is, but for PT_GONE. */
+/* Whose is it, whatever its age (see pt_hunt_young)? `out`: what it is, but for PT_GONE. */
 enum pt_belongs pt_hunt_look(const struct pt_hunt *, int32_t pid, struct pt_process *out);
 
 /*

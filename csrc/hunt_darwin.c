@@ -9,8 +9,6 @@ enum pt_belongs pt_hunt_look(const struct pt_hunt *hunt, int32_t pid, struct pt_
 	char text[65536];
 	if (!pt_process_look(pid, out))
 		return PT_GONE;
-	if (out->started < hunt->since)
-		return PT_NOT_OURS;
 	if (pt_hunt_knows(hunt, out->session))
 		return PT_OURS;
 	ssize_t n = pt_process_environment(pid, text, sizeof text);

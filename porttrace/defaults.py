@@ -16,7 +16,7 @@ from typing import Literal
 
 from porttrace.filemap import Action, Filemap, Rule, display
 from porttrace.policy import MapName, Ownership, Policy
-from porttrace.realpath import real_path
+from porttrace.realpath import both_names
 from porttrace.records import record, replace
 from porttrace.tables import table
 
@@ -127,10 +127,7 @@ def _below(path: bytes, top: bytes) -> bool:
 
 
 def _names(path: AnyPath) -> list[bytes]:
-    """A place by the name it was given, and by its real one where links lead elsewhere."""
-    given = os.path.abspath(os.fsencode(path))  # noqa: PTH100 - bytes, and links must stay
-    real = real_path(given)
-    return [given] if given == real else [given, real]
+    return both_names(os.path.abspath(os.fsencode(path)))  # noqa: PTH100 - bytes, and links must stay
 
 
 def _rules(path: AnyPath | None, action: Action, origin: str) -> list[Rule]:

@@ -22,6 +22,7 @@ from porttrace.formats.place import declared_in
 from porttrace.learn import learn
 from porttrace.linkage import Need
 from porttrace.portfile_edit import Change
+from porttrace.realpath import both_names
 from porttrace.registry import Registry
 from porttrace.report import incomplete
 from porttrace.usage import BUILD_PHASES
@@ -64,7 +65,7 @@ class RegistryPorts:
 
     def owner(self, path: str) -> str | None:
         """By the path as it is, and by the real one (a library's name is often a link)."""
-        for name in dict.fromkeys([os.fsencode(path), os.fsencode(os.path.realpath(path))]):
+        for name in both_names(os.fsencode(path)):
             port = self._registry.owner(name)
             if port is not None:
                 return port.name

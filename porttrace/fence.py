@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from porttrace.errors import PorttraceError
-from porttrace.realpath import real_path
+from porttrace.realpath import both_names
 from porttrace.records import field, record
 
 HEADER = b"porttrace-fence 1\n"
@@ -227,16 +227,11 @@ def _regex(path: bytes) -> str:
     return f'#"^{quoted}"'
 
 
-def _physical(path: bytes) -> list[bytes]:
-    """The path, and the real one where links lead elsewhere: Seatbelt sees that (``/private/tmp``)."""
-    real = real_path(path)
-    return [path] if real == path else [path, real]
-
-
 def _filters(path: bytes, *, literal: bool) -> list[str]:
+    """Seatbelt sees the real path, too (``/private/tmp``)."""
     if literal:
-        return [f"(regex {_regex(p)})" for p in _physical(path)]
-    return [f"(subpath {_quoted(p)})" for p in _physical(_clean(path))]
+        return [f"(regex {_regex(p)})" for p in both_names(path)]
+    return [f"(subpath {_quoted(p)})" for p in both_names(_clean(path))]
 
 
 def seatbelt_profile(rules: Iterable[RuleLike], extra: Sequence[str | Path] = ()) -> str:

@@ -48,7 +48,7 @@ def _named() -> Iterator[bytes]:
     exact = {name for name in inside if glob.escape(name) == name or name == "["}
     like = re.compile("|".join(fnmatch.translate(name) for name in inside if name not in exact))
     for directory in _DIRECTORIES:
-        if real_path(os.fsencode(directory)) == os.fsencode(directory):
+        if os.path.realpath(directory) == directory:
             with contextlib.suppress(OSError):
                 names = os.listdir(directory)  # noqa: PTH208 - of a thousand, for which objects would be dear
                 yield from (os.fsencode(f"{directory}/{name}") for name in names if name in exact or like.match(name))

@@ -10,7 +10,7 @@ import sys
 
 from porttrace._core import ffi, lib
 
-__all__ = ["real_path"]
+__all__ = ["both_names", "real_path"]
 
 _ROOM = 4096  # PATH_MAX of Linux: what realpath(3) may write
 
@@ -26,3 +26,9 @@ def real_path(path: bytes) -> bytes:
         if lib.realpath(path, found):
             return ffi.string(found)  # type: ignore[no-any-return]
     return os.path.realpath(path)
+
+
+def both_names(path: bytes) -> list[bytes]:
+    """A place by the name it was given, and by its real one where links lead elsewhere: verdicts are on real paths."""
+    real = real_path(path)
+    return [path] if real == path else [path, real]

@@ -273,11 +273,15 @@ def test_who_takes_its_time_to_end_is_waited_for_without_haste(monkeypatch: pyte
     assert len(looks) < 60, "one look every 20 ms, and a few more"
 
 
-class AboutToEnd:
-    """The compiled core, where no process has anything left to be told by."""
+class Compiled:
+    """The compiled core, of which a test changes something."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(lib, name)
+
+
+class AboutToEnd(Compiled):
+    """No process has anything left to be told by."""
 
     def pt_hunt_look(self, *arguments: object) -> int:
         return lib.PT_ENDED if lib.pt_hunt_look(*arguments) else lib.PT_GONE
@@ -289,10 +293,7 @@ def test_the_old_are_not_looked_at_one_by_one(
     """Also where process ids do not tell who is old: a machine has hundreds, and port waits for the look."""
     looked_at: list[int] = []
 
-    class Watched:
-        def __getattr__(self, name: str) -> object:
-            return getattr(lib, name)
-
+    class Watched(Compiled):
         def pt_hunt_look(self, hunt: object, pid: int, out: object) -> int:
             looked_at.append(pid)
             return int(lib.pt_hunt_look(hunt, pid, out))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from porttrace.realpath import real_path
+from porttrace.realpath import both_names, real_path
 
 
 @pytest.fixture
@@ -58,3 +58,8 @@ def test_the_c_library_answers(place: bytes, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(os.path, "realpath", refuse)
     assert real_path(b"far") == place + b"/dir/sub"
+
+
+def test_a_place_has_one_name_or_two(place: bytes) -> None:
+    assert both_names(place + b"/dir") == [place + b"/dir"]
+    assert both_names(place + b"/far") == [place + b"/far", place + b"/dir/sub"]

@@ -130,7 +130,7 @@ def test_what_is_seen_is_what_was_judged(call: str, log: bool, held: Path, top: 
     marked(top)
     (top / "hidden/other").symlink_to("file")
     if (call, request.node.callspec.params["held"]) == ("pathconf", "musl"):
-        return  # which looks at no file
+        pytest.skip("musl's looks at no file")
     assert say(held, call, top) == ["plain", "plain", "secret", "none left"], "without the library the exchange works"
     with Session(f"r:{top}/hidden=-", "rw:/=+", log=log) as session:
         assert say(held, call, top, session) == ["plain", "plain", "plain", "none left"]

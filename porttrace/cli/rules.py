@@ -12,6 +12,7 @@ from pathlib import Path
 
 from porttrace.errors import UsageError
 from porttrace.filemap import Action, Rule
+from porttrace.realpath import both_names
 
 __all__ = ["missing_relative", "parse_rule"]
 
@@ -88,8 +89,4 @@ def parse_rule(text: str, option: str, *, default: Action | None = None) -> list
         )
     path = _absolute(name, option)
     origin = f"{option} {text}"
-    rules = [Rule(path, action, target, origin)]
-    real = os.path.realpath(path)
-    if real != path:
-        rules.append(Rule(real, action, target, origin))
-    return rules
+    return [Rule(each, action, target, origin) for each in both_names(path)]

@@ -15,6 +15,7 @@ from porttrace.findings import Finding, FindingKind, Program, fix_line, merge
 from porttrace.identity import Identity, privileged
 from porttrace.policy import Decision, Ownership, Policy
 from porttrace.procstat import executable
+from porttrace.realpath import both_names
 from porttrace.tclbridge import tcllist
 from porttrace.tclbridge.inport import Answer, hidden_below, judge, open_places
 
@@ -464,7 +465,7 @@ def _apply(filemap: Filemap, edit: Edit) -> Filemap:
         return Filemap.from_bytes(edit.data, "loaded by Tcl")
     if edit.verb == "clear":
         return Filemap()
-    names = _names(edit.path) if not edit.literal else [edit.path]
+    names = both_names(edit.path) if not edit.literal else [edit.path]
     if edit.verb == "remove":
         for name in names:
             filemap.remove(name)
@@ -483,9 +484,3 @@ def _apply(filemap: Filemap, edit: Edit) -> Filemap:
         for rule in reversed(rules):
             filemap.insert(min(at, len(filemap)), rule)
     return filemap
-
-
-def _names(path: bytes) -> list[bytes]:
-    """A rule's path, and its real one where that differs: verdicts are given on real paths."""
-    real = os.path.realpath(path)
-    return [path] if real == path else [path, real]

@@ -5,7 +5,6 @@
  * session, what the kernel gives. Each line: "the file's text", or which of the two files was changed or seen, or errno.
  */
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -28,8 +27,31 @@
 #include <utime.h>
 #include <wchar.h>
 
+enum { GENERATION = 64, MOVERS = 72 };  /* where they lie in the event file: csrc/event_file.h */
+
 static char path[2000], got[3000];
 static int round_;
+
+static const char *directory(void)
+{
+	static char name[2000];
+	snprintf(name, sizeof name, "%s", path);
+	*strrchr(name, '/') = 0;
+	return name;
+}
+
+/* What only the hidden directory has is looked for; `seen`: a call has seen it. */
+static const char *other(void)
+{
+	static char name[2010];
+	snprintf(name, sizeof name, "%s/other", directory());
+	return name;
+}
+
+static int shown(bool seen)
+{
+	return printf("%s\n", seen ? "secret" : "plain") < 0;
+}
 
 static int text_of(int fd)
 {
@@ -111,16 +133,13 @@ static int by_connect(void)
 /* Of the directory itself: by what else lies in it. */
 static int by_opendir(void)
 {
-	char dir[2000];
-	bool other = false;
-	snprintf(dir, sizeof dir, "%s", path);
-	*strrchr(dir, '/') = 0;
-	DIR *d = opendir(dir);
+	bool met = false;
+	DIR *d = opendir(directory());
 	if (!d)
 		return -1;
 	for (struct dirent *e; (e = readdir(d));)
-		other = other || !strcmp(e->d_name, "other");
-	printf("%s\n", other ? "secret" : "plain");
+		met = met || !strcmp(e->d_name, "other");
+	shown(met);
 	return closedir(d);
 }
 
@@ -154,7 +173,7 @@ static int changed(int result)
 	bool secret = last.tv_sec && (last.tv_sec != st.st_ctim.tv_sec || last.tv_nsec != st.st_ctim.tv_nsec);
 	last = st.st_ctim;
 	errno = error;
-	return result && !secret ? -1 : printf("%s\n", secret ? "secret" : "plain") < 0;
+	return result && !secret ? -1 : shown(secret);
 }
 
 static const struct timespec times[2] = { { 5, 0 }, { 6, 0 } };
@@ -181,24 +200,7 @@ static int by_truncate(void) { return changed(truncate(path, round_)); }
 /* The directory in which it lies is in the kernel's hand; its name is what can be exchanged. */
 static int by_chmod_near(void)
 {
-	char dir[2000];
-	snprintf(dir, sizeof dir, "%s", path);
-	*strrchr(dir, '/') = 0;
-	return chdir(dir) ? -1 : changed(chmod("file", 0604));
-}
-
-/* What only the hidden directory has is looked for; `seen`: what a call said of it. */
-static const char *other(void)
-{
-	static char name[2000];
-	snprintf(name, sizeof name, "%s", path);
-	strcpy(strrchr(name, '/'), "/other");
-	return name;
-}
-
-static int shown(bool seen)
-{
-	return printf("%s\n", seen ? "secret" : "plain") < 0;
+	return chdir(directory()) ? -1 : changed(chmod("file", 0604));
 }
 
 static int by_stat(void) { struct stat st; return shown(!stat(other(), &st)); }
@@ -220,14 +222,6 @@ static int visit(const char *name, const struct stat *st, int what, struct FTW *
 	(void)st, (void)what;
 	met = met || !strcmp(name + at->base, "other");
 	return 0;
-}
-
-static const char *directory(void)
-{
-	static char name[2000];
-	snprintf(name, sizeof name, "%s", path);
-	*strrchr(name, '/') = 0;
-	return name;
 }
 
 static int by_nftw(void)
@@ -286,16 +280,16 @@ static void exchange(const char *dir, const char *secret)
 	if (getenv("HELD_EVENTS") && (fd = open(getenv("HELD_EVENTS"), O_RDWR)) < 0)
 		exit(3);
 	(void)!stat(path, &st);        /* known anew, whatever the call itself has told */
-	if (fd >= 0 && pread(fd, &word, sizeof word, 64) != sizeof word)
+	if (fd >= 0 && pread(fd, &word, sizeof word, GENERATION) != sizeof word)
 		exit(3);
 	pid_t child = fork();
 	if (!child)
 		_exit(rename(what, name) || symlink(target, what));
 	if (child < 0 || waitpid(child, &status, 0) != child || status)
 		exit(4);
-	if (fd >= 0 && pwrite(fd, &word, sizeof word, 64) != sizeof word)
+	if (fd >= 0 && pwrite(fd, &word, sizeof word, GENERATION) != sizeof word)
 		exit(3);
-	if (fd >= 0 && getenv("HELD_MOVING") && pwrite(fd, &(uint64_t){ 1 }, sizeof word, 72) != sizeof word)
+	if (fd >= 0 && getenv("HELD_MOVING") && pwrite(fd, &(uint64_t){ 1 }, sizeof word, MOVERS) != sizeof word)
 		exit(3);
 	if (fd >= 0 && close(fd))
 		exit(3);
